@@ -1,0 +1,1 @@
+"""Tensors: the decoder, token batches, value heads, losses, checkpoints."""

@@ -1,0 +1,140 @@
+"""The critic: value heads on a backbone that is the actor's (`shared`) or its own (`separate`), and the states they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from hiper.learning.batches import generation_of, micro_batches, read_out_positions
+from hiper.learning.qwen2 import Backbone, Packing
+from hiper.trajectory import Trajectory, Turn
+
+
+class ValueHeads(nn.Module):
+    """One scalar head per name; linear, or with one hidden layer of `width`. Input [n, hidden]."""
+
+    def __init__(self, hidden: int, names: Sequence[str], width: int) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.heads = nn.ModuleDict({name: _head(hidden, width) for name in self.names})
+
+    def initialize(self, generator: torch.Generator) -> None:
+        """Normal weights of standard deviation 0.02, zero biases: a value near 0 everywhere."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
+                else:
+                    parameter.normal_(0.0, 0.02, generator=generator)
+
+    def value(self, name: str, hidden: Tensor) -> Tensor:
+        """[n, hidden] → [n]."""
+        return self.heads[name](hidden).squeeze(-1)
+
+
+def _head(hidden: int, width: int) -> nn.Module:
+    if width == 0:
+        return nn.Linear(hidden, 1)
+    return nn.Sequential(nn.Linear(hidden, width), nn.SiLU(), nn.Linear(width, 1))
+
+
+@dataclass
+class State:
+    """A token sequence at which values are read.
+
+    `place` is its (trajectory, column) in the value arrays; `positions` maps a read-out kind to the index of the token
+    whose hidden state is read; `features` holds that hidden state where the sampler already gave it.
+    """
+
+    tokens: npt.NDArray[np.int32]
+    place: tuple[int, int]
+    positions: Mapping[str, int]
+    features: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+
+def turn_state(turn: Turn, place: tuple[int, int], kinds: Sequence[str], use_features: bool) -> State:
+    """The state of a sampled turn; with `use_features` the sampler's hidden states are taken where present."""
+    prompt, response = generation_of(turn)
+    at = {kind: read_out_positions(turn, kind) for kind in kinds}
+    tokens = np.concatenate([prompt, response[: max(at.values(), default=0)]])
+    state = State(tokens, place, {kind: len(prompt) + index - 1 for kind, index in at.items()})
+    assert turn.generation is not None
+    if use_features and turn.generation.features is not None:
+        state.features = {kind: turn.generation.features[index] for kind, index in at.items()}
+    return state
+
+
+def kept_state(prompt: npt.NDArray[np.int32], kept: npt.NDArray[np.int32], place: tuple[int, int]) -> State:
+    """The state after `prompt` as if the turn kept its subgoal: `kept` are the tokens of that answer up to the end of its
+    subgoal block. Bootstraps of truncated episodes and V_low(s_t, o_{t−1}) are read there."""
+    tokens = np.concatenate([prompt, kept])
+    return State(tokens, place, {"prompt": len(prompt) - 1, "after_subgoal": len(tokens) - 1})
+
+
+class Critic:
+    """Reads values for whole rollout batches. `device` is where the backbone lives."""
+
+    def __init__(
+        self, backbone: Backbone, heads: ValueHeads, kinds: Mapping[str, str], budget: int, device: str
+    ) -> None:
+        self.backbone, self.heads, self.kinds = backbone, heads, dict(kinds)
+        self.budget, self.device = budget, device
+
+    def hidden(self, states: Sequence[State]) -> list[dict[str, Tensor]]:
+        """Hidden state per state and read-out kind, each [hidden]; gradients flow unless disabled by the caller."""
+        wanted = [sorted(set(state.positions.values())) for state in states]
+        packing = Packing.of([state.tokens for state in states], wanted, self.device)
+        rows, _ = self.backbone.hidden(packing)
+        out, start = [], 0
+        for state, positions in zip(states, wanted, strict=True):
+            out.append({kind: rows[start + positions.index(p)] for kind, p in state.positions.items()})
+            start += len(positions)
+        return out
+
+    @torch.no_grad()
+    def fill_features(self, states: Sequence[State]) -> None:
+        """Compute the features of the states that do not have them yet."""
+        missing = [state for state in states if len(state.features) < len(state.positions)]
+        for group in micro_batches(np.array([len(state.tokens) for state in missing], dtype=np.int64), self.budget):
+            chosen = [missing[i] for i in group]
+            for state, hidden in zip(chosen, self.hidden(chosen), strict=True):
+                state.features = {kind: row.float().cpu().numpy() for kind, row in hidden.items()}
+
+    @torch.no_grad()
+    def values(self, states: Sequence[State], head: str, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+        """Values of one head `[trajectory, turn + 1]`, 0 where there is no state."""
+        out = np.zeros(shape)
+        if states:
+            features = torch.as_tensor(np.stack([s.features[self.kinds[head]] for s in states]), device=self.device)
+            places = np.array([state.place for state in states])
+            out[places[:, 0], places[:, 1]] = self.heads.value(head, features).double().cpu().numpy()
+        return out
+
+
+def bootstrap_states(
+    trajectories: Sequence[Trajectory],
+    encode_prompt: Callable[[str], npt.NDArray[np.int32]],
+    encode_kept: Callable[[str | None], npt.NDArray[np.int32]],
+) -> list[State]:
+    """The real next state of every truncated trajectory, in the column after its last turn."""
+    return [
+        kept_state(encode_prompt(t.last_prompt), encode_kept(t.turns[-1].subgoal), (i, len(t.turns)))
+        for i, t in enumerate(trajectories)
+        if t.truncated and t.last_prompt is not None
+    ]
+
+
+def previous_subgoal_states(
+    trajectories: Sequence[Trajectory], encode_kept: Callable[[str | None], npt.NDArray[np.int32]]
+) -> list[State]:
+    """V_low(s_t, o_{t−1}) for every turn after the first: the turn's own prompt, answered with KEEP."""
+    return [
+        kept_state(generation_of(turn)[0], encode_kept(trajectory.turns[t].subgoal), (i, t + 1))
+        for i, trajectory in enumerate(trajectories)
+        for t, turn in enumerate(trajectory.turns[1:])
+    ]

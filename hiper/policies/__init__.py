@@ -1,0 +1,1 @@
+"""Who answers a prompt: the contract, the guide for constrained decoding, the local sampler, the scripted expert."""

@@ -1,0 +1,34 @@
+"""The contract between a rollout and whatever produces responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hiper.trajectory import Generation
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt; `admissible_actions` and `subgoal` (None: no current subgoal) are what guided decoding needs."""
+
+    prompt: str
+    admissible_actions: tuple[str, ...]
+    subgoal: str | None
+
+
+@dataclass(frozen=True)
+class Response:
+    """`offsets` [tokens + 1]: character position in `text` where each response token begins, last the length of `text`;
+    both token fields are None for policies without tokens."""
+
+    text: str
+    offsets: tuple[int, ...] | None = None
+    generation: Generation | None = None
+
+
+class Policy(Protocol):
+    """`respond` answers every request, in order. `seed` makes sampling reproducible: same requests, same seed, same answers."""
+
+    def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]: ...

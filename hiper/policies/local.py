@@ -1,0 +1,157 @@
+"""The local sampler: the project's own decoder with a KV cache, generating for unfinished responses only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hiper.config import Decoding
+from hiper.errors import UserError
+from hiper.learning.guide import Guide, GuideState
+from hiper.learning.qwen2 import Decoder, Packing
+from hiper.learning.restrict import Restriction
+from hiper.policies.base import Request, Response
+from hiper.trajectory import Generation
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a model folder; files only, nothing is fetched and no code from the folder is run."""
+    from transformers import PreTrainedTokenizerFast
+
+    if not (folder / "tokenizer.json").exists():
+        raise UserError(f"{folder / 'tokenizer.json'}: no such file; the model folder needs a fast tokenizer")
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+
+
+class LocalPolicy:
+    """Samples from `decoder`, which training may update in place between calls."""
+
+    def __init__(
+        self, decoder: Decoder, tokenizer: Any, decoding: Decoding, interface: str, max_prompt_tokens: int, device: str
+    ) -> None:
+        self.decoder, self.tokenizer, self.decoding, self.device = decoder, tokenizer, decoding, device
+        self.max_prompt_tokens = max_prompt_tokens
+        self.end = int(tokenizer.eos_token_id)
+        self.guide: Guide | None = None
+        self.restriction: Restriction | None = None
+        if decoding.mode == "guided":
+            self.guide = Guide(tokenizer, interface, decoding.max_subgoal_tokens, self.end)
+            self.restriction = Restriction(self.guide, decoder.shape.vocab_size, device)
+
+    def encode_prompt(self, prompt: str) -> np.ndarray:
+        """Token ids of the chat with one user message, ready for the answer [prompt]; UserError when over the limit."""
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+        ids = np.asarray(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
+        if len(ids) > self.max_prompt_tokens:
+            raise UserError(
+                f"a prompt has {len(ids)} tokens, over prompt.max_tokens={self.max_prompt_tokens}; "
+                "raise the limit or lower prompt.history_length"
+            )
+        return ids
+
+    @torch.inference_mode()
+    def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
+        random = np.random.default_rng(seed)
+        prompts = [self.encode_prompt(request.prompt) for request in requests]
+        limit = self.decoding.max_response_tokens
+        packing = Packing.of(prompts, [[len(p) - 1] for p in prompts], self.device)
+        hidden, cache = self.decoder.model.hidden(packing, cache_room=limit)
+        assert cache is not None
+        drafts = [_Draft(self.guide and self.guide.start(r.admissible_actions, r.subgoal)) for r in requests]
+        for draft, first in zip(drafts, hidden, strict=True):
+            draft.features.append(first)
+        active = list(range(len(requests)))
+        for _ in range(limit):
+            tokens = self._sample(hidden, [drafts[i] for i in active], random)
+            going = [k for k, (i, token) in enumerate(zip(active, tokens, strict=True)) if not drafts[i].take(token, self.end)]
+            if not going:
+                break
+            if len(going) < len(active):
+                cache = cache.select(torch.as_tensor(going, device=self.device))
+                active, tokens = [active[k] for k in going], [tokens[k] for k in going]
+            hidden = self.decoder.model.step(torch.as_tensor(tokens, device=self.device), cache)
+            for i, state in zip(active, hidden, strict=True):
+                drafts[i].features.append(state)
+        return [self._response(prompt, draft) for prompt, draft in zip(prompts, drafts, strict=True)]
+
+    def _sample(self, hidden: Tensor, drafts: Sequence[_Draft], random: np.random.Generator) -> list[int]:
+        """One token per row, by inverting the cumulative distribution at one uniform number per row."""
+        logits = self.decoder.logits(hidden)
+        if self.restriction is not None:
+            permitted = [draft.permit() for draft in drafts]
+            logits = self.restriction.apply(logits, permitted)
+        greedy = self.decoding.temperature == 0
+        scaled = (logits if greedy else logits / self.decoding.temperature).log_softmax(-1)
+        if greedy:
+            tokens = scaled.argmax(-1)
+        else:
+            cumulative = scaled.double().exp().cumsum(-1)
+            uniform = torch.as_tensor(random.random(len(drafts)), device=self.device) * cumulative[:, -1]
+            tokens = torch.searchsorted(cumulative, uniform[:, None], right=True).squeeze(1)
+        chosen = scaled.gather(1, tokens[:, None]).squeeze(1)
+        for draft, logprob in zip(drafts, chosen.tolist(), strict=True):
+            draft.logprobs.append(logprob)
+        return tokens.tolist()
+
+    def _response(self, prompt: np.ndarray, draft: _Draft) -> Response:
+        text, offsets = self.decode(draft.tokens)
+        generation = Generation(
+            prompt_tokens=prompt,
+            response_tokens=np.asarray(draft.tokens, dtype=np.int32),
+            logprobs=np.asarray(draft.logprobs, dtype=np.float32),
+            allowed=tuple(draft.allowed) if self.guide else None,
+            features=torch.stack(draft.features[: len(draft.tokens)]).float().cpu().numpy(),
+        )
+        return Response(text, offsets, generation)
+
+    def decode(self, tokens: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+        """Response text (end token left out) and the character offset of each token, by decoding growing prefixes.
+
+        A character spread over several byte tokens belongs to the first of them.
+        """
+        pieces, offsets, text = [], [0], ""
+        for token in tokens:
+            pieces.append(token)
+            if token == self.end:
+                offsets.append(offsets[-1])
+                pieces.pop()
+                continue
+            piece = self.tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            if piece.endswith("\ufffd"):
+                # an unfinished character: wait for the rest, the tokens so far share its position
+                offsets.append(len(text))
+                continue
+            text, pieces = text + piece, []
+            offsets.append(len(text))
+        if pieces:
+            text += self.tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            offsets[-1] = len(text)
+        return text, tuple(offsets)
+
+
+class _Draft:
+    """One response while it grows."""
+
+    def __init__(self, guide: GuideState | None) -> None:
+        self.guide = guide
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+        self.allowed: list[tuple[int, ...]] = []
+        self.features: list[Tensor] = []
+
+    def permit(self) -> tuple[int, ...]:
+        assert self.guide is not None
+        self.allowed.append(self.guide.allowed())
+        return self.allowed[-1]
+
+    def take(self, token: int, end: int) -> bool:
+        """True when the response is complete."""
+        self.tokens.append(token)
+        return self.guide.advance(token) if self.guide else token == end

@@ -1,0 +1,61 @@
+"""PPO's losses against arithmetic done by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from hiper.learning import losses
+
+
+def policy_loss(ratio: float, advantage: float, dual_clip: float | None = None) -> float:
+    loss, _ = losses.clipped_policy_loss(
+        torch.tensor([math.log(ratio)]), torch.zeros(1), torch.tensor([advantage]), 0.2, 0.2, dual_clip
+    )
+    return float(loss)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "expected"),
+    [
+        (1.1, 2.0, -2.2),  # inside the range: −ρA
+        (1.5, 2.0, -2.4),  # clipped at 1.2: −1.2·2
+        (0.5, 2.0, -1.0),  # a falling ratio of a good action is not clipped: −0.5·2
+        (0.5, -2.0, 1.6),  # clipped at 0.8: 0.8·2
+        (1.5, -2.0, 3.0),  # a rising ratio of a bad action is not clipped: 1.5·2
+    ],
+)
+def test_clipped_surrogate(ratio: float, advantage: float, expected: float) -> None:
+    """The larger of the plain and the clipped loss."""
+    assert policy_loss(ratio, advantage) == pytest.approx(expected, rel=1e-5)
+
+
+def test_dual_clip_bounds_the_loss_of_bad_actions_only() -> None:
+    """With c = 3 a bad action costs at most 3·|A|; a good one is untouched."""
+    assert policy_loss(10.0, -2.0, 3.0) == pytest.approx(6.0)
+    assert policy_loss(10.0, 2.0, 3.0) == pytest.approx(-2.4, rel=1e-5)
+
+
+def test_k3_is_zero_for_equal_policies_and_positive_otherwise() -> None:
+    """exp(x) − x − 1 at x = ln 2 is 2 − 0.6931 − 1 = 0.3069; huge differences are clamped to 10."""
+    same = torch.tensor([-1.0])
+    assert float(losses.k3_divergence(same, same)) == 0.0
+    assert float(losses.k3_divergence(same, same + math.log(2.0))) == pytest.approx(1 - math.log(2.0), rel=1e-5)
+    assert float(losses.k3_divergence(same, same + 30.0)) == 10.0
+
+
+def test_entropy_ignores_impossible_tokens() -> None:
+    """Two equal tokens and one of probability 0 have entropy ln 2, and a finite gradient."""
+    logits = torch.tensor([[0.0, 0.0, float("-inf")]], requires_grad=True)
+    value = losses.entropy(logits.log_softmax(-1))
+    assert float(value) == pytest.approx(math.log(2.0))
+    value.backward()
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+def test_value_clip_takes_the_larger_error() -> None:
+    """value 1.0, old 0.0, clip 0.5, target 1.2: plain (0.2)² = 0.04, clipped (0.5 − 1.2)² = 0.49."""
+    loss = losses.clipped_value_loss(torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([1.2]), 0.5)
+    assert float(loss) == pytest.approx(0.49)
