@@ -107,10 +107,11 @@ def _token_credit(
     turn: Turn, length: int, credit: Credit, place: tuple[int, int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Advantage and training mask of one turn's tokens; a token in two spans gets the sum."""
+    if credit.trains_other:
+        return np.full(length, credit.other[place], np.float32), np.ones(length, bool)
     advantage = np.zeros(length, np.float32)
     trained = np.zeros(length, bool)
     inside = np.zeros(length, bool)
-    trains_all = credit.trains_other or turn.action_span is None
     for span, values, trains in (
         (turn.switch_span, credit.switch, True),
         (turn.subgoal_span, credit.subgoal, bool(credit.trained_subgoal[place])),
@@ -120,7 +121,8 @@ def _token_credit(
             advantage[span.start : span.stop] += values[place]
             trained[span.start : span.stop] |= trains
             inside[span.start : span.stop] = True
-    if trains_all:
+    if turn.action_span is None:
+        # the released code's fallback: without an action block the whole response counts as the action
         advantage[~inside] = credit.other[place]
         trained[:] = True
     return advantage, trained

@@ -132,9 +132,9 @@ def bootstrap_states(
 def previous_subgoal_states(
     trajectories: Sequence[Trajectory], encode_kept: Callable[[str | None], npt.NDArray[np.int32]]
 ) -> list[State]:
-    """V_low(s_t, o_{t−1}) for every turn after the first: the turn's own prompt, answered with KEEP."""
+    """V_low(s_t, o_{t−1}) for every turn: the turn's own prompt, answered with KEEP. Before turn 0 there is no subgoal."""
     return [
-        kept_state(generation_of(turn)[0], encode_kept(trajectory.turns[t].subgoal), (i, t + 1))
+        kept_state(generation_of(turn)[0], encode_kept(trajectory.turns[t - 1].subgoal if t else None), (i, t))
         for i, trajectory in enumerate(trajectories)
-        for t, turn in enumerate(trajectory.turns[1:])
+        for t, turn in enumerate(trajectory.turns)
     ]

@@ -1,0 +1,33 @@
+# data -> demonstrations -> tokenizer, warm start -> RL -> evaluation -> tables and figures, for one experiment:
+#   snakemake --cores 2                              the experiment `demo`
+#   snakemake --cores 2 --config experiment=test     a file of configs/experiment
+#   snakemake --cores 2 results/demo/runs/<run>/evaluation.jsonl     one stage (and what it lacks)
+from snakemake.utils import min_version, validate
+
+min_version("9.0")
+
+
+validate(config, "workflow/schemas/config.schema.yaml")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/learning.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/reporting.smk"
+
+
+localrules:
+    all,
+    tracking_database,
+
+
+rule all:
+    default_target: True
+    input:
+        expand(
+            "results/{experiment}/{result}", experiment=config["experiment"], result=[*RESULTS, "tracking/synced.json"]
+        ),

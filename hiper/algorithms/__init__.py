@@ -1,0 +1,1 @@
+"""Credit assignment as pure functions: arrays in, arrays out."""

@@ -1,0 +1,114 @@
+"""HiPER's credit assignment: hierarchical advantages, normalised per level and dealt out to the blocks of a turn.
+
+Who gets what (as in the released code): action tokens A_low at every turn; subgoal tokens A_high at boundary turns only
+(a KEEP turn copies its subgoal, which is no decision); switch tokens A_switch at every turn; everything else, the end
+token included, is not trained. A turn without an action block gives A_low to its *whole* response, added to what the
+other blocks carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hiper.algorithms.hae import Hierarchy, hierarchical_advantages
+from hiper.algorithms.interface import Credit, Floats, Turns
+from hiper.algorithms.normalize import standardize
+from hiper.algorithms.returns import bootstraps, masked
+from hiper.algorithms.settings import AlgorithmSettings
+from hiper.algorithms.shaping import shape_rewards
+
+# Where each head reads the critic: at the last prompt token, or before the first token after the subgoal block.
+HEADS: Mapping[str, str] = {"low": "after_subgoal", "high": "prompt", "switch": "prompt"}
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which blocks the high and the switch level reach; the default is the released code's."""
+
+    high_to_subgoal: bool = True
+    high_to_switch: bool = False
+    switch_to_switch: bool = True
+
+
+RELEASED = Assignment()
+
+
+def heads(settings: AlgorithmSettings) -> Mapping[str, str]:
+    """Value heads to train and their read-out positions; there is a switch head only for the return form."""
+    return {name: where for name, where in HEADS.items() if name != "switch" or settings.switch_advantage == "return"}
+
+
+def credit(
+    turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings, assignment: Assignment = RELEASED
+) -> Credit:
+    """Advantages for the blocks of every turn and λ-return targets for every head of `heads(settings)`.
+
+    `values` maps a head's name to `[trajectory, turn + 1]`; the column at a trajectory's length holds the value of the
+    real next state of a truncated trajectory (read only if `settings.bootstrap_truncated`). With the paper's switch
+    advantage it also holds `low_previous`, V_low(s_t, o_{t−1}), of the same shape. On turns without an action block
+    every token of the response is to be trained: `other` is A_low there, although `trains_other` is False.
+    """
+    levels = estimate(turns, values, settings, assignment)
+    # The original's fallback: without an action block the whole response counts as the action.
+    whole = turns.present & ~turns.has_action
+    everywhere = masked(levels.low, whole)
+    switch, subgoal = everywhere + levels.switch, everywhere.copy()
+    if assignment.high_to_switch:
+        switch += masked(levels.high, turns.has_switch)
+    if assignment.high_to_subgoal:
+        subgoal += masked(levels.high, turns.has_subgoal)
+    targets = {"low": (levels.low_return, turns.present), "high": (levels.high_return, levels.boundary)}
+    if settings.switch_advantage == "return":
+        targets["switch"] = (levels.segment_return, turns.present)
+    return Credit(
+        switch=switch,
+        subgoal=subgoal,
+        action=levels.low,
+        other=everywhere,
+        trains_other=False,
+        trained_subgoal=turns.has_subgoal & (levels.boundary & assignment.high_to_subgoal | whole),
+        targets=targets,
+    )
+
+
+def estimate(
+    turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings, assignment: Assignment = RELEASED
+) -> Hierarchy:
+    """The levels over shaped rewards, each masked to the turns whose tokens it reaches and normalised over those.
+
+    Low: every turn (an action span, or the whole response); high: boundary turns with a span it is given to; switch:
+    turns with a switch span. Return targets are neither masked nor normalised.
+    """
+    columns = turns.present.shape[1]
+    levels = hierarchical_advantages(
+        shape_rewards(turns, settings.penalties),
+        turns.switch,
+        turns.present,
+        turns.terminated,
+        values["low"][:, :columns],
+        values["high"][:, :columns],
+        gamma=settings.gamma,
+        lam_turn=settings.lam_turn,
+        lam_seg=settings.lam_seg,
+        bootstrap_low=bootstraps(values["low"], turns.present, turns.terminated, settings.bootstrap_truncated),
+        bootstrap_high=bootstraps(values["high"], turns.present, turns.terminated, settings.bootstrap_truncated),
+        switch_advantage=settings.switch_advantage,
+        value_switch=values["switch"][:, :columns] if "switch" in values else None,
+        value_low_previous=values["low_previous"][:, :columns] if "low_previous" in values else None,
+        switch_probability=turns.switch_probability,
+    )
+    high_spans = np.zeros_like(turns.present)
+    if assignment.high_to_subgoal:
+        high_spans |= turns.has_subgoal
+    if assignment.high_to_switch:
+        high_spans |= turns.has_switch
+    scale = standardize if settings.normalize else masked
+    return replace(
+        levels,
+        low=scale(levels.low, turns.present),
+        high=scale(levels.high, levels.boundary & high_spans),
+        switch=scale(levels.switch, turns.present & turns.has_switch & assignment.switch_to_switch),
+    )

@@ -1,0 +1,53 @@
+"""Flat baseline: PPO with generalised advantage estimation over turns, one value and one advantage per turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hiper.algorithms.interface import Credit, Floats, Turns
+from hiper.algorithms.normalize import standardize
+from hiper.algorithms.returns import bootstraps, discounts, generalized_advantages, masked, next_values
+from hiper.algorithms.settings import AlgorithmSettings
+from hiper.algorithms.shaping import invalid_penalty
+
+HEADS: Mapping[str, str] = {"state": "prompt"}
+
+
+def heads(settings: AlgorithmSettings) -> Mapping[str, str]:
+    """Value heads to train and their read-out positions."""
+    return HEADS
+
+
+def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
+    """The same advantage for every token of a response, the end token included.
+
+        δ[t] = r[t] + γ · V[t+1] − V[t],   A[t] = δ[t] + γ λ_turn · A[t+1],   target[t] = A[t] + V[t]
+
+    r is the environment's reward less the invalid penalty: the other penalties belong to the hierarchy and are not
+    applied, whatever the prompt. `values["state"]` is `[trajectory, turn + 1]`, the column at a trajectory's length
+    holding the value of the real next state of a truncated trajectory.
+    """
+    present = turns.present
+    value = masked(values["state"][:, : present.shape[1]], present)
+    reward = masked(turns.reward + invalid_penalty(turns.valid, present, settings.penalties.invalid), present)
+    bootstrap = bootstraps(values["state"], present, turns.terminated, settings.bootstrap_truncated)
+    advantage = generalized_advantages(
+        reward,
+        value,
+        next_values(value, bootstrap, present),
+        discounts(present, turns.terminated, settings.gamma),
+        np.full(present.shape, settings.lam_turn),
+        present,
+    )
+    dealt = standardize(advantage, present) if settings.normalize else advantage
+    return Credit(
+        switch=dealt,
+        subgoal=dealt,
+        action=dealt,
+        other=dealt,
+        trains_other=True,
+        trained_subgoal=present & turns.has_subgoal,
+        targets={"state": (advantage + value, present)},
+    )

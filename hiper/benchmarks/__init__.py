@@ -1,0 +1,1 @@
+"""Text benchmarks: the contract (`base`), its check (`conformance`) and one package per benchmark."""

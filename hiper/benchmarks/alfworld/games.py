@@ -1,0 +1,151 @@
+"""Reading and selecting ALFWorld games: the on-disk layout, ALFWorld's own filters, a game's text, the index.
+
+A game is a folder `<split>/<task folder>/<trial folder>/` with `traj_data.json` (what the task is) and `game.tw-pddl`
+(JSON: `pddl_problem`, `grammar`, `pddl_domain`, `solvable`, newer files also `walkthrough`). The official games and
+those made by `hiper.benchmarks.alfworld.generation` share this layout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hiper.errors import UserError
+from hiper.records import read_json, write_json
+
+GAME_FILE = "game.tw-pddl"
+TRAJECTORY_FILE = "traj_data.json"
+INDEX_FILE = "games.json"
+LAYOUT_FOLDER = "json_2.1.1"  # what ALFWorld's own archives call the folder with the splits, whatever their version
+
+_TASK = re.compile(r'"(?:[^"\\]|\\.)*Your task is to: (?:[^"\\]|\\.)*"')
+_TASK_PREFIX = "Your task is to: "
+
+
+@dataclass(frozen=True)
+class Game:
+    """One playable game; `id` is `"<split>/<task folder>/<trial folder>"`, `folder` holds its files."""
+
+    id: str
+    split: str
+    task_type: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class GameText:
+    """What an engine needs of a game besides the logic files of the installed `alfworld`.
+
+    `problem` is the PDDL problem. `instruction` is the task sentence exactly as TextWorld prints it after
+    "Your task is to: ", final full stop included ("examine the bowl with the desklamp.").
+    """
+
+    problem: str
+    instruction: str
+
+
+def layout_root(root: Path) -> Path:
+    """The folder that holds the splits: `root` itself, or `root/json_2.1.1` when `root` is its parent."""
+    nested = root / LAYOUT_FOLDER
+    return nested if nested.is_dir() else root
+
+
+def find_games(root: Path, split: str, task_types: Sequence[str]) -> list[Game]:
+    """All games of a split that ALFWorld itself would play, sorted by id.
+
+    The filters are those of `AlfredTWEnv.collect_game_files`: the folder holds `traj_data.json`, its path has neither
+    `movable` nor `Sliced` in it (only the path below the split is looked at, so the place of the data does not matter),
+    the task type is asked for, `game.tw-pddl` exists and its `solvable` is present and true. Unlike the original, the
+    order does not depend on the file system. Raises UserError for a missing split or an unreadable file.
+    """
+    folder = layout_root(root) / split
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; expected ALFWorld's layout, {LAYOUT_FOLDER}/<split>/<task>/<trial>/"
+        )
+    games = []
+    for path, _, files in os.walk(folder):
+        relative = Path(path).relative_to(folder).as_posix()
+        if TRAJECTORY_FILE not in files or "movable" in relative or "Sliced" in relative:
+            continue
+        trajectory = Path(path) / TRAJECTORY_FILE
+        task_type = _string(trajectory, _mapping(trajectory), "task_type")
+        if task_type in task_types and GAME_FILE in files and _solvable(Path(path) / GAME_FILE):
+            games.append(Game(f"{split}/{relative}", split, task_type, Path(path)))
+    return sorted(games, key=lambda game: game.id)
+
+
+def read_game(folder: Path) -> GameText:
+    """The problem and the task sentence of the game in `folder`; UserError names a missing, cut-off or foreign file."""
+    path = folder / GAME_FILE
+    content = _mapping(path)
+    return GameText(_string(path, content, "pddl_problem"), _instruction(path, _string(path, content, "grammar")))
+
+
+def write_index(root: Path, dataset: str, source: Mapping[str, Any], games: Sequence[Game]) -> None:
+    """Write `root/games.json`: the dataset's name, the source it really came from, its games and their counts.
+
+    `source` must not hold anything that differs between machines (no absolute paths, no dates): the file is versioned.
+    """
+    splits: dict[str, list[dict[str, str]]] = {}
+    for game in sorted(games, key=lambda game: game.id):
+        splits.setdefault(game.split, []).append({"id": game.id, "task_type": game.task_type})
+    counts = {
+        split: {"total": len(rows), **Counter(row["task_type"] for row in rows)}
+        for split, rows in sorted(splits.items())
+    }
+    content = {"dataset": dataset, "source": dict(source), "counts": counts, "splits": splits}
+    write_json(root / INDEX_FILE, content)
+
+
+def read_index(root: Path) -> dict[str, list[Game]]:
+    """The games of `root/games.json` by split, each split sorted by id; UserError when it is missing or malformed."""
+    path = root / INDEX_FILE
+    if not path.exists():
+        raise UserError(f"{path}: no index of games; make the dataset first (`dvc repro`, or `hiper data games`)")
+    splits: Any = _mapping(path).get("splits")
+    try:
+        return {
+            split: sorted((_indexed(root, split, row) for row in rows), key=lambda game: game.id)
+            for split, rows in sorted(splits.items())
+        }
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: `splits` must map a split to a list of {{id, task_type}} ({error!r})") from None
+
+
+def _indexed(root: Path, split: str, row: Mapping[str, str]) -> Game:
+    return Game(row["id"], split, row["task_type"], root / row["id"])
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: expected a JSON object, found {type(content).__name__}; the file is not an ALFWorld file"
+        )
+    return content
+
+
+def _string(path: Path, content: Mapping[str, Any], key: str) -> str:
+    value = content.get(key)
+    if not isinstance(value, str):
+        raise UserError(f"{path}: key `{key}` is missing or not a text; the file is damaged or not an ALFWorld file")
+    return value
+
+
+def _solvable(path: Path) -> bool:
+    return bool(_mapping(path).get("solvable", False))
+
+
+def _instruction(path: Path, grammar: str) -> str:
+    found = _TASK.search(grammar)
+    if found is None:
+        raise UserError(f'{path}: the grammar has no sentence "{_TASK_PREFIX}..."; fetch or make the game again')
+    sentence: str = json.loads(found.group())
+    return sentence.split(_TASK_PREFIX, 1)[1]

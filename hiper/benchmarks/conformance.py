@@ -1,0 +1,152 @@
+"""A check that an environment keeps the contract of `hiper.benchmarks.base.TextEnvironment`, for any benchmark."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from hiper.benchmarks.base import Info, TextEnvironment
+from hiper.trajectory import Task
+
+NONSENSE = "no such action"
+ODD_ACTIONS = (
+    "",
+    " ",
+    "\n",
+    "\x00",
+    "LOOK",
+    "löök 日本 \U0001f600",
+    "\ud800",
+    "look\nlook",
+    "{}%s<>[]#|",
+    "x" * 20_000,
+)
+TURNS_AT_MOST = 10_000
+
+
+@dataclass(frozen=True)
+class _Step:
+    observation: str
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: Info
+
+
+def check_environment(make: Callable[[], TextEnvironment], tasks: Sequence[Task], seed: int) -> None:
+    """Play every task with the environments that `make` makes; AssertionError names the first violated clause."""
+    assert tasks, "give at least one task"
+    with closing(make()) as environment:
+        _refuses(environment, "before reset")
+    limits = set()
+    for task in tasks:
+        with closing(make()) as environment:
+            _check_odd_actions(environment, task)
+            _check_reset_repeats(environment, task, seed)
+            limits.add(_turn_limit(environment, task))
+            _refuses(environment, "after the turn limit")
+            _play(environment, task, seed, TURNS_AT_MOST)
+            _refuses(environment, "after the end of an episode")
+    assert len(limits) == 1, f"the turn limit differs between tasks: {sorted(limits)}"
+    _check_independence(make, tasks, seed)
+
+
+def _step(environment: TextEnvironment, action: str) -> _Step:
+    step = _Step(*environment.step(action))
+    assert isinstance(step.observation, str), "an observation is a string"
+    assert math.isfinite(step.reward), f"reward {step.reward!r} is not a finite number"
+    assert not (step.terminated and step.truncated), "terminated and truncated exclude each other"
+    _check_info(step.info, over=step.terminated or step.truncated)
+    assert step.terminated or not step.info.won, "a task is won only where it terminates"
+    return step
+
+
+def _check_info(info: Info, over: bool) -> None:
+    if over:
+        assert info.admissible_actions == (), "no action is admissible once the episode is over"
+    else:
+        assert info.admissible_actions, "some action is admissible until the episode is over"
+    assert len(set(info.admissible_actions)) == len(info.admissible_actions), "admissible actions are unique"
+    assert all(isinstance(action, str) and action for action in info.admissible_actions), (
+        "actions are non-empty strings"
+    )
+    assert info.instruction, "the instruction is not empty"
+    assert 0.0 <= info.score <= 1.0, f"score {info.score} is outside [0, 1]"
+
+
+def _reset(environment: TextEnvironment, task: Task) -> tuple[str, Info]:
+    observation, info = environment.reset(task)
+    assert isinstance(observation, str) and observation, "the first observation is a non-empty string"
+    _check_info(info, over=False)
+    assert not info.won, "a task is not won before the first step"
+    return observation, info
+
+
+def _play(environment: TextEnvironment, task: Task, seed: int, turns: int) -> list[tuple[str, Info] | _Step]:
+    """A seeded random walk of at most `turns` turns over admissible actions: what was seen."""
+    choice = random.Random(seed)
+    observation, info = _reset(environment, task)
+    seen: list[tuple[str, Info] | _Step] = [(observation, info)]
+    for _ in range(turns):
+        step = _step(environment, choice.choice(info.admissible_actions))
+        seen.append(step)
+        info = step.info
+        if step.terminated or step.truncated:
+            return seen
+    assert turns < TURNS_AT_MOST, f"no turn limit within {TURNS_AT_MOST} turns"
+    return seen
+
+
+def _refuses(environment: TextEnvironment, when: str) -> None:
+    try:
+        environment.step(NONSENSE)
+    except RuntimeError:
+        return
+    raise AssertionError(f"step {when} must raise RuntimeError")
+
+
+def _check_odd_actions(environment: TextEnvironment, task: Task) -> None:
+    _reset(environment, task)
+    for action in ODD_ACTIONS:
+        step = _step(environment, action)
+        assert not step.terminated, f"the inadmissible action {action[:20]!r} ended the task"
+        if step.truncated:
+            _reset(environment, task)
+
+
+def _check_reset_repeats(environment: TextEnvironment, task: Task, seed: int) -> None:
+    first = _play(environment, task, seed, 10)
+    assert _play(environment, task, seed, 10) == first, "the same task and actions must give the same episode"
+
+
+def _turn_limit(environment: TextEnvironment, task: Task) -> int:
+    _reset(environment, task)
+    for turn in range(1, TURNS_AT_MOST + 1):
+        step = _step(environment, NONSENSE)
+        assert not step.terminated, "an inadmissible action ended the task"
+        if step.truncated:
+            return turn
+    raise AssertionError(f"inadmissible actions must cost a turn: no turn limit within {TURNS_AT_MOST} turns")
+
+
+def _check_independence(make: Callable[[], TextEnvironment], tasks: Sequence[Task], seed: int) -> None:
+    """An environment sees the same whether or not another one plays at the same time."""
+    with closing(make()) as one, closing(make()) as other:
+        alone = _play(one, tasks[0], seed, 10)
+        _, aside = _reset(other, tasks[-1])
+        observation, info = _reset(one, tasks[0])
+        choice, aside_choice = random.Random(seed), random.Random(seed + 1)
+        seen: list[tuple[str, Info] | _Step] = [(observation, info)]
+        for _ in alone[1:]:
+            step = _step(one, choice.choice(info.admissible_actions))
+            seen.append(step)
+            info = step.info
+            if not aside.admissible_actions:
+                _, aside = _reset(other, tasks[-1])
+            aside = _step(other, aside_choice.choice(aside.admissible_actions)).info
+            if step != alone[len(seen) - 1]:
+                break
+        assert seen == alone, "what happens in one environment must not change another"

@@ -1,0 +1,44 @@
+"""What the command families share: how a command is declared, and the folders it names."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from hiper.errors import UserError
+
+if TYPE_CHECKING:
+    from hiper.config import RunSettings
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # what add_subparsers gives back
+Handler = Callable[[argparse.Namespace], int]
+
+
+def declare(commands: Commands, name: str, handler: Handler, summary: str) -> argparse.ArgumentParser:
+    """Add a subcommand that runs `handler`; `summary` stands in the list and at the head of its own help."""
+    parser = commands.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def run_folder(parser: argparse.ArgumentParser) -> None:
+    """The positional argument RUN_DIR; log lines carry its name."""
+    parser.add_argument("subject", metavar="RUN_DIR", help="a run's folder, which holds its config.yaml")
+
+
+def data_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="the data sets (default: data)")
+
+
+def existing(path: Path) -> Path:
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    return path
+
+
+def settings_of(folder: Path) -> RunSettings:
+    from hiper.compose import read_config
+
+    return read_config(folder / "config.yaml")

@@ -1,0 +1,23 @@
+"""`hiper data`: the stage that DVC runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hiper.cli.command import Commands, declare, existing
+
+
+def add(commands: Commands) -> None:
+    parser = commands.add_parser("data", help="make data sets", description="make data sets")
+    parts = parser.add_subparsers(metavar="COMMAND", required=True)
+    games = declare(parts, "games", make_games, "find, fetch or generate the games of a benchmark file")
+    games.add_argument("configuration", type=Path, metavar="CONFIG", help="a file of configs/benchmark")
+    games.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set's folder")
+
+
+def make_games(arguments: argparse.Namespace) -> int:
+    from hiper.stages import games
+
+    games.make(existing(arguments.configuration), arguments.output)
+    return 0

@@ -1,0 +1,59 @@
+"""Entry point of `hiper`: parse, set up logging, run one command, turn mistakes of a person into one message.
+
+Exit status: 0 done, 1 a comparison failed, 2 a mistake that the message says how to correct, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import cast
+
+from hiper.cli import compose, data, learning, parity, reporting, tracking
+from hiper.cli.command import Handler
+from hiper.errors import UserError
+
+DESCRIPTION = """\
+Train language-model agents with hierarchical advantage estimation, stage by stage. The stages are chained by the
+workflow (`make demo`, or `snakemake --cores 2`); each can be run alone with the commands below, in the project's root.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hiper", description=DESCRIPTION)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for family in (compose, data, learning, reporting, tracking, parity):
+        family.add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = build_parser().parse_args(arguments)
+    start_logging(getattr(parsed, "subject", None))
+    handler = cast(Handler, parsed.handler)
+    try:
+        return handler(parsed)
+    except UserError as error:
+        print(f"hiper: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hiper: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of our output (head, less) has gone; nothing may be flushed to it at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def start_logging(subject: str | None) -> None:
+    """Log to stderr; `subject` (a run folder) marks the lines of runs that go on side by side."""
+    name = f" {os.path.basename(os.path.normpath(subject))}:" if subject else ""
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname)s{name.replace('%', '%%')} %(message)s",
+        datefmt="%H:%M:%S",
+    )

@@ -1,0 +1,58 @@
+"""`hiper parity`: this code against recordings of the original code; the last line is `matched/total match`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from hiper.cli.command import Commands, declare, existing
+
+SHOWN = 20
+
+
+class Comparison(Protocol):
+    """What a comparison with a recording gives back."""
+
+    @property
+    def matched(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def mismatches(self) -> Sequence[str]: ...
+
+
+def add(commands: Commands) -> None:
+    summary = "compare this implementation with recordings of the original code"
+    parser = commands.add_parser("parity", help=summary, description=f"{summary}; exit status 1 when any differs")
+    parts = parser.add_subparsers(metavar="COMMAND", required=True)
+    hae = declare(parts, "hae", compare_hae, "hierarchical advantage estimation")
+    hae.add_argument("recording", type=Path, metavar="FILE", help="a JSON recording of advantages")
+    alfworld = declare(parts, "alfworld", compare_alfworld, "the native ALFWorld engine")
+    alfworld.add_argument("recording", type=Path, metavar="FILE", help="a JSON recording of episodes, plain or gzipped")
+    alfworld.add_argument("--data", type=Path, metavar="DIR", help="the games that were recorded, in ALFWorld's layout")
+
+
+def compare_hae(arguments: argparse.Namespace) -> int:
+    from hiper.algorithms.parity import compare_recording
+
+    return conclude(compare_recording(existing(arguments.recording)))
+
+
+def compare_alfworld(arguments: argparse.Namespace) -> int:
+    from hiper.benchmarks.alfworld.parity import compare_recording
+
+    return conclude(compare_recording(existing(arguments.recording), arguments.data))
+
+
+def conclude(comparison: Comparison) -> int:
+    """Print the first mismatches and the count; an empty recording is no agreement."""
+    for mismatch in comparison.mismatches[:SHOWN]:
+        print(mismatch)
+    if len(comparison.mismatches) > SHOWN:
+        print(f"… and {len(comparison.mismatches) - SHOWN} more")
+    print(f"{comparison.matched}/{comparison.total} match")
+    return 0 if comparison.matched == comparison.total > 0 else 1

@@ -1,0 +1,55 @@
+"""`hiper track`: the MLflow mirror of an experiment's files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hiper.cli.command import Commands, declare, existing, run_folder
+
+
+def add(commands: Commands) -> None:
+    summary = "mirror an experiment's files in its MLflow database"
+    parser = commands.add_parser("track", help=summary, description=f"{summary}; the files are the truth")
+    parts = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, handler, text in (
+        ("init", init, "make the database and its experiment, before any run starts"),
+        ("sync", sync, "bring the database up to date with the files; safe to repeat"),
+        ("rebuild", rebuild, "make the database anew from the files"),
+    ):
+        command = declare(parts, name, handler, text)
+        command.add_argument("experiment", type=Path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+        command.add_argument(
+            "--best-effort", action="store_true", help="report problems as warnings: tracking must not stop a workflow"
+        )
+    follow = declare(parts, "follow", follow_run, "mirror one run while it goes on, until it ends")
+    run_folder(follow)
+    follow.add_argument("--process", type=int, metavar="ID", help="stop when this process is gone")
+
+
+def init(arguments: argparse.Namespace) -> int:
+    from hiper import tracking
+
+    tracking.initialize(arguments.experiment, best_effort=arguments.best_effort)
+    return 0
+
+
+def sync(arguments: argparse.Namespace) -> int:
+    from hiper import tracking
+
+    tracking.sync(existing(arguments.experiment), best_effort=arguments.best_effort)
+    return 0
+
+
+def rebuild(arguments: argparse.Namespace) -> int:
+    from hiper import tracking
+
+    tracking.rebuild(existing(arguments.experiment), best_effort=arguments.best_effort)
+    return 0
+
+
+def follow_run(arguments: argparse.Namespace) -> int:
+    from hiper import tracking
+
+    tracking.follow(existing(Path(arguments.subject)), arguments.process)
+    return 0

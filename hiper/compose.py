@@ -1,0 +1,216 @@
+"""From configuration files to runs: Hydra composes, `hiper.config` validates, a digest per stage says what it reads.
+
+An experiment file (`configs/experiment/<name>.yaml`) holds a `grid` (lists of benchmarks, models, algorithms, seeds)
+and overrides of any section. A run is one cell of the grid, named `<benchmark>-<model>-<algorithm>-seed<n>`; the warm
+start that the algorithms of one benchmark, model and seed share has the algorithm `warmstart`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
+from hiper.errors import UserError
+from hiper.records import sha256_json, write_text
+
+WARM_START = "warmstart"
+NAME = r"[a-z0-9_.]+"
+_RUN = re.compile(rf"({NAME})-({NAME})-({NAME})-seed([0-9]+)")
+
+Stage = Literal["games", "demonstrations", "tokenizer", "warm_start", "train", "evaluate"]
+
+# What each stage reads; a dotted name is a part of a section. A stage also depends on the stages before it, through
+# their files, so that nothing need be listed twice.
+_READS: dict[Stage, tuple[str, ...]] = {
+    "games": ("benchmark.name", "benchmark.dataset", "benchmark.task_types", "benchmark.data"),
+    "demonstrations": ("benchmark", "prompt", "demonstrations"),
+    "tokenizer": ("model", "prompt", "decoding"),
+    "warm_start": (
+        *("seed", "model", "prompt", "decoding", "warm_start", "engine"),
+        *("training.gradient_clip", "training.micro_batch_tokens"),
+    ),
+    "train": (
+        *("seed", "benchmark", "prompt", "model", "decoding", "demonstrations", "warm_start"),
+        *("algorithm", "training", "engine"),
+    ),
+    "evaluate": ("seed", "benchmark", "prompt", "model", "decoding", "engine", "evaluation"),
+}
+
+
+@dataclass(frozen=True)
+class RunName:
+    """One cell of a grid."""
+
+    benchmark: str
+    model: str
+    algorithm: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.benchmark}-{self.model}-{self.algorithm}-seed{self.seed}"
+
+    @property
+    def warm_start(self) -> RunName:
+        return RunName(self.benchmark, self.model, WARM_START, self.seed)
+
+    @classmethod
+    def parse(cls, text: str) -> RunName:
+        match = _RUN.fullmatch(text)
+        if match is None:
+            raise UserError(
+                f"run {text!r}: must be named <benchmark>-<model>-<algorithm>-seed<n>, each part of a-z, 0-9, _ and ."
+            )
+        benchmark, model, algorithm, seed = match.groups()
+        return cls(benchmark, model, algorithm, int(seed))
+
+
+def available(group: str, root: Path) -> list[str]:
+    """Names of the files in `configs/<group>/`, sorted."""
+    folder = root / "configs" / group
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; run this command in the project's root, where configs/ is")
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _require(group: str, name: str, root: Path) -> Path:
+    names = available(group, root)
+    if name not in names:
+        raise UserError(f"{group} {name!r} is unknown; configs/{group}/ has: {', '.join(names)}")
+    return root / "configs" / group / f"{name}.yaml"
+
+
+def load_grid(experiment: str, root: Path) -> Grid:
+    """The validated grid of an experiment; UserError where it names a configuration file that does not exist."""
+    path = _require("experiment", experiment, root)
+    values = _read_yaml(path).get("grid")
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{path}: grid is missing; add the lists benchmarks, models, algorithms and seeds under `grid:`"
+        )
+    grid = parse_grid(values, f"{path}, grid")
+    for group, names in (("benchmark", grid.benchmarks), ("model", grid.models), ("algorithm", grid.algorithms)):
+        for name in names:
+            _require(group, name, root)
+    return grid
+
+
+def run_names(grid: Grid) -> list[RunName]:
+    """The runs of a grid, without warm starts, in the order of its lists."""
+    cells = product(grid.benchmarks, grid.models, grid.algorithms, grid.seeds)
+    return [RunName(benchmark, model, algorithm, seed) for benchmark, model, algorithm, seed in cells]
+
+
+def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
+    """Compose and validate one run's settings.
+
+    A run `…-warmstart-…` takes the grid's first algorithm: only sections that come before RL are used of it. Any
+    combination of known names may be composed, also one outside the experiment's grid.
+    """
+    grid = load_grid(experiment, root)
+    name = RunName.parse(run)
+    algorithm = grid.algorithms[0] if name.algorithm == WARM_START else name.algorithm
+    choices = {"benchmark": name.benchmark, "model": name.model, "algorithm": algorithm}
+    for group, choice in choices.items():
+        _require(group, choice, root)
+    values = _compose(root / "configs", {**choices, "experiment": experiment})
+    values.pop("grid", None)
+    settings = parse_run(
+        {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
+    )
+    _require_shared_data(settings.benchmark, name.benchmark, experiment, root)
+    return settings
+
+
+def _compose(folder: Path, choices: dict[str, str]) -> dict[str, Any]:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+            composed = compose("config", [f"{group}={choice}" for group, choice in choices.items()])
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"{folder}: cannot be composed for {choices}: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{folder}/config.yaml: must be a mapping of sections")
+    return {str(key): value for key, value in values.items()}
+
+
+def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment: str, root: Path) -> None:
+    """Experiments share data sets, so an experiment must not alter what its benchmark's games are made of."""
+    own = load_benchmark(root / "configs" / "benchmark" / f"{benchmark}.yaml")
+    if own.dataset != benchmark:
+        raise UserError(
+            f"configs/benchmark/{benchmark}.yaml: dataset = {own.dataset!r}: must be {benchmark!r}, the file's name"
+        )
+    for key in ("name", "dataset", "task_types", "data"):
+        if getattr(composed, key) != getattr(own, key):
+            raise UserError(
+                f"configs/experiment/{experiment}.yaml: overrides benchmark.{key}, but experiments share the games in "
+                f"data/{benchmark}; make a new file in configs/benchmark/ with the value instead"
+            )
+
+
+def load_benchmark(path: Path) -> BenchmarkSettings:
+    """A benchmark file on its own, validated; what `dvc repro` makes games from."""
+    return parse_benchmark(_read_yaml(path), str(path))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: must be a mapping of settings")
+    return values
+
+
+def write_config(settings: RunSettings, path: Path) -> bool:
+    """Write settings as sorted YAML; a file that already says the same keeps its time stamp. True when written."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=True, allow_unicode=True, width=120)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    write_text(path, text)
+    return True
+
+
+def read_config(path: Path) -> RunSettings:
+    """The validated settings of a run folder's `config.yaml`."""
+    return parse_run(_read_yaml(path), str(path))
+
+
+def config_digest(settings: RunSettings) -> str:
+    """SHA-256 of all settings: the configuration hash in manifests."""
+    return sha256_json(settings.model_dump(mode="json"))
+
+
+def stage_digest(settings: RunSettings, stage: Stage) -> str:
+    """SHA-256 of the settings that `stage` itself reads; equal digests and equal inputs mean equal outputs."""
+    if stage not in get_args(Stage):
+        raise ValueError(f"stage {stage!r} is none of {get_args(Stage)}")
+    values = settings.model_dump(mode="json")
+    return sha256_json({name: _lookup(values, name) for name in _READS[stage]})
+
+
+def benchmark_digest(settings: BenchmarkSettings) -> str:
+    """SHA-256 of what a data set is made of: `stage_digest(…, "games")` without a run."""
+    values = {"benchmark": settings.model_dump(mode="json")}
+    return sha256_json({name: _lookup(values, name) for name in _READS["games"]})
+
+
+def _lookup(values: dict[str, Any], dotted: str) -> Any:
+    found: Any = values
+    for key in dotted.split("."):
+        found = found[key]
+    return found

@@ -1,0 +1,194 @@
+"""The only parser of a turn: blocks, validity, character and token spans; and the writer of canonical responses.
+
+A plan-execute response is `<switch>KEEP</switch><subgoal>…</subgoal><action>…</action>`, a flat (ReAct) response is
+`<think>…</think><action>…</action>`. Model output is hostile text: nothing here raises on it, and every function takes
+linear time.
+
+How blocks are found: reading from left to right, an opening tag and the next closing tag of the same name make a
+block, and reading goes on behind it. So blocks never overlap, and tags inside a block are plain text: an action that is
+written inside a subgoal is never executed. An opening tag without a later closing tag is plain text too. Of several
+blocks of one name the first counts. The original looks for the first opening and the first closing tag of each name
+anywhere, so there a tag inside another block counts.
+
+Tags of `action` are accepted in any letter case, all others as written above (both as in the original).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Span = tuple[int, int]
+"""Half-open range `[start, stop)` of characters or of tokens."""
+
+PLAN_EXECUTE_BLOCKS = ("switch", "subgoal", "action")
+REACT_BLOCKS = ("think", "action")
+FALLBACK_CHARACTERS = 30
+
+_CHINESE = re.compile("[\u4e00-\u9fff]")
+_OPENING: dict[tuple[str, ...], re.Pattern[str]] = {
+    blocks: re.compile("<(" + "|".join("(?ai:action)" if name == "action" else name for name in blocks) + ")>")
+    for blocks in (PLAN_EXECUTE_BLOCKS, REACT_BLOCKS)
+}
+_CLOSING = {
+    name: re.compile("</(?ai:action)>" if name == "action" else f"</{name}>")
+    for name in {*PLAN_EXECUTE_BLOCKS, *REACT_BLOCKS}
+}
+
+
+@dataclass(frozen=True)
+class ParsedTurn:
+    """What a response says.
+
+    `switch` is True only if the switch block says SWITCH: any other text, or none, means KEEP. `subgoal` is the block's
+    text (stripped), None when the block is missing. `action` is lower-cased and stripped. `valid` is True exactly when
+    `problems` is empty. `*_span` (tokens) and `*_characters` are the spans of the blocks, tags included, None where the
+    block is missing; token spans are None as well when no offsets were given.
+    """
+
+    switch: bool
+    subgoal: str | None
+    action: str
+    valid: bool
+    problems: tuple[str, ...]
+    switch_characters: Span | None = None
+    subgoal_characters: Span | None = None
+    action_characters: Span | None = None
+    switch_span: Span | None = None
+    subgoal_span: Span | None = None
+    action_span: Span | None = None
+
+
+@dataclass(frozen=True)
+class _Block:
+    """`outer` includes the tags, `text` is what stands between them."""
+
+    outer: Span
+    text: str
+
+
+def parse(response: str, offsets: Sequence[int] | None = None) -> ParsedTurn:
+    """Parse a plan-execute response.
+
+    `offsets` `[tokens + 1]`, non-decreasing: where each token's text starts in `response`, the last entry its total
+    length. Valid turns have all three blocks, a switch text that is KEEP or SWITCH (any case, blanks around it
+    ignored) and no character U+4E00–U+9FFF. As in the original it is not checked that the action is admissible, that
+    KEEP copies the subgoal, that nothing else is written, or the order of the blocks.
+
+    The original's environment side reads an unknown switch text as KEEP and its credit assignment reads it as SWITCH;
+    here it is KEEP everywhere, and the turn is invalid.
+    """
+    blocks, unclosed = _find_blocks(response, PLAN_EXECUTE_BLOCKS)
+    decision = blocks["switch"].text.strip().upper() if "switch" in blocks else None
+    problems = [f"no {name} block" for name in PLAN_EXECUTE_BLOCKS if name not in blocks]
+    if decision not in (None, "KEEP", "SWITCH"):
+        problems.append("switch text is neither KEEP nor SWITCH")
+    return _parsed(response, offsets, blocks, unclosed, problems, switch=decision == "SWITCH")
+
+
+def parse_react(response: str, offsets: Sequence[int] | None = None) -> ParsedTurn:
+    """Parse a flat response: no switch and no subgoal. Valid with both blocks and no character U+4E00–U+9FFF."""
+    blocks, unclosed = _find_blocks(response, REACT_BLOCKS)
+    problems = [f"no {name} block" for name in REACT_BLOCKS if name not in blocks]
+    return _parsed(response, offsets, blocks, unclosed, problems, switch=False)
+
+
+def render(switch: bool, subgoal: str, action: str) -> str:
+    """The canonical plan-execute response; `parse` reads it back if the texts hold no tags and no outer blanks."""
+    decision = "SWITCH" if switch else "KEEP"
+    return f"<switch>{decision}</switch><subgoal>{subgoal}</subgoal><action>{action}</action>"
+
+
+def render_react(thought: str, action: str) -> str:
+    """The canonical flat response."""
+    return f"<think>{thought}</think><action>{action}</action>"
+
+
+def carried_subgoal(previous: str | None, parsed: ParsedTurn) -> str | None:
+    """The subgoal in force after a turn: o_t of the paper.
+
+    SWITCH with a non-empty subgoal text adopts it. KEEP and turns without subgoal text leave `previous` in force;
+    with no previous subgoal any text given is adopted. (The original always carries the parsed text, even on KEEP, and
+    loses the subgoal on several malformed turns.)
+    """
+    if parsed.subgoal and (parsed.switch or not previous):
+        return parsed.subgoal
+    return previous
+
+
+def token_span(characters: Span, offsets: Sequence[int]) -> Span | None:
+    """Tokens of a character span: from the token that holds its first character to the last that starts before its end.
+
+    A token across the edge of two blocks belongs to both. None for a span without tokens.
+    """
+    start = max(bisect_right(offsets, characters[0]) - 1, 0)
+    stop = min(bisect_left(offsets, characters[1]), len(offsets) - 1)
+    return (start, stop) if start < stop else None
+
+
+def _find_blocks(response: str, names: tuple[str, ...]) -> tuple[dict[str, _Block], int | None]:
+    """First block of each name, and where the text behind the first unclosed tag other than `<action>` begins."""
+    last_closing = {name: _last_start(_CLOSING[name], response) for name in names}
+    blocks: dict[str, _Block] = {}
+    unclosed = None
+    position = 0
+    while opening := _OPENING[names].search(response, position):
+        name, position = opening[1].lower(), opening.end()
+        # Comparing with the last closing tag first keeps a long run of unclosed tags from being searched repeatedly.
+        closing = _CLOSING[name].search(response, position) if last_closing[name] >= position else None
+        if closing is None:
+            if unclosed is None and name != "action":
+                unclosed = position
+            continue
+        blocks.setdefault(name, _Block((opening.start(), closing.end()), response[position : closing.start()]))
+        position = closing.end()
+    return blocks, unclosed
+
+
+def _last_start(pattern: re.Pattern[str], text: str) -> int:
+    """Start of the last match, −1 if there is none."""
+    last = -1
+    for match in pattern.finditer(text):
+        last = match.start()
+    return last
+
+
+def _parsed(
+    response: str,
+    offsets: Sequence[int] | None,
+    blocks: dict[str, _Block],
+    unclosed: int | None,
+    problems: list[str],
+    *,
+    switch: bool,
+) -> ParsedTurn:
+    if _CHINESE.search(response):
+        problems.append("Chinese character")
+    characters = {name: block.outer for name, block in blocks.items()}
+    tokens = {name: token_span(span, offsets) for name, span in characters.items()} if offsets is not None else {}
+    return ParsedTurn(
+        switch=switch,
+        subgoal=blocks["subgoal"].text.strip() if "subgoal" in blocks else None,
+        action=blocks["action"].text.strip().lower() if "action" in blocks else _fallback_action(response, unclosed),
+        valid=not problems,
+        problems=tuple(problems),
+        switch_characters=characters.get("switch"),
+        subgoal_characters=characters.get("subgoal"),
+        action_characters=characters.get("action"),
+        switch_span=tokens.get("switch"),
+        subgoal_span=tokens.get("subgoal"),
+        action_span=tokens.get("action"),
+    )
+
+
+def _fallback_action(response: str, unclosed: int | None) -> str:
+    """The last 30 characters, as in the original; nothing if all lie behind an unclosed switch, subgoal or think tag.
+
+    Without the exception, blanks at the start of a subgoal that was cut short would let its end be executed.
+    """
+    start = max(len(response) - FALLBACK_CHARACTERS, 0)
+    if unclosed is not None and start >= unclosed:
+        return ""
+    return response[start:].strip().lower()

@@ -1,0 +1,70 @@
+"""Expert episodes, cut into subgoal segments, as a chat dataset any trainer can read: one row per turn with `messages`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.manifest import write_manifest
+from hiper.plan_execute import render, render_react
+from hiper.policies.expert import AlfworldExpert
+from hiper.prompts import History, build_prompt
+from hiper.records import write_jsonl
+from hiper.stages.tasks import make_benchmark, split_train, stream
+from hiper.trajectory import Task
+
+log = logging.getLogger(__name__)
+
+
+def make(settings: RunSettings, data_root: Path, output: Path) -> None:
+    """Write `demonstrations.jsonl` and `manifest.json` into `output`.
+
+    The expert has `demonstrations.max_turns` turns; episodes it does not win are left out (their number is logged).
+    """
+    started = time.monotonic()
+    limits = settings.benchmark.model_copy(update={"max_turns": settings.demonstrations.max_turns})
+    benchmark = make_benchmark(limits, data_root)
+    tasks, _ = split_train(settings, benchmark)
+    environment = benchmark.environment()
+    rows: list[dict[str, Any]] = []
+    lost = 0
+    for number, task in enumerate(tasks):
+        random = np.random.default_rng([settings.demonstrations.seed, stream(settings, "demonstrations")[1], number])
+        episode = _play(settings, environment, task, random)
+        if episode is None:
+            lost += 1
+        else:
+            rows += episode
+    if not rows:
+        raise UserError(f"the expert won none of {len(tasks)} games of {settings.benchmark.dataset!r}; check the dataset")
+    log.info("%d demonstrations (%d turns), %d games not won by the expert left out", len(tasks) - lost, len(rows), lost)
+    write_jsonl(output / "demonstrations.jsonl", rows)
+    write_manifest(output, settings, data_root, started=started)
+
+
+def _play(settings: RunSettings, environment: Any, task: Task, random: np.random.Generator) -> list[dict[str, Any]] | None:
+    observation, info = environment.reset(task)
+    expert = AlfworldExpert(info.instruction, random, settings.demonstrations.hesitation)
+    history, subgoal = History(), None
+    rows: list[dict[str, Any]] = []
+    over = False
+    while not over:
+        prompt = build_prompt(settings.prompt, info.instruction, history, observation, subgoal, info.admissible_actions)
+        decision = expert.act(observation, info.admissible_actions)
+        if settings.prompt.interface == "plan_execute":
+            answer = render(decision.switch, decision.subgoal, decision.action)
+        else:
+            answer = render_react(decision.subgoal, decision.action)
+        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        rows.append({"task": task.id, "task_type": task.task_type, "turn": len(rows), "messages": messages})
+        history.add(observation, decision.action)
+        subgoal = decision.subgoal
+        observation, _, terminated, truncated, info = environment.step(decision.action)
+        over = terminated or truncated
+    return rows if info.won else None

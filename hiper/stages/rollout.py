@@ -1,0 +1,138 @@
+"""Episodes: environments and a policy stepped together, active episodes only. A bad rollout is data, not a crash."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hiper.benchmarks.base import Benchmark, Info, TextEnvironment
+from hiper.config import Prompt
+from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react
+from hiper.policies.base import Policy, Request, Response
+from hiper.prompts import History, build_prompt
+from hiper.trajectory import Task, TokenSpan, Trajectory, Turn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Episode:
+    """One running episode and what it has gathered."""
+
+    task: Task
+    group: int
+    environment: TextEnvironment
+    observation: str = ""
+    info: Info | None = None
+    subgoal: str | None = None
+    history: History = field(default_factory=History)
+    turns: list[Turn] = field(default_factory=list)
+    terminated: bool = False
+    truncated: bool = False
+    failure: str | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.terminated or self.truncated or self.failure is not None
+
+    def begin(self) -> None:
+        try:
+            self.observation, self.info = self.environment.reset(self.task)
+        except Exception as error:
+            self.fail("reset", error)
+
+    def fail(self, verb: str, error: Exception) -> None:
+        self.failure = f"{verb}: {type(error).__name__}: {error}"
+        log.warning("episode on %s broke at turn %d: %s", self.task.id, len(self.turns), self.failure)
+
+    def request(self, settings: Prompt) -> Request:
+        assert self.info is not None
+        prompt = build_prompt(
+            settings, self.info.instruction, self.history, self.observation, self.subgoal, self.info.admissible_actions
+        )
+        choices = tuple(action for action in self.info.admissible_actions if action != "help")
+        return Request(prompt, choices, self.subgoal)
+
+    def play(self, request: Request, response: Response, interface: str) -> None:
+        parsed = (parse if interface == "plan_execute" else parse_react)(response.text, response.offsets)
+        try:
+            answer, reward, self.terminated, self.truncated, info = self.environment.step(parsed.action)
+        except Exception as error:
+            self.fail("step", error)
+            return
+        self.subgoal = carried_subgoal(self.subgoal, parsed)
+        self.turns.append(_turn(self.observation, request, response, parsed, self.subgoal, reward))
+        self.history.add(self.observation, parsed.action)
+        self.observation, self.info = answer, info
+
+    def trajectory(self, settings: Prompt) -> Trajectory:
+        won = self.info is not None and self.info.won
+        last = self.request(settings).prompt if self.truncated and self.info is not None else None
+        return Trajectory(
+            task=self.task,
+            group=self.group,
+            turns=tuple(self.turns),
+            won=won,
+            terminated=self.terminated,
+            truncated=self.truncated,
+            last_prompt=last,
+            failure=self.failure,
+            info={"score": self.info.score if self.info else 0.0},
+        )
+
+
+def _span(span: tuple[int, int] | TokenSpan | None) -> TokenSpan | None:
+    return None if span is None else span if isinstance(span, TokenSpan) else TokenSpan(*span)
+
+
+def _turn(
+    observation: str, request: Request, response: Response, parsed: ParsedTurn, subgoal: str | None, reward: float
+) -> Turn:
+    return Turn(
+        observation=observation,
+        prompt=request.prompt,
+        response=response.text,
+        switch=parsed.switch,
+        subgoal=subgoal,
+        subgoal_text=parsed.subgoal,
+        action=parsed.action,
+        valid=parsed.valid,
+        reward=reward,
+        switch_span=_span(parsed.switch_span),
+        subgoal_span=_span(parsed.subgoal_span),
+        action_span=_span(parsed.action_span),
+        generation=response.generation,
+        problems=parsed.problems,
+    )
+
+
+class Rollout:
+    """Plays tasks with a policy; keeps one environment per parallel episode for the next call."""
+
+    def __init__(self, benchmark: Benchmark, policy: Policy, prompt: Prompt) -> None:
+        self.benchmark, self.policy, self.prompt = benchmark, policy, prompt
+        self.environments: list[TextEnvironment] = []
+
+    def play(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Trajectory]:
+        """One trajectory per task, in order; `groups` [tasks] numbers the draws. Same arguments, same trajectories."""
+        while len(self.environments) < len(tasks):
+            self.environments.append(self.benchmark.environment())
+        episodes = [
+            _Episode(task, group, environment)
+            for task, group, environment in zip(tasks, groups, self.environments, strict=False)
+        ]
+        for episode in episodes:
+            episode.begin()
+        turn = 0
+        while active := [episode for episode in episodes if not episode.over]:
+            requests = [episode.request(self.prompt) for episode in active]
+            responses = self.policy.respond(requests, [*seed, turn])
+            for episode, request, response in zip(active, requests, responses, strict=True):
+                episode.play(request, response, self.prompt.interface)
+            turn += 1
+        return [episode.trajectory(self.prompt) for episode in episodes]
+
+    def close(self) -> None:
+        for environment in self.environments:
+            environment.close()

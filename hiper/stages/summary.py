@@ -1,0 +1,44 @@
+"""Numbers that describe a batch of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hiper.algorithms.interface import Credit, Floats
+from hiper.trajectory import Trajectory
+
+
+def segments(trajectory: Trajectory) -> int:
+    """Number of subgoal segments: turn 0 opens one, so does every later SWITCH."""
+    return sum(t == 0 or turn.switch for t, turn in enumerate(trajectory.turns))
+
+
+def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Means over episodes (success, turns, failures) and over turns (switch rate after turn 0, valid format, tokens)."""
+    played = [t for t in trajectories if t.turns]
+    turns = [turn for t in played for turn in t.turns]
+    later = [turn.switch for t in played for turn in t.turns[1:]]
+    tokens = [len(turn.generation.response_tokens) for turn in turns if turn.generation is not None]
+    return {
+        "train/success": float(np.mean([t.won for t in trajectories])),
+        "train/return": float(np.mean([sum(turn.reward for turn in t.turns) for t in trajectories])),
+        "train/turns": float(np.mean([len(t.turns) for t in trajectories])),
+        "train/failures": float(np.mean([t.failure is not None for t in trajectories])),
+        "train/switch_rate": float(np.mean(later)) if later else 0.0,
+        "train/segment_length": len(turns) / max(1, sum(segments(t) for t in played)),
+        "train/valid_rate": float(np.mean([turn.valid for turn in turns])) if turns else 0.0,
+        "train/response_tokens": float(np.mean(tokens)) if tokens else 0.0,
+    }
+
+
+def explained_variance(values: Mapping[str, Floats], credit: Credit) -> dict[str, float]:
+    """1 − Var(target − value) / Var(target) per head over its masked turns; 0 where the targets do not vary."""
+    out = {}
+    for head, (target, mask) in credit.targets.items():
+        wanted = target[mask]
+        error = wanted - values[head][:, : target.shape[1]][mask]
+        spread = float(wanted.var()) if wanted.size else 0.0
+        out[f"critic/explained_variance_{head}"] = 1.0 - float(error.var()) / spread if spread > 1e-12 else 0.0
+    return out

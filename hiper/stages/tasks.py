@@ -1,0 +1,57 @@
+"""Which tasks each stage plays: demonstrations and RL share the train split without sharing a game."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hiper.benchmarks.base import Benchmark
+from hiper.config import BenchmarkSettings, RunSettings
+from hiper.errors import UserError
+from hiper.trajectory import Task
+
+# Streams of random numbers, one per purpose, so that a change in one leaves the others as they were.
+STREAMS = {"demonstrations": 1, "tokenizer": 2, "initialization": 3, "sft": 4, "tasks": 5, "rollout": 6, "update": 7, "evaluation": 8}
+
+
+def stream(settings: RunSettings, purpose: str, *numbers: int) -> list[int]:
+    """Seed sequence entropy for one purpose of a run; `numbers` are counters such as the iteration."""
+    return [settings.seed, STREAMS[purpose], *numbers]
+
+
+def make_benchmark(settings: BenchmarkSettings, data_root: Path) -> Benchmark:
+    from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
+
+    return AlfworldBenchmark(settings, data_root)
+
+
+def split_train(settings: RunSettings, benchmark: Benchmark) -> tuple[list[Task], list[Task]]:
+    """(demonstration tasks, RL tasks): disjoint parts of the train split, the same for every seed of an experiment."""
+    tasks = list(benchmark.tasks(settings.benchmark.splits.train))
+    count = settings.demonstrations.games
+    if count >= len(tasks):
+        raise UserError(
+            f"demonstrations.games={count} leaves no task for RL: split {settings.benchmark.splits.train!r} of "
+            f"{settings.benchmark.dataset!r} has {len(tasks)}"
+        )
+    order = np.random.default_rng([settings.demonstrations.seed, STREAMS["tasks"]]).permutation(len(tasks))
+    shuffled = [tasks[i] for i in order]
+    return shuffled[:count], shuffled[count:]
+
+
+def draw_tasks(tasks: Sequence[Task], settings: RunSettings, iteration: int) -> tuple[list[Task], list[int]]:
+    """The tasks of one iteration and their group numbers [episodes].
+
+    Tasks come in seeded epochs without repetition, so the draw of an iteration depends on its number alone and a resumed
+    run sees what an uninterrupted one would.
+    """
+    draws = settings.training.episodes // settings.algorithm.group_size
+    chosen: list[Task] = []
+    for index in range(iteration * draws, (iteration + 1) * draws):
+        epoch, place = divmod(index, len(tasks))
+        order = np.random.default_rng(stream(settings, "tasks", epoch)).permutation(len(tasks))
+        chosen.append(tasks[order[place]])
+    groups = [group for group in range(draws) for _ in range(settings.algorithm.group_size)]
+    return [chosen[group] for group in groups], groups

@@ -1,0 +1,82 @@
+"""A byte-level BPE for models made from scratch, learned from the demonstrations.
+
+Names of things and numbers are tokens of their own: a BPE free to merge "take keychain 2" makes a small model ignore
+*which* object the task names (measured by the authors of this project on prototypes). The names are read from the text:
+every lower-case word followed by a number. Everything between them may merge across words.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from pathlib import Path
+
+from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.learning.guide import TAGS
+from hiper.records import read_jsonl, write_json
+
+log = logging.getLogger(__name__)
+
+END, START, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
+# ChatML, the format of the Qwen family
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def entity_names(texts: list[str]) -> list[str]:
+    """Lower-case words that stand before a number anywhere in `texts`, sorted, longest first."""
+    counts = Counter(name for text in texts for name in re.findall(r"\b([a-z]{2,}) \d+\b", text))
+    counts.pop("step", None)
+    return sorted(counts, key=lambda name: (-len(name), name))
+
+
+def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
+    """Learn the tokenizer and write a Hugging Face tokenizer folder."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    if settings.model.scratch is None:
+        raise UserError(f"model {settings.model.name!r} is pretrained and brings its own tokenizer")
+    rows = read_jsonl(demonstrations)
+    texts = [message["content"] for row in rows for message in row["messages"]]
+    chats = [_without_tags(text) for text in texts]
+    names = entity_names(chats)
+    pattern = rf"\b(?:{'|'.join(map(re.escape, names))})\b| ?\d+" if names else r" ?\d+"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.model.scratch.vocabulary,
+        special_tokens=[PAD, START, END, *TAGS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([f"user\n{text}\nassistant\n" for text in chats], trainer)
+    output.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(output / "tokenizer.json"))
+    write_json(
+        output / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "chat_template": CHAT_TEMPLATE,
+            "eos_token": END,
+            "pad_token": PAD,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": settings.prompt.max_tokens + settings.decoding.max_response_tokens,
+        },
+    )
+    log.info("tokenizer: %d tokens, %d names kept whole", tokenizer.get_vocab_size(), len(names))
+
+
+def _without_tags(text: str) -> str:
+    for tag in TAGS:
+        text = text.replace(tag, "\n")
+    return text

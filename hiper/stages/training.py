@@ -1,0 +1,218 @@
+"""The RL loop: rollout → credit → critic → actor, resumable at every iteration."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hiper.algorithms.interface import Credit, Floats
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.config import RunSettings
+from hiper.learning import engine
+from hiper.learning.batches import turn_arrays, turn_rows
+from hiper.learning.critic import Critic, State, bootstrap_states, previous_subgoal_states, turn_state
+from hiper.learning.folders import HEADS, load_decoder, save_decoder, save_tensors
+from hiper.learning.learner import Learner, Targets, build_heads
+from hiper.learning.qwen2 import Backbone
+from hiper.manifest import write_manifest
+from hiper.plan_execute import render
+from hiper.policies.local import LocalPolicy, load_tokenizer
+from hiper.stages import checkpoint
+from hiper.stages.metrics import MetricsLog, Progress
+from hiper.stages.rollout import Rollout
+from hiper.stages.summary import explained_variance, rollout_metrics
+from hiper.stages.tasks import draw_tasks, make_benchmark, split_train, stream
+from hiper.tracking import start_follower
+from hiper.trajectory import Trajectory
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> None:
+    """Train from the model folder `start`; write `folder/model`, `metrics.jsonl` and, last, `manifest.json`."""
+    started = time.monotonic()
+    follower = start_follower(folder) if settings.tracking.live else None
+    trainer = Trainer(settings, start, folder, data_root)
+    trainer.train()
+    trainer.save(start)
+    write_manifest(folder, settings, data_root, started=started)
+    log.info("done: %s%s", folder, "" if follower is None else " (MLflow mirror catches up in the background)")
+
+
+class Trainer:
+    """Everything one run holds in memory."""
+
+    def __init__(self, settings: RunSettings, start: Path, folder: Path, data_root: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.device = engine.prepare(settings.engine)
+        self.tokenizer = load_tokenizer(start)
+        self.actor = load_decoder(start, self.device)
+        reference = load_decoder(start, self.device).requires_grad_(False) if settings.training.kl else None
+        self.policy = LocalPolicy(
+            self.actor,
+            self.tokenizer,
+            settings.decoding,
+            settings.prompt.interface,
+            settings.prompt.max_tokens,
+            self.device,
+        )
+        self.estimator = ALGORITHMS[settings.algorithm.name]
+        self.kinds = self.estimator.heads(settings.algorithm)
+        heads = build_heads(
+            self.actor.shape.hidden_size,
+            sorted(self.kinds),
+            settings.training.critic.head_hidden,
+            stream(settings, "initialization"),
+        ).to(self.device)
+        backbone = self.actor.model
+        if settings.training.critic.backbone == "separate":
+            backbone = load_decoder(start, self.device).model
+        self.critic = Critic(backbone, heads, self.kinds, settings.training.micro_batch_tokens, self.device)
+        self.learner = Learner(
+            self.actor,
+            reference,
+            self.critic,
+            settings.training,
+            self.policy.restriction,
+            settings.decoding.temperature,
+            settings.engine.dtype == "bfloat16",
+        )
+        benchmark = make_benchmark(settings.benchmark, data_root)
+        _, self.tasks = split_train(settings, benchmark)
+        self.rollout = Rollout(benchmark, self.policy, settings.prompt)
+
+    def train(self) -> None:
+        total = self.settings.training.iterations
+        first = self._resume()
+        metrics = MetricsLog(self.folder, "iteration", keep=first)
+        progress = Progress("training", total, first)
+        for iteration in range(first, total):
+            row, timings = self.iterate(iteration)
+            metrics.write(row, timings)
+            progress.show(iteration + 1, f"success {row['train/success']:.2f}  turns {row['train/turns']:.1f}")
+            if (iteration + 1) % self.settings.training.checkpoint_every == 0 and iteration + 1 < total:
+                checkpoint.save(self.folder / "checkpoints", iteration + 1, self._state())
+        self.rollout.close()
+
+    def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+        """One iteration of the method; returns its metrics and how long each part took."""
+        settings, clock = self.settings, _Clock()
+        tasks, groups = draw_tasks(self.tasks, settings, iteration)
+        played = self.rollout.play(tasks, groups, stream(settings, "rollout", iteration))
+        trajectories = [t for t in played if t.failure is None and t.turns]
+        clock.lap("rollout")
+        states, values = self._values(trajectories)
+        credit = self.estimator.credit(turn_arrays(trajectories), values, settings.algorithm)
+        clock.lap("credit")
+        random = np.random.default_rng(stream(settings, "update", iteration))
+        updates = self.learner.update_critic(states, _targets(states, values, credit), random)
+        clock.lap("critic")
+        if iteration >= settings.training.critic.warmup_iterations:
+            rows = turn_rows(trajectories, credit)
+            updates |= self.learner.update_actor(rows, random, self._learning_rate(iteration))
+            clock.lap("actor")
+        row = {"iteration": iteration + 1, "episodes": (iteration + 1) * settings.training.episodes}
+        row |= rollout_metrics(played) | explained_variance(values, credit) | updates
+        return {name: round(value, 6) for name, value in row.items()}, clock.laps
+
+    def _values(self, trajectories: list[Trajectory]) -> tuple[list[State], dict[str, Floats]]:
+        """The turns' states (for the critic's update) and the value arrays `[trajectory, turn + 1]` of every head."""
+        kinds = sorted(set(self.kinds.values()))
+        shape = (len(trajectories), max(len(t.turns) for t in trajectories) + 1)
+        states = [
+            turn_state(turn, (i, t), kinds, self.learner.frozen_features)
+            for i, trajectory in enumerate(trajectories)
+            for t, turn in enumerate(trajectory.turns)
+        ]
+        further = []
+        if self.settings.algorithm.bootstrap_truncated:
+            further = bootstrap_states(trajectories, self.policy.encode_prompt, self._encode_kept)
+        self.critic.fill_features(states + further)
+        values = {head: self.critic.values(states + further, head, shape) for head in self.kinds}
+        if self.settings.algorithm.switch_advantage == "paper":
+            previous = previous_subgoal_states(trajectories, self._encode_kept)
+            self.critic.fill_features(previous)
+            values["low_previous"] = self.critic.values(previous, "low", shape)
+        return states, values
+
+    def _encode_kept(self, subgoal: str | None) -> np.ndarray:
+        """Tokens of an answer that keeps `subgoal`, up to the end of the subgoal block; no subgoal is called None, as in
+        prompts."""
+        answer = render(False, subgoal or "None", "")
+        text = answer[: answer.index("</subgoal>") + len("</subgoal>")]
+        return np.asarray(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
+
+    def _learning_rate(self, iteration: int) -> float:
+        """Linear from `learning_rate` to `final_learning_rate` over the iterations."""
+        training = self.settings.training
+        share = iteration / max(1, training.iterations - 1)
+        return training.learning_rate + share * (training.final_learning_rate - training.learning_rate)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "actor": self.actor.state_dict(),
+            "heads": self.critic.heads.state_dict(),
+            "backbone": self._own_backbone(),
+            "actor_optimizer": self.learner.actor_optimizer.state_dict(),
+            "critic_optimizer": self.learner.critic_optimizer.state_dict(),
+        }
+
+    def _own_backbone(self) -> dict[str, torch.Tensor]:
+        """The critic's backbone where it is not the actor's."""
+        separate = self.settings.training.critic.backbone == "separate"
+        return dict(self.critic.backbone.state_dict()) if separate else {}
+
+    def _resume(self) -> int:
+        loaded = checkpoint.load_latest(self.folder / "checkpoints")
+        if loaded is None:
+            return 0
+        iteration, state = loaded
+        self.actor.load_state_dict(state["actor"])
+        self.critic.heads.load_state_dict(state["heads"])
+        if state["backbone"]:
+            assert isinstance(self.critic.backbone, Backbone)
+            self.critic.backbone.load_state_dict(state["backbone"])
+        self.learner.actor_optimizer.load_state_dict(state["actor_optimizer"])
+        self.learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        log.info("resuming after iteration %d of %d", iteration, self.settings.training.iterations)
+        return iteration
+
+    def save(self, start: Path) -> None:
+        """The model folder: a Hugging Face folder, the value heads (and a separate critic's backbone) beside the model."""
+        end = int(self.tokenizer.eos_token_id)
+        pad = int(self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end)
+        save_decoder(self.actor, self.folder / "model", start, end, pad)
+        tensors = {name: p.detach().cpu().contiguous() for name, p in self.critic.heads.state_dict().items()}
+        tensors |= {f"backbone.{name}": p.detach().cpu().contiguous() for name, p in self._own_backbone().items()}
+        save_tensors(tensors, self.folder / "model" / HEADS)
+
+
+def _targets(states: list[State], values: Mapping[str, Floats], credit: Credit) -> dict[str, Targets]:
+    """Each head's old values, targets and mask in the order of `states`."""
+    rows, columns = np.array([state.place for state in states]).T
+    return {
+        head: Targets(
+            old=values[head][rows, columns].astype(np.float32),
+            target=target[rows, columns].astype(np.float32),
+            mask=mask[rows, columns],
+        )
+        for head, (target, mask) in credit.targets.items()
+    }
+
+
+class _Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name], self.last = now - self.last, now

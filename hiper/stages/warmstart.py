@@ -1,0 +1,206 @@
+"""The SFT warm start: a model folder that speaks the format, learned from the demonstrations."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.learning import engine
+from hiper.learning.batches import micro_batches
+from hiper.learning.folders import load_decoder, save_decoder
+from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
+from hiper.manifest import write_manifest
+from hiper.policies.local import chat_frame, load_tokenizer
+from hiper.records import read_jsonl
+from hiper.stages import checkpoint
+from hiper.stages.metrics import MetricsLog, Progress
+from hiper.stages.tasks import stream
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_EVERY = 200
+
+
+@dataclass(frozen=True)
+class Example:
+    """One demonstrated turn: `tokens` [prompt + response], the response begins at `start`."""
+
+    tokens: npt.NDArray[np.int32]
+    start: int
+
+
+def run(settings: RunSettings, demonstrations: Path | None, tokenizer_folder: Path | None, folder: Path, data_root: Path) -> None:
+    """Train and write `folder/model`, `folder/metrics.jsonl`, `folder/manifest.json`; resumes from `folder/checkpoints`.
+
+    `tokenizer_folder` is given for models made from scratch; pretrained models bring their own. With
+    `warm_start.method: none` the pretrained model is copied unchanged.
+    """
+    started = time.monotonic()
+    device = engine.prepare(settings.engine)
+    source = tokenizer_folder or _pretrained_folder(settings)
+    tokenizer = load_tokenizer(source)
+    decoder = _initial_decoder(settings, tokenizer, source, device)
+    if settings.warm_start.method == "sft":
+        if demonstrations is None:
+            raise UserError("warm_start.method=sft needs --demonstrations")
+        train, held_out = _examples(settings, demonstrations, tokenizer)
+        _train(settings, decoder, train, held_out, folder, device)
+    end = int(tokenizer.eos_token_id)
+    pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
+    save_decoder(decoder, folder / "model", source, end, pad)
+    write_manifest(folder, settings, data_root, started=started)
+
+
+def _pretrained_folder(settings: RunSettings) -> Path:
+    """A local model folder, or a model name looked up in the Hugging Face cache; nothing is downloaded here."""
+    assert settings.model.path is not None
+    if (folder := Path(settings.model.path)).is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(settings.model.path, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, HfHubHTTPError, FileNotFoundError):
+        raise UserError(
+            f"model.path={settings.model.path!r} is neither a folder nor in the Hugging Face cache; fetch it once with "
+            f"`hf download {settings.model.path}` or set model.path to a local folder"
+        ) from None
+
+
+def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device: str) -> Decoder:
+    if settings.model.scratch is None:
+        return load_decoder(source, device)
+    sizes = settings.model.scratch
+    decoder = Decoder(
+        DecoderShape(
+            vocab_size=len(tokenizer),
+            hidden_size=sizes.hidden,
+            intermediate_size=sizes.intermediate,
+            num_hidden_layers=sizes.layers,
+            num_attention_heads=sizes.heads,
+            num_key_value_heads=sizes.heads,
+            max_position_embeddings=settings.prompt.max_tokens + settings.decoding.max_response_tokens,
+            rope_theta=10000.0,
+            rms_norm_eps=1e-6,
+            tie_word_embeddings=True,
+        )
+    )
+    seed = np.random.SeedSequence(stream(settings, "initialization")).generate_state(1)[0]
+    decoder.initialize(torch.Generator().manual_seed(int(seed)))
+    return decoder.to(device)
+
+
+def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[Example], list[Example]]:
+    """(training, held-out) examples; whole episodes are held out."""
+    rows = read_jsonl(path)
+    tasks = sorted({row["task"] for row in rows})
+    random = np.random.default_rng([settings.demonstrations.seed, stream(settings, "sft")[1]])
+    held = set(random.permutation(tasks)[: math.ceil(settings.warm_start.held_out * len(tasks))].tolist())
+    before, after = chat_frame(tokenizer)
+    prompts = [before + row["messages"][0]["content"] + after for row in rows]
+    # batched: the tokenizer's own parallel encoding is an order of magnitude faster than one call per text
+    prompts = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    answers = tokenizer([row["messages"][1]["content"] for row in rows], add_special_tokens=False)["input_ids"]
+    parts: tuple[list[Example], list[Example]] = ([], [])
+    longest = 0
+    for row, prompt, answer in zip(rows, prompts, answers, strict=True):
+        tokens = np.array([*prompt, *answer, tokenizer.eos_token_id], dtype=np.int32)
+        longest = max(longest, len(prompt))
+        parts[row["task"] in held].append(Example(tokens, len(prompt)))
+    if longest > settings.prompt.max_tokens:
+        raise UserError(f"{path}: a prompt has {longest} tokens, over prompt.max_tokens={settings.prompt.max_tokens}; raise it")
+    log.info("%d training turns, %d held out; longest prompt %d tokens", len(parts[0]), len(parts[1]), longest)
+    return parts
+
+
+def _train(
+    settings: RunSettings,
+    decoder: Decoder,
+    train: Sequence[Example],
+    held_out: Sequence[Example],
+    folder: Path,
+    device: str,
+) -> None:
+    sft = settings.warm_start
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=sft.learning_rate, weight_decay=sft.weight_decay, foreach=True)
+    first = 0
+    if loaded := checkpoint.load_latest(folder / "checkpoints"):
+        first, state = loaded
+        decoder.load_state_dict(state["decoder"])
+        optimizer.load_state_dict(state["optimizer"])
+        log.info("resuming at step %d of %d", first, sft.steps)
+    metrics = MetricsLog(folder, "step", keep=first)
+    progress = Progress("warm start", sft.steps, first)
+    losses: list[float] = []
+    for step in range(first, sft.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = sft.learning_rate * _schedule(step, sft.warmup_steps, sft.steps)
+        batch = [train[i] for i in _draw(settings, len(train), step)]
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(_accumulate(decoder, batch, settings, device))
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), settings.training.gradient_clip)
+        optimizer.step()
+        done = step + 1
+        if done % 50 == 0 or done == sft.steps:
+            row = {"step": done, "sft/loss": round(sum(losses) / len(losses), 6)}
+            if held_out and (done % 200 == 0 or done == sft.steps):
+                row["sft/held_out_loss"] = round(_evaluate(decoder, held_out, settings, device), 6)
+            metrics.write(row)
+            progress.show(done, f"loss {row['sft/loss']:.3f}")
+            losses = []
+        if done % CHECKPOINT_EVERY == 0 and done < sft.steps:
+            checkpoint.save(
+                folder / "checkpoints", done, {"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict()}
+            )
+
+
+def _schedule(step: int, warmup: int, total: int) -> float:
+    """Linear warm-up, then linear decay to a tenth."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 1.0 - 0.9 * (step - warmup) / max(1, total - warmup)
+
+
+def _draw(settings: RunSettings, count: int, step: int) -> npt.NDArray[np.int64]:
+    """The examples of one step: seeded epochs without repetition, a function of the step alone."""
+    size = min(settings.warm_start.batch_turns, count)
+    per_epoch = count // size
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng(stream(settings, "sft", epoch)).permutation(count)
+    return order[place * size : (place + 1) * size]
+
+
+def _accumulate(decoder: Decoder, batch: Sequence[Example], settings: RunSettings, device: str, train: bool = True) -> float:
+    """Mean cross-entropy over the response tokens of `batch`; with `train`, also its gradient."""
+    count = sum(len(example.tokens) - example.start for example in batch)
+    total = 0.0
+    lengths = np.array([len(example.tokens) for example in batch])
+    autocast = settings.engine.dtype == "bfloat16"
+    for group in micro_batches(lengths, settings.training.micro_batch_tokens):
+        rows = [batch[i] for i in group]
+        wanted = [np.arange(row.start - 1, len(row.tokens) - 1) for row in rows]
+        targets = torch.as_tensor(np.concatenate([row.tokens[row.start :] for row in rows]), dtype=torch.long, device=device)
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=autocast), torch.set_grad_enabled(train):
+            hidden, _ = decoder.model.hidden(Packing.of([row.tokens for row in rows], wanted, device))
+            logits = decoder.logits(hidden)
+        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / count
+        if train:
+            loss.backward()
+        total += float(loss.detach())
+    return total
+
+
+def _evaluate(decoder: Decoder, held_out: Sequence[Example], settings: RunSettings, device: str) -> float:
+    return _accumulate(decoder, held_out, settings, device, train=False)

@@ -1,0 +1,137 @@
+"""The data stages under DVC: made, found unchanged, shared through a remote folder, got back byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGE = "games@alfworld_test"
+DATA = Path("data/alfworld_test")
+
+
+class Checkout:
+    """A copy of what the data stages need, outside version control, with DVC's caches of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("dvc.yaml", ".dvcignore", ".dvc/config", "configs/benchmark", "hiper"):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(ROOT / name, target)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # where the stage finds hiper
+            "DVC_SITE_CACHE_DIR": str(folder / "site"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+        self.dvc("config", "--local", "core.no_scm", "true")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
+    def dvc(self, *arguments: str) -> str:
+        running = self.start(*arguments)
+        output, errors = running.communicate()
+        assert running.returncode == 0, output + errors
+        return output
+
+    def digests(self) -> dict[str, str]:
+        files = sorted(path for path in (self.folder / DATA).rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    made = Checkout(tmp_path_factory.mktemp("checkout"))
+    made.dvc("repro", STAGE)
+    return made
+
+
+def test_a_repeated_stage_finds_nothing_to_do(checkout: Checkout) -> None:
+    """`status` is clean and `repro` skips."""
+    assert json.loads(checkout.dvc("status", "--json", STAGE)) == {}
+    assert "didn't change, skipping" in checkout.dvc("repro", STAGE)
+
+
+def test_push_and_pull_bring_back_identical_bytes(checkout: Checkout, tmp_path: Path) -> None:
+    """Through a folder as remote, with cache and data deleted in between."""
+    before = checkout.digests()
+    assert len(before) == 2 * 60 + 1  # two files for each of 48 + 6 + 6 games, and the index
+    checkout.dvc("remote", "add", "--force", "--default", "shelf", str(tmp_path / "remote"))
+    checkout.dvc("push", STAGE)
+    shutil.rmtree(checkout.folder / ".dvc" / "cache")
+    shutil.rmtree(checkout.folder / "data")
+    checkout.dvc("pull", STAGE)
+    assert checkout.digests() == before
+
+
+def test_the_data_set_costs_no_second_copy(checkout: Checkout) -> None:
+    """Its files are hard links into the cache, read-only so that nothing can change the cache through them."""
+    index = (checkout.folder / DATA / "games.json").stat()
+    assert index.st_nlink == 2
+    assert index.st_mode & 0o222 == 0
+
+
+def test_only_the_keys_that_determine_the_games_make_the_stage_stale(checkout: Checkout) -> None:
+    """A longer turn limit leaves the games as they are; another seed does not."""
+    path = checkout.folder / "configs" / "benchmark" / "alfworld_test.yaml"
+    original = path.read_text(encoding="utf-8")
+    settings = yaml.safe_load(original)
+    try:
+        path.write_text(yaml.safe_dump({**settings, "max_turns": settings["max_turns"] + 1}), encoding="utf-8")
+        assert json.loads(checkout.dvc("status", "--json", STAGE)) == {}
+        settings["data"]["generate"]["seed"] += 1
+        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        assert STAGE in json.loads(checkout.dvc("status", "--json", STAGE))
+    finally:
+        path.write_text(original, encoding="utf-8")
+
+
+def test_two_commands_at_once_wait_for_each_other(checkout: Checkout) -> None:
+    """With `--wait-for-lock` two stages started together both succeed. (The same stage twice does not: it is busy.)"""
+    path = checkout.folder / "configs" / "benchmark" / "alfworld_small.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings["data"]["generate"].update(train=6, valid_seen=3, valid_unseen=3)
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    stages = ("games@alfworld_small", STAGE)
+    running = [checkout.start("--wait-for-lock", "repro", "--force", stage) for stage in stages]
+    for command in running:
+        output, errors = command.communicate()
+        assert command.returncode == 0, output + errors
+
+
+def test_the_committed_lock_names_no_machine() -> None:
+    """Paths in dvc.yaml and dvc.lock are relative to the project."""
+    for name in ("dvc.yaml", "dvc.lock"):
+        if (ROOT / name).exists():
+            paths = [
+                item["path"] if isinstance(item, dict) and "path" in item else item
+                for stage in yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))["stages"].values()
+                for key in ("deps", "outs")
+                for item in stage.get("do", stage)[key]
+            ]
+            assert paths
+            assert not [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
+
+
+def test_every_benchmark_file_has_a_stage() -> None:
+    """And every stage a benchmark file, whose data set has the file's name."""
+    stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["games"]["foreach"])
+    files = {path.stem: path for path in (ROOT / "configs" / "benchmark").glob("*.yaml")}
+    assert stages == set(files)
+    for name, path in files.items():
+        assert yaml.safe_load(path.read_text(encoding="utf-8"))["dataset"] == name

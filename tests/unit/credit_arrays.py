@@ -1,0 +1,92 @@
+"""Builders of small batches for the tests of the estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hiper.algorithms.interface import Floats, Turns
+
+
+@dataclass(frozen=True)
+class Penalties:
+    invalid: float = 0.0
+    keep: float = 0.0
+    keep_mode: str = "fixed"
+    keep_skip_first: bool = False
+    consistency: float = 0.0
+    consistency_requires_both: bool = True
+    switch_floor: float = 0.0
+    switch_floor_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    gamma: float = 1.0
+    lam_turn: float = 1.0
+    lam_seg: float = 0.95
+    switch_advantage: str = "return"
+    normalize: bool = False
+    bootstrap_truncated: bool = True
+    penalties: Penalties = field(default_factory=Penalties)
+
+
+def prefix(lengths: Sequence[int], width: int | None = None) -> Any:
+    """`present` for trajectories of these lengths."""
+    columns = np.arange(width if width is not None else max(lengths))
+    return columns[None, :] < np.array(lengths)[:, None]
+
+
+def make_turns(lengths: Sequence[int], **given: Any) -> Turns:
+    """A batch in which every turn is a valid SWITCH with all blocks and reward 0, except for the arrays given."""
+    present = prefix(lengths)
+    rows = len(lengths)
+    arrays: dict[str, Any] = {
+        "present": present,
+        "reward": np.zeros(present.shape),
+        "switch": present.copy(),
+        "valid": present.copy(),
+        "has_switch": present.copy(),
+        "has_subgoal": present.copy(),
+        "has_action": present.copy(),
+        "copied": np.zeros_like(present),
+        "switch_probability": np.full(present.shape, 0.5),
+        "terminated": np.ones(rows, dtype=bool),
+        "group": np.arange(rows),
+    }
+    arrays.update({name: np.asarray(value) for name, value in given.items()})
+    return Turns(**arrays)
+
+
+def random_turns(rng: np.random.Generator, lengths: Sequence[int]) -> Turns:
+    """A batch with everything random: rewards, decisions, missing blocks, endings."""
+    present = prefix(lengths)
+
+    def chance(probability: float) -> Any:
+        return (rng.random(present.shape) < probability) & present
+
+    has_subgoal = chance(0.8)
+    copied = chance(0.5) & has_subgoal
+    copied[:, :1] = False
+    copied[:, 1:] &= has_subgoal[:, :-1]
+    return make_turns(
+        lengths,
+        reward=rng.normal(size=present.shape),
+        switch=chance(0.4),
+        valid=chance(0.8),
+        has_switch=chance(0.8),
+        has_subgoal=has_subgoal,
+        has_action=chance(0.8),
+        copied=copied,
+        switch_probability=rng.random(present.shape),
+        terminated=rng.random(len(lengths)) < 0.5,
+    )
+
+
+def random_values(rng: np.random.Generator, turns: Turns, names: Sequence[str]) -> dict[str, Floats]:
+    """Values `[trajectory, turn + 1]`, random everywhere (padding included)."""
+    rows, columns = turns.present.shape
+    return {name: rng.normal(size=(rows, columns + 1)) for name in names}

@@ -1,0 +1,148 @@
+"""The command line, as a person types it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hiper.cli.parity import conclude
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HEAVY = (
+    "torch",
+    "transformers",
+    "mlflow",
+    "hydra",
+    "omegaconf",
+    "pydantic",
+    "pandas",
+    "matplotlib",
+    "textworld",
+    "numpy",
+)
+COMMANDS = [
+    [],
+    *(
+        ["compose"],
+        ["data"],
+        ["data", "games"],
+        ["demonstrations"],
+        ["tokenizer"],
+        ["warmstart"],
+        ["train"],
+        ["evaluate"],
+    ),
+    *(
+        ["report"],
+        ["summary"],
+        ["track"],
+        ["track", "init"],
+        ["track", "sync"],
+        ["track", "rebuild"],
+        ["track", "follow"],
+    ),
+    *(["parity"], ["parity", "hae"], ["parity", "alfworld"]),
+]
+
+
+def hiper(*arguments: str | Path, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hiper", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`hiper --help` answers at once because the libraries come with the command that needs them."""
+    code = f"""
+import sys
+from hiper.cli.main import main
+try:
+    main(["--help"])
+except SystemExit as end:
+    assert end.code == 0
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command, and each family of commands, describes itself."""
+    from hiper.cli.main import main
+
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: {' '.join(['hiper', *command])}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["compose", "nosuch", "a-b-c-seed0", "--output", "x.yaml"], "experiment 'nosuch' is unknown"),
+        (["compose", "demo", "nonsense", "--output", "x.yaml"], "<benchmark>-<model>-<algorithm>-seed<n>"),
+        (["train", "nosuch", "--start", "nosuch/model"], "nosuch/config.yaml: no such file"),
+        (["evaluate", "nosuch"], "nosuch/config.yaml: no such file"),
+        (["summary", "nosuch"], "nosuch: no such file"),
+        (["parity", "hae", "nosuch.json"], "nosuch.json: no such file"),
+        (["track", "sync", "nosuch"], "nosuch: no such file"),
+    ],
+)
+def test_a_mistake_is_one_message_without_traceback(arguments: list[str], wanted: str) -> None:
+    """Status 2, the message on stderr, nothing on stdout."""
+    done = hiper(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("hiper: ") and wanted in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_command_lists_the_known_ones() -> None:
+    """argparse's own status 2."""
+    done = hiper("trian")
+    assert done.returncode == 2 and "train" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_compose_writes_the_configuration_of_a_run(tmp_path: Path) -> None:
+    """The file that every stage reads."""
+    target = tmp_path / "runs" / "config.yaml"
+    done = hiper("compose", "test", "alfworld_test-test-warmstart-seed7", "--output", target)
+    assert done.returncode == 0, done.stderr
+    assert "seed: 7\n" in target.read_text()
+
+
+def test_compose_needs_the_project_root(tmp_path: Path) -> None:
+    """Elsewhere the message says where to go."""
+    done = hiper("compose", "test", "alfworld_test-test-hiper-seed0", "--output", "x.yaml", folder=tmp_path)
+    assert done.returncode == 2 and "project's root" in done.stderr
+
+
+class Comparison:
+    def __init__(self, matched: int, total: int) -> None:
+        self.matched, self.total = matched, total
+        self.mismatches = [f"case {number}" for number in range(total - matched)]
+
+
+@pytest.mark.parametrize(("matched", "total", "status"), [(3, 3, 0), (2, 3, 1), (0, 0, 1)])
+def test_parity_ends_with_the_count(matched: int, total: int, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line is `matched/total match`; an empty recording does not pass."""
+    assert conclude(Comparison(matched, total)) == status
+    assert capsys.readouterr().out.splitlines()[-1] == f"{matched}/{total} match"
+
+
+def test_parity_shows_at_most_twenty_mismatches(capsys: pytest.CaptureFixture[str]) -> None:
+    """25 mismatches: 20 lines, one that counts the other 5, the result."""
+    assert conclude(Comparison(0, 25)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 22 and "5 more" in lines[20]
+
+
+def test_a_recording_of_the_original_matches(shared_data: Path) -> None:
+    """The command of the acceptance test, on the recording at hand."""
+    done = hiper("parity", "hae", shared_data / "golden" / "hae.json")
+    cases = len(json.loads((shared_data / "golden" / "hae.json").read_text())["cases"])
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"{cases}/{cases} match")

@@ -1,0 +1,194 @@
+"""Composition: names, files, digests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hiper.compose import (
+    RunName,
+    benchmark_digest,
+    compose_run,
+    config_digest,
+    load_benchmark,
+    load_grid,
+    read_config,
+    run_names,
+    stage_digest,
+    write_config,
+)
+from hiper.config import RunSettings, parse_run
+from hiper.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RUN = "alfworld_test-test-hiper-seed0"
+STAGES = ("games", "demonstrations", "tokenizer", "warm_start", "train", "evaluate")
+
+
+@pytest.fixture(scope="module")
+def settings() -> RunSettings:
+    return compose_run("test", RUN, ROOT)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the configuration that a test may damage."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    return tmp_path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+names = st.text("abcdefghijklmnopqrstuvwxyz0123456789_.", min_size=1)
+
+
+@given(names, names, names, st.integers(0, 10**6))
+def test_a_run_name_is_read_back_as_it_was_written(benchmark: str, model: str, algorithm: str, seed: int) -> None:
+    """Parsing inverts formatting for every name that the file names of configs/ allow."""
+    name = RunName(benchmark, model, algorithm, seed)
+    assert RunName.parse(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a-b-c", "a-b-c-seed", "a-b-c-seed-1", "A-b-c-seed1", "a-b-c-d-seed1", "a/-b-c-seed1"]
+)
+def test_a_malformed_run_name_says_how_names_are_made(text: str) -> None:
+    """The message shows the pattern."""
+    with pytest.raises(UserError, match="<benchmark>-<model>-<algorithm>-seed<n>"):
+        RunName.parse(text)
+
+
+def test_the_grid_is_the_product_of_its_lists() -> None:
+    """The paper's grid: 1 benchmark × 2 models × 2 algorithms × 3 seeds = 12 runs, none twice."""
+    runs = run_names(load_grid("paper", ROOT))
+    assert len(runs) == len(set(runs)) == 12
+
+
+@pytest.mark.parametrize(
+    ("experiment", "run", "wanted"),
+    [
+        ("nosuch", RUN, ["experiment 'nosuch'", "demo", "paper"]),
+        ("test", "nosuch-test-hiper-seed0", ["benchmark 'nosuch'", "alfworld_small"]),
+        ("test", "alfworld_test-nosuch-hiper-seed0", ["model 'nosuch'", "tiny"]),
+        ("test", "alfworld_test-test-nosuch-seed0", ["algorithm 'nosuch'", "ppo_turn"]),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_known_ones(experiment: str, run: str, wanted: list[str]) -> None:
+    """A misspelt name lists the files there are."""
+    with pytest.raises(UserError) as caught:
+        compose_run(experiment, run, ROOT)
+    assert all(part in str(caught.value) for part in wanted)
+
+
+def test_an_unknown_key_in_a_file_names_key_value_and_run(project: Path) -> None:
+    """A misspelt setting in an experiment file is an error, not an ignored line."""
+    edit(project / "configs/experiment/test.yaml", "iterations: 2", "iteratons: 2")
+    with pytest.raises(UserError, match=r"(?s)run alfworld_test.*training\.iteratons: unknown setting \(value 2\)"):
+        compose_run("test", RUN, project)
+
+
+def test_a_grid_that_names_a_missing_file_is_an_error(project: Path) -> None:
+    """The grid is checked before any run is composed."""
+    edit(project / "configs/experiment/test.yaml", "models: [test]", "models: [tets]")
+    with pytest.raises(UserError, match="model 'tets' is unknown"):
+        load_grid("test", project)
+
+
+def test_broken_yaml_is_a_users_mistake(project: Path) -> None:
+    """A syntax error names the file."""
+    (project / "configs/experiment/test.yaml").write_text("grid: [")
+    with pytest.raises(UserError, match=r"experiment/test\.yaml: not valid YAML"):
+        load_grid("test", project)
+
+
+def test_an_experiment_may_not_alter_shared_games(project: Path) -> None:
+    """data/<benchmark> serves every experiment, so only the benchmark's own file says what is in it."""
+    edit(project / "configs/experiment/test.yaml", "  success_reward: 1.0", "  data: {generate: {train: 10}}")
+    with pytest.raises(UserError, match=r"overrides benchmark\.data"):
+        compose_run("test", RUN, project)
+
+
+def test_a_configuration_is_read_back_as_it_was_written(settings: RunSettings, tmp_path: Path) -> None:
+    """YAML keeps every value and type, also small floats such as 1e-6."""
+    small = settings.model_copy(update={"training": settings.training.model_copy(update={"learning_rate": 1e-6})})
+    write_config(small, tmp_path / "config.yaml")
+    assert read_config(tmp_path / "config.yaml") == small
+
+
+def test_an_unchanged_configuration_keeps_its_time_stamp(settings: RunSettings, tmp_path: Path) -> None:
+    """Writing the same settings again leaves the file alone; other settings replace it."""
+    path = tmp_path / "config.yaml"
+    assert write_config(settings, path)
+    before = path.stat().st_mtime_ns
+    assert not write_config(settings, path)
+    assert path.stat().st_mtime_ns == before
+    assert write_config(settings.model_copy(update={"seed": 5}), path)
+
+
+def test_composing_leaves_no_global_state_or_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra makes no output folder and stays uninitialised, so that composition can be repeated anywhere."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    monkeypatch.chdir(project)
+    assert compose_run("test", RUN, project) == compose_run("test", RUN, project)
+    assert not GlobalHydra.instance().is_initialized()
+    assert [path.name for path in project.iterdir()] == ["configs"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "affected"),
+    [
+        ("benchmark.data.generate.seed", 9, {"games", "demonstrations", "train", "evaluate"}),
+        ("benchmark.max_turns", 7, {"demonstrations", "train", "evaluate"}),
+        ("demonstrations.hesitation", 0.5, {"demonstrations", "train"}),
+        ("prompt.history_length", 1, {"demonstrations", "tokenizer", "warm_start", "train", "evaluate"}),
+        ("model.scratch.hidden", 64, {"tokenizer", "warm_start", "train", "evaluate"}),
+        ("warm_start.steps", 21, {"warm_start", "train"}),
+        ("training.gradient_clip", 0.5, {"warm_start", "train"}),
+        ("training.iterations", 3, {"train"}),
+        ("algorithm.gamma", 0.5, {"train"}),
+        ("engine.dtype", "bfloat16", {"warm_start", "train", "evaluate"}),
+        ("seed", 4, {"warm_start", "train", "evaluate"}),
+        ("evaluation.temperatures", [0.0], {"evaluate"}),
+        ("tracking.live", False, set()),
+        ("experiment", "other", set()),
+    ],
+)
+def test_a_setting_changes_the_digests_of_the_stages_that_read_it(
+    settings: RunSettings, key: str, value: Any, affected: set[str]
+) -> None:
+    """No more stages than those, so that nothing is run again for nothing; the whole configuration's digest changes."""
+    values = settings.model_dump(mode="json")
+    *path, last = key.split(".")
+    section = values
+    for part in path:
+        section = section[part]
+    assert section[last] != value
+    section[last] = value
+    other = parse_run(values, "test")
+    different = {stage for stage in STAGES if stage_digest(settings, stage) != stage_digest(other, stage)}  # type: ignore[arg-type]
+    assert different == affected
+    assert config_digest(settings) != config_digest(other)
+
+
+def test_the_warm_start_does_not_depend_on_the_algorithm() -> None:
+    """One warm start serves all algorithms of a benchmark, model and seed."""
+    first, second = (compose_run("test", f"alfworld_test-test-{name}-seed0", ROOT) for name in ("hiper", "ppo_turn"))
+    assert stage_digest(first, "warm_start") == stage_digest(second, "warm_start")
+    assert stage_digest(first, "evaluate") == stage_digest(second, "evaluate")
+    assert stage_digest(first, "train") != stage_digest(second, "train")
+
+
+def test_a_benchmark_file_alone_has_the_digest_of_its_games(settings: RunSettings) -> None:
+    """The rule that makes games needs no run to know what they depend on."""
+    own = load_benchmark(ROOT / "configs/benchmark/alfworld_test.yaml")
+    assert benchmark_digest(own) == stage_digest(settings, "games")

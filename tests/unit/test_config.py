@@ -1,0 +1,128 @@
+"""Every file in `configs/` composes and validates; mistakes are answered with key, value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hiper.compose import available, compose_run, load_benchmark, load_grid, run_names
+from hiper.config import RunSettings, parse_grid, parse_run
+from hiper.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXPERIMENTS = available("experiment", ROOT)
+# the cells of every experiment's grid, warm starts included
+RUNS = [
+    (experiment, str(name))
+    for experiment in EXPERIMENTS
+    for run in run_names(load_grid(experiment, ROOT))
+    for name in dict.fromkeys((run.warm_start, run))
+]
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, Any]:
+    """A valid configuration as plain values."""
+    return compose_run("test", "alfworld_test-test-hiper-seed0", ROOT).model_dump(mode="json")
+
+
+def changed(values: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
+    """A copy of `values` with one setting replaced."""
+    key, _, rest = dotted.partition(".")
+    return {**values, key: changed(values[key], rest, value) if rest else value}
+
+
+@pytest.mark.parametrize(("experiment", "run"), sorted(set(RUNS)))
+def test_every_run_of_every_grid_composes(experiment: str, run: str) -> None:
+    """The whole grid of every experiment file composes and validates, so that no configuration file can rot."""
+    settings = compose_run(experiment, run, ROOT)
+    assert (settings.experiment, settings.benchmark.dataset, settings.model.name) == (experiment, *run.split("-")[:2])
+
+
+def test_every_group_file_is_reached_by_some_composition() -> None:
+    """Every benchmark, model and algorithm composes with `demo`, or with `paper` for pretrained models."""
+    for benchmark in available("benchmark", ROOT):
+        for model in available("model", ROOT):
+            for algorithm in available("algorithm", ROOT):
+                experiment = "paper" if model.startswith("qwen") else "demo"
+                settings = compose_run(experiment, f"{benchmark}-{model}-{algorithm}-seed3", ROOT)
+                assert (settings.model.name, settings.algorithm.name, settings.seed) == (model, algorithm, 3)
+
+
+def test_every_engine_is_used_by_an_experiment() -> None:
+    """Both engine files are chosen somewhere: `cpu` by default, `cuda` by the paper's settings."""
+    devices = {compose_run(experiment, run, ROOT).engine.device for experiment, run in RUNS}
+    assert devices == set(available("engine", ROOT))
+
+
+@pytest.mark.parametrize("benchmark", available("benchmark", ROOT))
+def test_a_data_set_is_named_like_its_benchmark_file(benchmark: str) -> None:
+    """The workflow finds the games of `configs/benchmark/<name>.yaml` in `data/<name>`."""
+    assert load_benchmark(ROOT / "configs" / "benchmark" / f"{benchmark}.yaml").dataset == benchmark
+
+
+def test_an_experiment_file_wins_over_every_group() -> None:
+    """`demo` overrides a value of the algorithm's file; the defaults of config.yaml are the released code's."""
+    demo = compose_run("demo", "alfworld_small-tiny-hiper-seed0", ROOT)
+    paper = compose_run("paper", "alfworld-qwen2.5_1.5b_instruct-hiper-seed0", ROOT)
+    assert (demo.algorithm.penalties.keep, paper.algorithm.penalties.keep) == (0.0, -0.3)
+    assert (paper.training.learning_rate, paper.training.critic.learning_rate) == (1e-6, 1e-5)
+    assert (paper.training.kl, paper.training.dual_clip, paper.algorithm.lam_seg) == (0.01, 3.0, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("training.episodess", 8, ["training.episodess", "unknown setting", "8"]),
+        ("training.episodes", "many", ["training.episodes", "'many'", "integer"]),
+        ("training.episodes", 2.5, ["training.episodes", "2.5", "integer"]),
+        ("training.clip_low", -0.2, ["training.clip_low", "-0.2", "greater than 0"]),
+        ("algorithm.gamma", 1.5, ["algorithm.gamma", "1.5", "less than or equal to 1"]),
+        ("algorithm.switch_advantage", "papper", ["algorithm.switch_advantage", "'papper'", "'paper'", "'return'"]),
+        ("benchmark.task_types", [], ["benchmark.task_types", "[]", "at least 1"]),
+        ("training.dual_clip", 1.0, ["training.dual_clip", "1.0", "greater than 1"]),
+        ("model.scratch", None, ["model", "exactly one of model.path", "model.scratch"]),
+        ("warm_start.method", "none", ["warm_start.method", "pretrained"]),
+        ("decoding.max_subgoal_tokens", 48, ["max_subgoal_tokens", "below", "max_response_tokens"]),
+        ("algorithm.group_size", 3, ["training.episodes", "multiple", "algorithm.group_size"]),
+        ("prompt.interface", "react", ["plan_execute"]),
+        ("evaluation.episodes", 5, ["evaluation.episodes", "sampled", "exhaustive"]),
+    ],
+)
+def test_a_wrong_setting_is_explained(values: dict[str, Any], key: str, value: Any, wanted: list[str]) -> None:
+    """The error names the source, the key, the value and what is allowed."""
+    with pytest.raises(UserError) as caught:
+        parse_run(changed(values, key, value), "config.yaml")
+    for part in ("config.yaml", *wanted):
+        assert part in str(caught.value)
+
+
+def test_a_missing_setting_is_an_error(values: dict[str, Any]) -> None:
+    """There is no default in the code that could take the place of a setting left out."""
+    training = {key: value for key, value in values["training"].items() if key != "kl"}
+    with pytest.raises(UserError, match=r"training\.kl: missing"):
+        parse_run({**values, "training": training}, "config.yaml")
+
+
+def test_all_mistakes_are_reported_at_once(values: dict[str, Any]) -> None:
+    """Two wrong settings give two lines, not one after the other."""
+    wrong = changed(changed(values, "training.epochs", 0), "seed", -1)
+    with pytest.raises(UserError) as caught:
+        parse_run(wrong, "config.yaml")
+    assert "training.epochs = 0" in str(caught.value) and "seed = -1" in str(caught.value)
+
+
+def test_settings_are_frozen(values: dict[str, Any]) -> None:
+    """Nothing can change a run's configuration while it runs."""
+    with pytest.raises(Exception, match="frozen"):
+        RunSettings.model_validate(values).seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("part", ["benchmarks", "models", "algorithms", "seeds"])
+def test_an_empty_grid_is_an_error(part: str) -> None:
+    """Each list of a grid needs an entry."""
+    grid = {"benchmarks": ["a"], "models": ["b"], "algorithms": ["c"], "seeds": [0]}
+    with pytest.raises(UserError, match=part):
+        parse_grid({**grid, part: []}, "experiment.yaml")

@@ -1,0 +1,96 @@
+"""Guided decoding permits exactly the answers that are well formed and admissible."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hiper.learning.guide import TAGS, TEXT, TEXT_OR_CLOSE, Guide
+from hiper.learning.restrict import Restriction
+from hiper.plan_execute import parse, render
+
+ACTIONS = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A byte-level BPE with the tags as single tokens, learned from a few sentences."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=["<|end|>", *TAGS], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    made.train_from_iterator([*ACTIONS, "KEEP", "SWITCH", "find a mug"] * 3, trainer)
+    path: Path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    made.save(str(path))
+    return PreTrainedTokenizerFast(tokenizer_file=str(path), eos_token="<|end|>", clean_up_tokenization_spaces=False)
+
+
+@pytest.fixture(scope="session")
+def guide(tokenizer: Any) -> Guide:
+    return Guide(tokenizer, "plan_execute", max_subgoal_tokens=5, end=tokenizer.eos_token_id)
+
+
+def accepts(guide: Guide, text: str, subgoal: str | None) -> bool:
+    """Whether the tokens of `text` and the end token can be produced under the guide."""
+    state = guide.start(ACTIONS, subgoal)
+    restriction = Restriction(guide, len(guide.tokenizer), "cpu")
+    tokens = [*guide.tokenizer.encode(text, add_special_tokens=False), guide.end]
+    for place, token in enumerate(tokens):
+        logits = restriction.apply(torch.zeros(1, len(guide.tokenizer)), [state.allowed()])
+        if torch.isinf(logits[0, token]):
+            return False
+        if state.advance(token):
+            return place == len(tokens) - 1
+    return False
+
+
+def test_well_formed_admissible_answers_are_permitted(guide: Guide) -> None:
+    """KEEP with the current subgoal and SWITCH with a new one, each with an admissible action."""
+    assert accepts(guide, render(False, "find a mug", "look"), "find a mug")
+    assert accepts(guide, render(True, "find", "go to desk 10"), "find a mug")
+    assert accepts(guide, render(True, "find", "go to desk 1"), None)
+
+
+def test_everything_else_is_not(guide: Guide) -> None:
+    """KEEP without or with another subgoal, an inadmissible action, a missing block, an empty subgoal."""
+    assert not accepts(guide, render(False, "find a mug", "look"), None)
+    assert not accepts(guide, render(False, "find a cup", "look"), "find a mug")
+    assert not accepts(guide, render(True, "find", "go to desk 2"), None)
+    assert not accepts(guide, "<switch>SWITCH</switch><action>look</action>", None)
+    assert not accepts(guide, render(True, "", "look"), None)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1), kept=st.booleans())
+def test_any_guided_sample_is_valid_and_admissible(guide: Guide, seed: int, kept: bool) -> None:
+    """Whatever is drawn uniformly from the permitted sets ends, parses as valid and names an admissible action."""
+    random = np.random.default_rng(seed)
+    subgoal = "find a mug" if kept else None
+    state = guide.start(ACTIONS, subgoal)
+    special, tokens = guide.special, []
+    for _ in range(60):
+        allowed = state.allowed()
+        if allowed in (TEXT, TEXT_OR_CLOSE):
+            text = [i for i in range(len(guide.tokenizer)) if i not in special]
+            allowed = tuple(text) + ((guide.tag["</subgoal>"],) if allowed == TEXT_OR_CLOSE else ())
+        tokens.append(int(random.choice(allowed)))
+        if state.advance(tokens[-1]):
+            break
+    else:
+        pytest.fail("the response did not end")
+    answer = guide.tokenizer.decode(tokens[:-1], skip_special_tokens=False)
+    parsed = parse(answer)
+    assert parsed.action in ACTIONS
+    if not parsed.switch:
+        assert parsed.subgoal == "find a mug"

@@ -1,0 +1,109 @@
+"""Manifests say what made a result, and nothing that should not be published."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hiper.compose import compose_run, config_digest
+from hiper.config import RunSettings
+from hiper.manifest import command, content_hash, data_hash, git_state, read_manifest, write_manifest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def settings() -> RunSettings:
+    return compose_run("test", "alfworld_test-test-hiper-seed0", ROOT)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data root with the index of one data set."""
+    (tmp_path / "data" / "alfworld_test").mkdir(parents=True)
+    (tmp_path / "data" / "alfworld_test" / "games.json").write_text("{}")
+    return tmp_path / "data"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_a_manifest_names_everything_a_result_depends_on(settings: RunSettings, data: Path, tmp_path: Path) -> None:
+    """Settings, data, versions, seeds, inputs and time are there and are read back."""
+    (tmp_path / "input.txt").write_text("abc")
+    started = time.monotonic() - 5.0
+    written = write_manifest(tmp_path / "run", settings, data, {"rows": tmp_path / "input.txt"}, started)
+    assert read_manifest(tmp_path / "run") == written
+    assert written["configuration"] == config_digest(settings)
+    assert written["data"] == {"games.json": hashlib.sha256(b"{}").hexdigest()}
+    assert written["inputs"] == {"rows": hashlib.sha256(b"abc").hexdigest()}
+    assert written["packages"]["torch"] and written["packages"]["numpy"]
+    assert written["seeds"] == {"run": 0, "demonstrations": 0, "data": 0}
+    assert 5.0 <= written["wall_time_seconds"] < 60.0
+
+
+def test_a_manifest_holds_no_absolute_path_and_no_environment(
+    settings: RunSettings, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be published: paths below the project are relative, others shortened, variables left out."""
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    monkeypatch.setattr(
+        sys, "argv", ["/usr/bin/hiper", "train", f"{tmp_path}/results/run", "--start", "/elsewhere/model"]
+    )
+    write_manifest(tmp_path / "run", settings, data)
+    text = (tmp_path / "run" / "manifest.json").read_text()
+    assert str(tmp_path) not in text and "hunter2" not in text and "/elsewhere" not in text
+    assert json.loads(text)["command"] == "hiper train results/run --start model"
+    assert command(tmp_path) == "hiper train results/run --start model"
+
+
+def test_the_commit_is_marked_dirty_when_tracked_files_differ(tmp_path: Path) -> None:
+    """None outside a repository and before the first commit; then the commit, dirty after an edit only."""
+    assert git_state(tmp_path) is None
+    git(tmp_path, "init", "-q")
+    assert git_state(tmp_path) is None
+    (tmp_path / "a").write_text("1")
+    git(tmp_path, "add", "a")
+    git(tmp_path, "commit", "-qm", "first")
+    assert git_state(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
+    (tmp_path / "untracked").write_text("1")
+    assert git_state(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
+    (tmp_path / "a").write_text("2")
+    assert git_state(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": True}
+
+
+def test_the_hash_of_the_data_is_dvcs_where_dvc_knows_it(data: Path) -> None:
+    """dvc.lock wins over the index; another data set's entry does not count."""
+    lock = data.parent / "dvc.lock"
+    lock.write_text("stages: {games@other: {outs: [{path: data/other, md5: 0f.dir}]}}")
+    assert data_hash(data, "alfworld_test") == {"games.json": hashlib.sha256(b"{}").hexdigest()}
+    lock.write_text("stages: {games@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e.dir}]}}")
+    assert data_hash(data, "alfworld_test") == {"dvc": "1e.dir"}
+    assert data_hash(data, "nosuch") is None
+
+
+def test_a_folders_hash_changes_with_names_and_contents(tmp_path: Path) -> None:
+    """Renaming a file or changing a byte changes it; nothing there gives None."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    first = content_hash(folder)
+    (folder / "a").rename(folder / "b")
+    second = content_hash(folder)
+    (folder / "b").write_text("2")
+    assert len({first, second, content_hash(folder)}) == 3
+    assert content_hash(tmp_path / "nosuch") is None
+
+
+def test_an_unfinished_folder_has_no_manifest(tmp_path: Path) -> None:
+    """The manifest is written last: where it is missing, the stage has not ended."""
+    assert read_manifest(tmp_path) is None

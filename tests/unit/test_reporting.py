@@ -1,0 +1,235 @@
+"""The report of an experiment, on small synthetic run folders."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hiper.errors import UserError
+from hiper.records import write_jsonl, write_text
+from hiper.stages import reporting
+from hiper.stages.figures import smooth
+from hiper.stages.results import load_studies
+
+TYPES = ("pick_and_place_simple", "look_at_obj_in_light")
+
+
+def add_run(
+    experiment: Path, algorithm: str, seed: int, won: list[bool] | None, *, split: str = "unseen", iterations: int = 4
+) -> Path:
+    """A run whose evaluation wins the listed tasks: even ones are Pick, odd ones Look. `won=None`: not evaluated."""
+    folder = experiment / "runs" / f"alfworld_small-tiny_1.5b-{algorithm}-seed{seed}"
+    name = "ppo_turn" if algorithm == "ppo_turn" else "hiper"
+    write_text(
+        folder / "config.yaml",
+        "benchmark: {name: alfworld, max_turns: 30, game_engine: native}\n"
+        "prompt: {interface: plan_execute}\ndecoding: {mode: guided}\nevaluation: {protocol: exhaustive}\n"
+        f"algorithm: {{name: {name}}}\n",
+    )
+    if won is not None:
+        write_jsonl(folder / "evaluation.jsonl", [episode(i, win, split) for i, win in enumerate(won)])
+    if algorithm == "warmstart":
+        rows: list[dict[str, Any]] = [
+            {"step": 1, "sft/loss": 2.0},
+            {"step": 2, "sft/loss": 1.0, "sft/held_out_loss": 1.5},
+        ]
+    else:
+        rows = [metrics(i, success=0.1 * i, switch_rate=0.5) for i in range(1, iterations + 1)]
+    write_jsonl(folder / "metrics.jsonl", rows)
+    return folder
+
+
+def episode(number: int, won: bool, split: str) -> dict[str, Any]:
+    row = {"task": f"task{number}", "task_type": TYPES[number % 2], "split": split, "temperature": 0.4, "won": won}
+    return {**row, "score": float(won), "turns": 9, "switches": 3, "valid_turns": 9, "tokens": 90, "truncated": False,
+            "failure": None}  # fmt: skip
+
+
+def metrics(iteration: int, success: float, switch_rate: float | None) -> dict[str, Any]:
+    return {"iteration": iteration, "episodes": 16 * iteration, "train/success": success, "train/turns": 9.0,
+            "train/switch_rate": switch_rate, "train/segment_length": 2.5, "train/valid_rate": 1.0}  # fmt: skip
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """Warm start 1 and 2 of 4 tasks, HiPER 3 and 4 of 4, PPO 2 of 4 with its second seed not evaluated."""
+    folder = tmp_path / "results" / "demo"
+    add_run(folder, "warmstart", 0, [True, False, False, False])
+    add_run(folder, "warmstart", 1, [True, True, False, False])
+    add_run(folder, "hiper", 0, [True, True, True, False])
+    add_run(folder, "hiper", 1, [True, True, True, True])
+    add_run(folder, "ppo_turn", 0, [True, True, False, False])
+    add_run(folder, "ppo_turn", 1, None, iterations=2)
+    return folder
+
+
+def tables(experiment: Path) -> None:
+    """The report without its figures, which take seconds."""
+    reporting.write_tables(load_studies(experiment), experiment / "tables")
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_success_numbers_by_hand(experiment: Path) -> None:
+    """HiPER: seeds 0.75 and 1.0; of 8 episodes 7 won; Pick (tasks 0 and 2) 4 of 4, Look 3 of 4."""
+    tables(experiment)
+    rows = [row for row in read_csv(experiment / "tables" / "success.csv") if row["algorithm"] == "hiper"]
+    by_type = {row["task_type"]: row for row in rows}
+    overall = by_type["all"]
+    # std of (0.75, 1) = 0.25/√2; Wilson of 7/8: centre (0.875 + 0.240091)/1.480182 = 0.753350,
+    # half 1.959964/1.480182 · √(0.875 · 0.125/8 + 3.841459/256) = 1.324137 · 0.169346 = 0.224238
+    assert (overall["mean"], overall["std"]) == ("0.8750", "0.1768")
+    assert (overall["wilson_low"], overall["wilson_high"]) == ("0.5291", "0.9776")
+    assert (overall["won"], overall["episodes"], overall["seeds"]) == ("7", "8", "2")
+    assert overall["runs"] == "alfworld_small-tiny_1.5b-hiper-seed0 alfworld_small-tiny_1.5b-hiper-seed1"
+    assert (by_type[TYPES[0]]["mean"], by_type[TYPES[1]]["mean"]) == ("1.0000", "0.7500")
+    assert json.loads((experiment / "tables" / "success.json").read_text())["alfworld_small-tiny_1.5b-hiper"] == {
+        "unseen_t0.4": 0.875
+    }
+
+
+def test_improvements_are_paired_by_hand(experiment: Path) -> None:
+    """HiPER − warm start: seed gains 0.5 and 0.5; HiPER − PPO rests on seed 0 alone: gain 0.25."""
+    tables(experiment)
+    rows = {(row["algorithm"], row["baseline"]): row for row in read_csv(experiment / "tables" / "improvement.csv")}
+    assert list(rows) == [("hiper", "warmstart"), ("ppo_turn", "warmstart"), ("hiper", "ppo_turn")]
+    gain = rows["hiper", "warmstart"]
+    # task gains averaged over seeds: 0, 0.5, 1, 0.5
+    assert (gain["difference"], gain["seed_std"], gain["tasks"], gain["seeds"]) == ("0.5000", "0.0000", "4", "2")
+    assert 0.0 <= float(gain["low"]) < 0.5 < float(gain["high"]) <= 1.0
+    assert (rows["hiper", "ppo_turn"]["difference"], rows["hiper", "ppo_turn"]["seed_std"]) == ("0.2500", "")
+
+
+def test_the_warm_start_comes_first_and_the_caption_says_what_is_missing(experiment: Path) -> None:
+    """Decoding, protocol, turn limit, benchmark and model are named; so are seeds without evaluation."""
+    tables(experiment)
+    text = (experiment / "tables" / "success.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
+    assert rows == ["Algorithm", "---", "Warm start (SFT)", "HiPER", "PPO (turn-level)"]
+    assert "87.5 ± 17.7 | [52.9, 97.8]" in text
+    for words in (
+        "alfworld_small", "tiny_1.5b", "guided decoding", "exhaustive evaluation", "at most 30 turns",
+        "Not evaluated yet: PPO (turn-level) seed 1.",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_training_figures_average_the_last_iterations(experiment: Path) -> None:
+    """Runs of 4 iterations with success 0.1 … 0.4 average to 0.25; the warm start has no row."""
+    tables(experiment)
+    rows = {row["run"]: row for row in read_csv(experiment / "tables" / "training.csv")}
+    assert len(rows) == 4
+    row = rows["alfworld_small-tiny_1.5b-hiper-seed0"]
+    assert (row["final_success"], row["iterations"], row["episodes"], row["averaged_iterations"]) == (
+        "0.2500",
+        "4",
+        "64",
+        "4",
+    )
+    assert rows["alfworld_small-tiny_1.5b-ppo_turn-seed1"]["final_success"] == "0.1500"
+
+
+def test_latex_is_escaped_and_balanced(experiment: Path) -> None:
+    """No bare special character outside math, braces and environments closed, as many cells as columns."""
+    tables(experiment)
+    for name in ("success", "improvement"):
+        text = (experiment / "tables" / f"{name}.tex").read_text(encoding="utf-8")
+        body = text.split("\n", 1)[1]  # the first line is a comment
+        assert r"tiny\_1.5b" in body and r"95 \%" in body
+        assert not re.search(r"(?<!\\)[%#_]", body)
+        assert body.count("{") == body.count("}") and body.count(r"\begin") == body.count(r"\end")
+        assert body.isascii()
+        columns = len(re.search(r"\\begin{tabular}{(\w+)}", body).group(1))  # type: ignore[union-attr]
+        for line in body.splitlines():
+            if line.endswith(r"\\"):
+                assert len(re.findall(r"(?<!\\)&", line)) == columns - 1
+
+
+def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
+    """Tables and figures carry no dates and no order of the file system."""
+
+    def snapshot() -> dict[str, bytes]:
+        reporting.run(experiment)
+        files = [path for name in ("tables", "figures") for path in (experiment / name).iterdir()]
+        return {path.name: path.read_bytes() for path in files}
+
+    first = snapshot()
+    assert sorted(first) == sorted(
+        [f"{table}.{suffix}" for table in ("success", "improvement") for suffix in ("csv", "md", "tex")]
+        + [f"{figure}.{suffix}" for figure in ("learning_curves", "switching", "success") for suffix in ("png", "pdf")]
+        + ["training.csv", "success.json"]
+    )
+    assert snapshot() == first
+
+
+def test_the_summary_shows_success_improvement_and_the_way_on(experiment: Path) -> None:
+    """Fixed-width text that fits a terminal."""
+    text = reporting.summary(experiment)
+    assert re.search(r"^HiPER +unseen +0\.4 +87\.5 ± 17\.7 +\[52\.9, 97\.8\] +8 +2$", text, re.MULTILINE)
+    assert re.search(r"^HiPER − Warm start \(SFT\) +unseen +0\.4 +\+50\.0 +\[", text, re.MULTILINE)
+    assert "make mlflow" in text and str(experiment / "figures") in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_order_of_splits_temperatures_and_studies_is_fixed(tmp_path: Path) -> None:
+    """Seen before unseen, cold before hot; one table per benchmark and model."""
+    for algorithm in ("warmstart", "hiper"):
+        folder = add_run(tmp_path, algorithm, 0, [True, False])
+        hot = [{**episode(i, True, split), "temperature": 1.0} for i in range(2) for split in ("unseen", "seen")]
+        write_jsonl(folder / "evaluation.jsonl", [*hot, episode(0, True, "unseen")])
+    other = tmp_path / "runs" / "alfworld-tiny-hiper-seed0"
+    write_jsonl(other / "evaluation.jsonl", [episode(0, True, "seen")])
+    tables(tmp_path)
+    rows = read_csv(tmp_path / "tables" / "success.csv")
+    cells = [
+        (row["benchmark"], row["algorithm"], row["split"], row["temperature"])
+        for row in rows
+        if row["task_type"] == "all"
+    ]
+    expected = [("alfworld_small", name, *c) for name in ("warmstart", "hiper") for c in
+                (("seen", "1.0"), ("unseen", "0.4"), ("unseen", "1.0"))]  # fmt: skip
+    assert cells == [("alfworld", "hiper", "seen", "0.4"), *expected]
+    assert (tmp_path / "tables" / "success.tex").read_text().count(r"\begin{table}") == 2
+
+
+def test_without_evaluated_runs_the_user_is_told_what_to_do(tmp_path: Path) -> None:
+    """No folder, and a folder whose only run is unfinished."""
+    with pytest.raises(UserError, match="run the evaluation stage"):
+        reporting.run(tmp_path)
+    add_run(tmp_path, "hiper", 0, None)
+    with pytest.raises(UserError, match="run the evaluation stage"):
+        reporting.summary(tmp_path)
+
+
+def test_a_broken_row_is_named(tmp_path: Path) -> None:
+    """File, line and key."""
+    folder = add_run(tmp_path, "hiper", 0, None)
+    write_jsonl(folder / "evaluation.jsonl", [episode(0, True, "seen"), {"task": "t", "split": "seen"}])
+    with pytest.raises(UserError, match=r"evaluation\.jsonl:2: no task_type, temperature, won"):
+        tables(tmp_path)
+
+
+def test_flat_runs_without_switch_metrics_and_broken_episodes_are_reported(tmp_path: Path) -> None:
+    """A missing metric leaves a cell empty, a failed episode counts as lost and is mentioned."""
+    folder = add_run(tmp_path, "ppo_turn", 0, [True, False])
+    write_jsonl(folder / "metrics.jsonl", [metrics(1, success=0.5, switch_rate=None)])
+    write_jsonl(folder / "evaluation.jsonl", [{**episode(0, False, "seen"), "failure": "step: OSError"}])
+    tables(tmp_path)
+    assert read_csv(tmp_path / "tables" / "training.csv")[0]["final_switch_rate"] == ""
+    assert "Broken episodes, counted as lost: 1." in (tmp_path / "tables" / "success.md").read_text()
+
+
+def test_smoothing_is_a_centred_average() -> None:
+    """Window 3, with the two values there are at each end."""
+    np.testing.assert_allclose(smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3), [1.5, 3.0, 3.0, 3.0])
+    np.testing.assert_allclose(smooth(np.array([1.0, 2.0]), 1), [1.0, 2.0])
+    assert smooth(np.array([]), 1).size == 0

@@ -1,0 +1,369 @@
+"""Sources of games: folder, archives, download, generation; and what must not get past them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import stat
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hiper.benchmarks.alfworld.archives import Download, Unavailable, building, extract, fetch
+from hiper.benchmarks.alfworld.games import Game, read_game, read_index
+from hiper.benchmarks.alfworld.generation import generate_games
+from hiper.benchmarks.alfworld.sources import make_dataset
+from hiper.config import Data, Generation
+from hiper.errors import UserError
+from hiper.stages.games import make, read_settings
+
+TYPES = ("pick_and_place_simple", "look_at_obj_in_light")
+SIZES = Generation(seed=1, receptacles=4, objects=2, train=4, valid_seen=2, valid_unseen=2)
+NOWHERE = Download("http://127.0.0.1:9/games.zip")  # the discard port: nobody listens
+
+
+@pytest.fixture(autouse=True)
+def no_folder_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Game]]:
+    """A folder as $ALFWORLD_DATA points to, with games and a file that is none of the data set's business."""
+    root = tmp_path_factory.mktemp("alfworld")
+    games = generate_games(root / "json_2.1.1", TYPES, SIZES)
+    (root / "json_2.1.1" / "train" / "notes.txt").write_text("mine")
+    return root, games
+
+
+def data(source: str = "auto", folder: Path | None = None, archives: list[Path] | None = None) -> Data:
+    names = [str(path) for path in archives or []]
+    return Data.model_validate(
+        {"source": source, "folder": str(folder) if folder else None, "archives": names, "generate": SIZES.model_dump()}
+    )
+
+
+def tar(path: Path, folder: Path) -> Path:
+    with tarfile.open(path, f"w:{path.suffix.removeprefix('.')}") as archive:
+        archive.add(folder, folder.name)
+    return path
+
+
+def zipped(path: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder.parent))
+    return path
+
+
+def ids(output: Path) -> list[str]:
+    return [game.id for games in read_index(output).values() for game in games]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_folder_is_copied_and_left_as_it_was(layout: tuple[Path, list[Game]], tmp_path: Path) -> None:
+    """The data set holds its own copies of the games' two files each, and nothing else but the index."""
+    root, games = layout
+    source = make_dataset("name", data(folder=root), TYPES, tmp_path / "out")
+    assert source == {"kind": "folder"}
+    assert ids(tmp_path / "out") == [game.id for game in games]
+    assert len(files(tmp_path / "out")) == 2 * len(games) + 1
+    copied = read_index(tmp_path / "out")["train"][0]
+    assert read_game(copied.folder) == read_game(root / "json_2.1.1" / copied.id)
+    assert (root / "json_2.1.1" / copied.id / "game.tw-pddl").stat().st_nlink == 1
+
+
+def test_only_the_asked_for_task_types_are_taken(layout: tuple[Path, list[Game]], tmp_path: Path) -> None:
+    """Half of the eight games are look tasks."""
+    make_dataset("name", data(folder=layout[0]), TYPES[1:], tmp_path / "out")
+    assert {game.task_type for games in read_index(tmp_path / "out").values() for game in games} == {TYPES[1]}
+    assert len(ids(tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize("ending", ["tar.xz", "tar.gz", "zip"])
+def test_every_kind_of_archive_gives_the_same_games(
+    layout: tuple[Path, list[Game]], tmp_path: Path, ending: str
+) -> None:
+    """The index names the archive and its checksum; nothing of the unpacking stays beside the data set."""
+    archive = (zipped if ending == "zip" else tar)(tmp_path / f"games.{ending}", layout[0] / "json_2.1.1")
+    source = make_dataset("name", data(archives=[archive]), TYPES, tmp_path / "data" / "out")
+    assert ids(tmp_path / "data" / "out") == [game.id for game in layout[1]]
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert source == {"kind": "archives", "files": [{"name": archive.name, "sha256": digest}]}
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["out"]
+
+
+def test_auto_takes_the_first_source_that_applies(
+    layout: tuple[Path, list[Game]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment's folder, archives, the download, generation; archives that are not there do not apply."""
+    archive = tar(tmp_path / "games.tar.gz", layout[0] / "json_2.1.1")
+    absent = tmp_path / "absent.zip"
+
+    def kind(settings: Data) -> str:
+        found: str = make_dataset("name", settings, TYPES, tmp_path / "out", [NOWHERE])["kind"]
+        assert json.loads((tmp_path / "out" / "games.json").read_text())["source"]["kind"] == found
+        return found
+
+    assert kind(data(archives=[absent])) == "generate"
+    assert kind(data(archives=[archive])) == "archives"
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "empty"))
+    assert kind(data(archives=[archive])) == "archives"
+    monkeypatch.setenv("ALFWORLD_DATA", str(layout[0]))
+    assert kind(data(archives=[archive])) == "folder"
+    with pytest.raises(UserError, match=r"absent\.zip"):
+        monkeypatch.delenv("ALFWORLD_DATA")
+        kind(data(archives=[archive, absent]))
+
+
+def test_a_source_asked_for_by_name_is_not_replaced_by_another(tmp_path: Path) -> None:
+    """Without folder, archives or server each of them is an error that names its setting or address."""
+    for settings, words in (
+        (data("folder"), "ALFWORLD_DATA"),
+        (data("folder", folder=tmp_path / "absent"), "absent"),
+        (data("archives"), r"data\.archives"),
+        (data("archives", archives=[tmp_path / "absent.zip"]), r"absent\.zip"),
+        (data("download"), "127.0.0.1:9"),
+    ):
+        with pytest.raises(UserError, match=words):
+            make_dataset("name", settings, TYPES, tmp_path / "out", [NOWHERE])
+    assert files(tmp_path) == []
+
+
+def test_a_failed_source_leaves_the_old_data_set_alone(layout: tuple[Path, list[Game]], tmp_path: Path) -> None:
+    """A data set is replaced whole or not at all."""
+    make_dataset("name", data(folder=layout[0]), TYPES, tmp_path / "out")
+    before = files(tmp_path)
+    with pytest.raises(UserError):
+        make_dataset("name", data("archives", archives=[tmp_path / "absent.zip"]), TYPES, tmp_path / "out")
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("ending", ["tar.xz", "tar.gz", "zip"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_cut_off_archive_is_an_error_and_leaves_nothing(
+    layout: tuple[Path, list[Game]], tmp_path: Path, ending: str, share: float
+) -> None:
+    """Whether the end of the content or only the end of the archive is missing."""
+    archive = (zipped if ending == "zip" else tar)(tmp_path / f"games.{ending}", layout[0] / "json_2.1.1")
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"games\..*damaged or cut off"):
+        make_dataset("name", data(archives=[archive]), TYPES, tmp_path / "data" / "out")
+    assert files(tmp_path / "data") == []
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, 4 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+EVIL = (
+    member("../escaped"),
+    member("/tmp/escaped"),
+    member("json_2.1.1/../../escaped"),
+    member("..\\escaped"),
+    member("link", tarfile.SYMTYPE, "/etc"),
+    member("link", tarfile.SYMTYPE, "../.."),
+    member("device", tarfile.CHRTYPE),
+    member("pipe", tarfile.FIFOTYPE),
+    member("link", tarfile.LNKTYPE, "../escaped"),  # zip has no such thing
+)
+
+
+@pytest.mark.parametrize(
+    ("evil", "ending"),
+    [(info, "tar.gz") for info in EVIL] + [(info, "zip") for info in EVIL[:-1]],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_members_that_leave_the_folder_condemn_the_archive(tmp_path: Path, evil: tarfile.TarInfo, ending: str) -> None:
+    """Parent folders, absolute paths, links, devices: refused with the member's name, and nothing is left behind."""
+    archive, target = tmp_path / "in" / f"evil.{ending}", tmp_path / "deep" / "out"
+    archive.parent.mkdir()
+    if ending == "zip":
+        entry = zipfile.ZipInfo(evil.name)
+        modes = {tarfile.SYMTYPE: stat.S_IFLNK, tarfile.CHRTYPE: stat.S_IFCHR, tarfile.FIFOTYPE: stat.S_IFIFO}
+        entry.external_attr = modes.get(evil.type, stat.S_IFREG) << 16
+        with zipfile.ZipFile(archive, "w") as package:
+            package.writestr(entry, evil.linkname or "evil")
+    else:
+        with tarfile.open(archive, "w:gz") as package:
+            package.addfile(evil, io.BytesIO(b"evil") if evil.isfile() else None)
+    with pytest.raises(UserError, match="refused"), building(target) as folder:
+        extract(archive, folder)
+    assert files(tmp_path) == [f"in/evil.{ending}"]
+    assert not Path("/tmp/escaped").exists()
+
+
+def test_an_unknown_kind_of_archive_is_an_error(tmp_path: Path) -> None:
+    """The endings that work are listed."""
+    (tmp_path / "games.rar").write_bytes(b"Rar!")
+    with pytest.raises(UserError, match=r"\.tar\.xz"):
+        extract(tmp_path / "games.rar", tmp_path)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content` with byte ranges; closes the connection after `limit` bytes of each answer."""
+
+    content = b""
+    limit: int | None = None
+    redirect: str | None = None
+    ranges: list[str | None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server = self.server
+        if server.redirect:
+            self.send_response(302)
+            self.send_header("Location", server.redirect)
+            self.end_headers()
+            return
+        asked = self.headers["Range"]
+        server.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if start >= len(server.content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        self.send_header("Content-Length", str(len(server.content) - start))
+        self.end_headers()
+        self.wfile.write(server.content[start:][: server.limit])
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as running:
+        running.ranges = []
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def address(server: Server, name: str = "games.zip") -> str:
+    return f"http://127.0.0.1:{server.server_port}/{name}"
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+    """1000 bytes, 400 per connection: asked for from 0, 400 and 800, and whole at the end."""
+    server.content, server.limit = bytes(range(250)) * 4, 400
+    found = fetch(Download(address(server), hashlib.sha256(server.content).hexdigest()), tmp_path)
+    assert found.read_bytes() == server.content
+    assert server.ranges == [None, "bytes=400-", "bytes=800-"]
+
+
+def test_what_arrived_before_giving_up_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    """Three connections of 100 bytes are not enough for 1000; the next call starts at byte 300, or at none if whole."""
+    server.content, server.limit = bytes(range(250)) * 4, 100
+    with pytest.raises(UserError, match="go on where it stopped"):
+        fetch(Download(address(server)), tmp_path)
+    assert files(tmp_path) == ["games.zip.part"]
+    server.limit = None
+    assert fetch(Download(address(server)), tmp_path).read_bytes() == server.content
+    assert server.ranges[3:] == ["bytes=300-"]
+    (tmp_path / "games.zip").rename(tmp_path / "games.zip.part")
+    assert fetch(Download(address(server)), tmp_path).read_bytes() == server.content
+
+
+def test_a_part_that_is_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    """It must be of another file."""
+    server.content = b"new content"
+    (tmp_path / "games.zip.part").write_bytes(b"x" * 100)
+    assert fetch(Download(address(server)), tmp_path).read_bytes() == b"new content"
+
+
+def test_a_wrong_checksum_is_an_error_and_the_file_is_removed(server: Server, tmp_path: Path) -> None:
+    """So that the next attempt does not find it."""
+    server.content = b"something else"
+    with pytest.raises(UserError, match="checksum"):
+        fetch(Download(address(server), "0" * 64), tmp_path)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("url", ["http://example.invalid/games.zip", "ftp://127.0.0.1/games.zip", "file:///a.zip"])
+def test_only_https_is_downloaded_from(server: Server, tmp_path: Path, url: str) -> None:
+    """Directly and after a redirect; plain http from this very machine is the exception."""
+    server.redirect = url
+    for first in (url, address(server)):
+        with pytest.raises(UserError, match=r"only https|not allowed"):
+            fetch(Download(first), tmp_path)
+
+
+def test_a_server_without_the_file_counts_as_unavailable(tmp_path: Path) -> None:
+    """As does one that does not answer: `auto` goes on to the next source."""
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        fetch(NOWHERE, tmp_path)
+
+
+def test_the_official_download_is_two_archives_over_each_other(
+    layout: tuple[Path, list[Game]], server: Server, tmp_path: Path
+) -> None:
+    """One brings traj_data.json, the other game.tw-pddl; the index keeps addresses and received checksums."""
+    source = tmp_path / "halves"
+    for name, pattern in (("a.zip", "traj_data.json"), ("b.zip", "game.tw-pddl")):
+        source.mkdir(exist_ok=True)
+        with zipfile.ZipFile(source / name, "w") as archive:
+            for file in sorted((layout[0] / "json_2.1.1").rglob(pattern)):
+                archive.write(file, file.relative_to(layout[0]))
+    contents = {f"/{path.name}": path.read_bytes() for path in source.iterdir()}
+
+    class TwoFiles(Handler):
+        def do_GET(self) -> None:
+            self.server.content = contents[self.path]
+            super().do_GET()
+
+    server.RequestHandlerClass = TwoFiles
+    pinned = hashlib.sha256(contents["/a.zip"]).hexdigest()
+    downloads = [Download(address(server, "a.zip"), pinned), Download(address(server, "b.zip"))]
+    found = make_dataset("name", data("download"), TYPES, tmp_path / "data" / "out", downloads)
+    assert ids(tmp_path / "data" / "out") == [game.id for game in layout[1]]
+    assert [(file["name"], file["verified"]) for file in found["files"]] == [("a.zip", True), ("b.zip", False)]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["out"]
+
+
+def test_the_stage_makes_what_a_benchmark_file_asks_for(tmp_path: Path) -> None:
+    """Other keys of the file are the benchmark's and are not looked at."""
+    settings = {"dataset": "mine", "task_types": list(TYPES), "data": data("generate").model_dump(), "max_turns": 10}
+    (tmp_path / "mine.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    make(tmp_path / "mine.yaml", tmp_path / "data" / "mine")
+    assert len(ids(tmp_path / "data" / "mine")) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "not valid YAML"),
+        ("- 1", "expected settings"),
+        ("dataset: a", r"data: Field required"),
+        ("dataset: a\ntask_types: [walk]\ndata: {}", r"task_types\.0"),
+    ],
+)
+def test_a_bad_benchmark_file_is_an_error_that_names_file_and_key(tmp_path: Path, text: str, words: str) -> None:
+    """Before any game is made."""
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"bad\.yaml: [\s\S]*{words}"):
+        read_settings(tmp_path / "bad.yaml")

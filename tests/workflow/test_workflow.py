@@ -1,0 +1,192 @@
+"""The real workflow, every stage with its real parts, on the experiment `test` in a copy of the project."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+RUNS = [f"alfworld_test-test-{name}-seed0" for name in ("hiper", "ppo_turn", "warmstart")]
+TRAINED = RUNS[0]
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
+
+# Snakemake wants a conda environment or a container per rule. This project has one environment for all of them, made
+# with pip from envs/constraints.txt by the Makefile: a second description of it could only disagree with the first.
+LINT_EXCEPTIONS = {"Specify a conda environment or container for each rule."}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in the copy, on the copy's own package."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [str(SNAKEMAKE), "--cores", "2", *arguments]
+    if "--config" not in arguments:
+        command += ["--config", "experiment=test"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def jobs(folder: Path, *arguments: str) -> dict[str, int]:
+    """The jobs that a dry run announces, by rule."""
+    done = snakemake(folder, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # the statistics: a line `job  count`, a rule, then one line `name  number` per rule
+    counts = dict(re.findall(r"^([a-z_]+) +(\d+)$", done.stdout + done.stderr, flags=re.MULTILINE))
+    return {rule: int(count) for rule, count in counts.items() if rule != "total"}
+
+
+@contextmanager
+def edited(path: Path, old: str, new: str) -> Iterator[None]:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of this checkout that git knows or would add, committed in a repository of their own."""
+    folder = tmp_path_factory.mktemp("workflow") / "project"
+    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "copy")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(project: Path) -> Path:
+    """The copy after the whole experiment has run."""
+    done = snakemake(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+def test_the_demo_is_the_default_experiment(project: Path) -> None:
+    """Plain `snakemake` plans the demo: per seed a warm start and two algorithms."""
+    planned = jobs(project, "--config")
+    seeds = planned["warm_start"]
+    assert seeds >= 2 and planned["train"] == 2 * seeds and planned["evaluate"] == 3 * seeds
+
+
+def test_an_unknown_experiment_is_explained(project: Path) -> None:
+    """The message lists the experiments there are; no traceback."""
+    done = snakemake(project, "--dry-run", "--config", "experiment=nosuch")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0 and "experiment 'nosuch' is unknown" in output and "alfworld_real" in output
+    assert "Traceback" not in output
+
+
+def test_an_unknown_key_on_the_command_line_is_an_error(project: Path) -> None:
+    """The schema knows what may be given with --config."""
+    done = snakemake(project, "--dry-run", "--config", "experimnet=test")
+    assert done.returncode != 0 and "experimnet" in done.stdout + done.stderr
+
+
+def test_lint_finds_nothing_but_the_known_exceptions(project: Path) -> None:
+    """`snakemake --lint`; the exceptions stand above, with their reason."""
+    done = snakemake(project, "--lint", "json")
+    found = json.loads(done.stdout[done.stdout.index("{") :])
+    titles = {lint["title"] for part in found.values() for item in part for lint in item["lints"]}
+    assert titles <= LINT_EXCEPTIONS
+
+
+def test_the_experiment_leaves_everything_it_promises(finished: Path) -> None:
+    """Models, metrics, episodes, manifests, tables and figures, each where docs/architecture.md says."""
+    results = finished / "results" / "test"
+    commit = git(finished, "rev-parse", "HEAD").strip()
+    for run in RUNS:
+        folder = results / "runs" / run
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert manifest["git"] == {"commit": commit, "dirty": False}
+        assert manifest["data"]["dvc"].endswith(".dir")
+        assert (folder / "metrics.jsonl").read_text() and (folder / "model" / "model.safetensors").stat().st_size
+        episodes = [json.loads(line) for line in (folder / "evaluation.jsonl").read_text().splitlines()]
+        # 6 games each of the seen and the unseen rooms, every one once
+        assert len(episodes) == len({episode["task"] for episode in episodes}) == 12
+    with (results / "tables" / "success.csv").open() as stream:
+        assert {row["algorithm"] for row in csv.DictReader(stream)} == {"hiper", "ppo_turn", "warmstart"}
+    for name in ("learning_curves", "success", "switching"):
+        assert (results / "figures" / f"{name}.png").stat().st_size > 1000
+
+
+def test_the_runs_are_in_mlflow(finished: Path) -> None:
+    """The database has every run and the run with the tables; the follower of the training met no problem."""
+    from mlflow import MlflowClient
+
+    results = finished / "results" / "test"
+    described = json.loads((results / "tracking" / "experiment.json").read_text())
+    client = MlflowClient(f"sqlite:///{results / 'tracking' / 'mlflow.db'}")
+    runs = {run.info.run_name: run for run in client.search_runs([described["experiment_id"]])}
+    assert set(runs) == {*RUNS, "results"}
+    assert "evaluation/unseen/T0.4/success" in runs[TRAINED].data.metrics
+    steps = [metric.step for metric in client.get_metric_history(runs[TRAINED].info.run_id, "train/success")]
+    assert steps == [1, 2]
+    assert (results / "runs" / TRAINED / "tracking.log").read_text() == ""
+
+
+def test_a_second_call_has_nothing_to_do(finished: Path) -> None:
+    """What is up to date stays."""
+    done = snakemake(finished)
+    assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "wanted"),
+    [
+        ("experiment/test.yaml", "  batch: 12", "  batch: 6", {"evaluate": 3}),
+        ("experiment/test.yaml", "  iterations: 2", "  iterations: 3", {"train": 2, "evaluate": 2}),
+        ("algorithm/ppo_turn.yaml", "lam_turn: 0.95", "lam_turn: 0.9", {"train": 1, "evaluate": 1}),
+        ("experiment/test.yaml", "  steps: 20", "  steps: 21", {"warm_start": 1, "train": 2, "evaluate": 3}),
+        ("config.yaml", "  live: true", "  live: false", None),
+    ],
+)
+def test_a_changed_setting_reruns_what_depends_on_it(
+    finished: Path, file: str, old: str, new: str, wanted: dict[str, int] | None
+) -> None:
+    """And nothing else; tables, figures and MLflow follow."""
+    with edited(finished / "configs" / file, old, new):
+        later = {"report": 1, "track_results": 1, "all": 1}
+        assert jobs(finished) == ({} if wanted is None else {**wanted, **later})
+    assert jobs(finished) == {}
+
+
+def test_naming_an_output_reruns_its_stage_alone(finished: Path) -> None:
+    """`--force` with a file: one job, and the file is new."""
+    target = f"results/test/runs/{TRAINED}/evaluation.jsonl"
+    before = (finished / target).stat().st_mtime_ns, (finished / target).read_bytes()
+    done = snakemake(finished, "--force", target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 steps (100%) done" in done.stdout + done.stderr
+    assert (finished / target).stat().st_mtime_ns > before[0]
+    # the same model, seed and settings play the same episodes
+    assert (finished / target).read_bytes() == before[1]
+
+
+def test_the_html_report_shows_tables_and_figures(finished: Path) -> None:
+    """`snakemake --report` embeds them with their captions."""
+    done = snakemake(finished, "--report", "report.html")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (finished / "report.html").read_text()
+    assert "success.csv" in page and "learning_curves.png" in page and "Share of games won" in page

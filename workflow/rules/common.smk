@@ -1,0 +1,122 @@
+# What the rules share: the experiment's grid, the configuration of a run, and the digest of what a stage reads of it.
+#
+# Each run's config.yaml is composed when the DAG is built: every mistake in it shows before the first job. Stages take the
+# file as ancient() and depend on the digest of the sections they read, so that a changed evaluation setting rewrites the
+# file without training again. (A rule that wrote the file would hide such changes: Snakemake does not look at the params
+# of jobs downstream of one that is about to run.)
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from hiper.compose import NAME, benchmark_digest, compose_run, load_benchmark
+from hiper.compose import load_grid, run_names, stage_digest, write_config
+from hiper.errors import UserError
+
+# hiper and dvc of this very environment, whether it is activated or not.
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+os.environ.setdefault("PYTHONHASHSEED", "0")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(workflow.basedir)
+# What the report stage writes, below results/<experiment>/.
+FURTHER_TABLES = [f"tables/{name}.{kind}" for name in ("success", "improvement") for kind in ("md", "tex")]
+FURTHER_TABLES += ["tables/success.json", "tables/training.csv"]
+FIGURES = [f"figures/{name}.png" for name in ("learning_curves", "success", "switching")]
+PRINTS = [figure.replace(".png", ".pdf") for figure in FIGURES]
+RESULTS = ["tables/success.csv", "tables/improvement.csv", *FURTHER_TABLES, *FIGURES, *PRINTS]
+
+
+wildcard_constraints:
+    experiment=NAME,
+    benchmark=NAME,
+    model=NAME,
+    algorithm=rf"(?!warmstart-){NAME}",
+    seed="[0-9]+",
+    run=rf"{NAME}-{NAME}-{NAME}-seed[0-9]+",
+
+
+def explained(function):
+    """A mistake in a configuration file as Snakemake's own kind of error: the message without a traceback."""
+
+    @cache
+    def wrapped(*arguments):
+        try:
+            return function(*arguments)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+
+    return wrapped
+
+
+@explained
+def cells(experiment):
+    """The runs of the grid, each algorithm's and, first, the warm starts they begin from."""
+    runs = run_names(load_grid(experiment, ROOT))
+    return [*dict.fromkeys(run.warm_start for run in runs), *runs]
+
+
+@explained
+def settings(experiment, run):
+    return compose_run(experiment, run, ROOT)
+
+
+@explained
+def data_digest(benchmark):
+    return benchmark_digest(load_benchmark(ROOT / "configs" / "benchmark" / f"{benchmark}.yaml"))
+
+
+def run_of(wildcards):
+    """The run a job is about; preparations shared by several runs are made with the first warm start they serve."""
+    if "run" in wildcards.keys():
+        return wildcards.run
+    if "seed" in wildcards.keys():
+        algorithm = wildcards.get("algorithm", "warmstart")
+        return f"{wildcards.benchmark}-{wildcards.model}-{algorithm}-seed{wildcards.seed}"
+    served = [cell for cell in cells(wildcards.experiment) if cell.benchmark == wildcards.benchmark]
+    served = [cell for cell in served if cell.model == wildcards.get("model", cell.model)]
+    if not served:
+        raise WorkflowError(f"experiment {wildcards.experiment}: its grid has no run for {dict(wildcards)}")
+    return str(served[0])
+
+
+def reads(stage):
+    """The params of a stage: equal digests mean that no setting it reads has changed."""
+    return lambda wildcards: stage_digest(settings(wildcards.experiment, run_of(wildcards)), stage)
+
+
+def configuration(wildcards):
+    """The run's config.yaml, brought up to date; an unchanged file keeps its time stamp."""
+    run = run_of(wildcards)
+    path = Path("results") / wildcards.experiment / "runs" / run / "config.yaml"
+    write_config(settings(wildcards.experiment, run), path)
+    return str(path)
+
+
+def games(wildcards):
+    return f"data/{settings(wildcards.experiment, run_of(wildcards)).benchmark.dataset}/games.json"
+
+
+def cores(wildcards):
+    return settings(wildcards.experiment, run_of(wildcards)).engine.threads
+
+
+def warm_start_materials(wildcards):
+    """Demonstrations for SFT, a tokenizer for a model made from scratch; a pretrained model without SFT needs neither."""
+    chosen = settings(wildcards.experiment, run_of(wildcards))
+    folder, found = f"results/{wildcards.experiment}", {}
+    if chosen.warm_start.method == "sft":
+        found["demonstrations"] = f"{folder}/demonstrations/{wildcards.benchmark}/demonstrations.jsonl"
+    if chosen.model.scratch is not None:
+        found["tokenizer"] = f"{folder}/tokenizers/{wildcards.benchmark}-{wildcards.model}/tokenizer.json"
+    return found
+
+
+def warm_start_options(wildcards):
+    """The same as command-line options; a tokenizer is named by its folder."""
+    found = warm_start_materials(wildcards)
+    if "tokenizer" in found:
+        found["tokenizer"] = Path(found["tokenizer"]).parent
+    return [text for name, path in found.items() for text in (f"--{name}", str(path))]

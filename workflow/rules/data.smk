@@ -1,0 +1,40 @@
+# Games and the tracking database.
+#
+# games               configs/benchmark/<benchmark>.yaml -> data/<benchmark>/games.json and the games it lists. DVC owns
+#                     this stage (dvc.yaml); the workflow asks for it. DVC locks its repository: one job at a time.
+# tracking_database   -> results/<experiment>/tracking/experiment.json: the MLflow database, migrated, before any run.
+
+
+rule games:
+    output:
+        index="data/{benchmark}/games.json",
+    log:
+        "results/logs/games/{benchmark}.log",
+    benchmark:
+        "results/benchmarks/games/{benchmark}.tsv"
+    threads: 1
+    resources:
+        dvc=1,
+        mem_mb=2000,
+        runtime=240,
+    params:
+        settings=lambda wildcards: data_digest(wildcards.benchmark),
+    shell:
+        "dvc repro -q games@{wildcards.benchmark:q} 2>&1 | tee {log:q}"
+
+
+rule tracking_database:
+    output:
+        experiment="results/{experiment}/tracking/experiment.json",
+    log:
+        "results/{experiment}/logs/tracking_database.log",
+    benchmark:
+        "results/{experiment}/benchmarks/tracking_database.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folder=subpath(output.experiment, ancestor=2),
+    shell:
+        "hiper track init {params.folder:q} --best-effort 2>&1 | tee {log:q}"
