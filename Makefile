@@ -21,6 +21,8 @@ export TOKENIZERS_PARALLELISM := false
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export DO_NOT_TRACK := 1
+# One of the packages built from source declares a CMake version that CMake 4 no longer accepts by itself.
+export CMAKE_POLICY_VERSION_MINIMUM := 3.5
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -41,7 +43,7 @@ lint: $(READY)
 
 mlflow: $(READY)
 	@test -f results/$(EXPERIMENT)/tracking/mlflow.db || { echo "no runs yet: make demo, or snakemake --cores 2 --config experiment=$(EXPERIMENT)"; exit 1; }
-	mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///results/$(EXPERIMENT)/tracking/mlflow.db
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///results/$(EXPERIMENT)/tracking/mlflow.db
 
 clean:
 	rm -rf results/demo results/test
@@ -58,6 +60,8 @@ $(READY): pyproject.toml envs/constraints.txt
 	    echo "making .venv with $$($$python --version)"; \
 	    $$python -m venv .venv; \
 	fi
+	@command -v c++ >/dev/null || { echo "a C++ compiler is needed: two packages that alfworld requires come as source only. On Debian and Ubuntu: apt install g++"; exit 1; }
+	@command -v cmake >/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c envs/constraints.txt cmake
 	@echo "installing the pinned packages (about 2.5 GB, once; a few minutes)"
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c envs/constraints.txt -e '.[dev]'
 	@touch $(READY)

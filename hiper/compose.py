@@ -23,7 +23,7 @@ WARM_START = "warmstart"
 NAME = r"[a-z0-9_.]+"
 _RUN = re.compile(rf"({NAME})-({NAME})-({NAME})-seed([0-9]+)")
 
-Stage = Literal["games", "demonstrations", "tokenizer", "warm_start", "train", "evaluate"]
+Stage = Literal["games", "demonstrations", "tokenizer", "warmstart", "train", "evaluate"]
 
 # What each stage reads; a dotted name is a part of a section. A stage also depends on the stages before it, through
 # their files, so that nothing need be listed twice.
@@ -31,7 +31,7 @@ _READS: dict[Stage, tuple[str, ...]] = {
     "games": ("benchmark.name", "benchmark.dataset", "benchmark.task_types", "benchmark.data"),
     "demonstrations": ("benchmark", "prompt", "demonstrations"),
     "tokenizer": ("model", "prompt", "decoding"),
-    "warm_start": (
+    "warmstart": (
         *("seed", "model", "prompt", "decoding", "warm_start", "engine"),
         *("training.gradient_clip", "training.micro_batch_tokens"),
     ),

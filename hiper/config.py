@@ -96,7 +96,9 @@ class Model(Settings):
     @model_validator(mode="after")
     def one_origin(self) -> Model:
         if (self.path is None) == (self.scratch is None):
-            raise ValueError("give exactly one of model.path (a pretrained model) and model.scratch (sizes of a new one)")
+            raise ValueError(
+                "give exactly one of model.path (a pretrained model) and model.scratch (sizes of a new one)"
+            )
         return self
 
 
@@ -190,7 +192,9 @@ class Evaluation(Settings):
     @model_validator(mode="after")
     def sampled_needs_count(self) -> Evaluation:
         if (self.protocol == "sampled") != (self.episodes is not None):
-            raise ValueError("evaluation.episodes is the sample size: give it for protocol 'sampled', null for 'exhaustive'")
+            raise ValueError(
+                "evaluation.episodes is the sample size: give it for protocol 'sampled', null for 'exhaustive'"
+            )
         return self
 
 
@@ -231,7 +235,9 @@ class RunSettings(Settings):
         if self.decoding.max_subgoal_tokens >= self.decoding.max_response_tokens:
             raise ValueError("decoding.max_subgoal_tokens must be below decoding.max_response_tokens")
         if self.model.scratch is not None and self.warm_start.method == "none":
-            raise ValueError("warm_start.method 'none' needs a pretrained model (model.path): a model from scratch knows nothing")
+            raise ValueError(
+                "warm_start.method 'none' needs a pretrained model (model.path): a model from scratch knows nothing"
+            )
         return self
 
 

@@ -39,9 +39,9 @@ class Generation:
     `prompt_tokens` [prompt], `response_tokens` [response], `logprobs` [response]: the sampler's own log probabilities at
     the sampling temperature, after the guide's restriction and renormalisation if one was active. `allowed` has one entry per response token under guided
     decoding: the token ids that were permitted there, the empty tuple meaning "any text token" (see
-    `hiper.learning.guide`); it is None under free decoding. `features` [response, hidden], where the sampler offers them:
-    the decoder's hidden state before each response token, which value heads on a shared, detached backbone read without
-    another forward pass.
+    `hiper.learning.guide`); it is None under free decoding. `features` [≤ response, hidden], where the sampler offers
+    them: the decoder's hidden state before each of the first response tokens (those it had to look at), which value heads
+    on a shared, detached backbone read without another forward pass.
     """
 
     prompt_tokens: IntArray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,3 +18,27 @@ def shared_data() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"no recordings at {folder}: set HIPER_SHARED_DATA to the folder that holds data/ and golden/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A byte-level BPE with the tags as single tokens, learned from a few sentences."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from hiper.learning.guide import TAGS
+
+    sentences = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1")
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=["<|end|>", *TAGS], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    made.train_from_iterator([*sentences, "KEEP", "SWITCH", "find a mug"] * 3, trainer)
+    path: Path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    made.save(str(path))
+    template = "{% for message in messages %}{{ message['content'] }}<|end|>{% endfor %}"
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(path), eos_token="<|end|>", chat_template=template, clean_up_tokenization_spaces=False
+    )

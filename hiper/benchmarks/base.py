@@ -13,7 +13,8 @@ from hiper.trajectory import Task
 class Info:
     """What an environment tells besides the observation.
 
-    `instruction` is the task sentence, `admissible_actions` what may be done now (empty once the episode is over),
+    `instruction` is the task sentence, `admissible_actions` what may be done in this state: empty once the
+    task itself is over, not in the last state of a truncated episode, whose value is bootstrapped from;
     `score` the benchmark's own task score in [0, 1].
     """
 

@@ -59,16 +59,16 @@ def _step(environment: TextEnvironment, action: str) -> _Step:
     assert isinstance(step.observation, str), "an observation is a string"
     assert math.isfinite(step.reward), f"reward {step.reward!r} is not a finite number"
     assert not (step.terminated and step.truncated), "terminated and truncated exclude each other"
-    _check_info(step.info, over=step.terminated or step.truncated)
+    _check_info(step.info, over=step.terminated)
     assert step.terminated or not step.info.won, "a task is won only where it terminates"
     return step
 
 
 def _check_info(info: Info, over: bool) -> None:
     if over:
-        assert info.admissible_actions == (), "no action is admissible once the episode is over"
+        assert info.admissible_actions == (), "no action is admissible once the task is over"
     else:
-        assert info.admissible_actions, "some action is admissible until the episode is over"
+        assert info.admissible_actions, "some action is admissible until the task is over, in a truncated state too"
     assert len(set(info.admissible_actions)) == len(info.admissible_actions), "admissible actions are unique"
     assert all(isinstance(action, str) and action for action in info.admissible_actions), (
         "actions are non-empty strings"

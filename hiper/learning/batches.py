@@ -96,9 +96,7 @@ def turn_rows(trajectories: Sequence[Trajectory], credit: Credit) -> list[TurnRo
             if allowed is not None:
                 chosen = np.array([len(ids) != 1 or ids[0] < 0 for ids in allowed])
             tokens = np.concatenate([prompt, response])
-            row = TurnRow(
-                tokens, len(prompt), advantage, trained & chosen, chosen, turn.generation.logprobs, allowed
-            )
+            row = TurnRow(tokens, len(prompt), advantage, trained & chosen, chosen, turn.generation.logprobs, allowed)
             rows.append(row)
     return rows
 

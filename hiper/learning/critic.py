@@ -64,8 +64,9 @@ def turn_state(turn: Turn, place: tuple[int, int], kinds: Sequence[str], use_fea
     tokens = np.concatenate([prompt, response[: max(at.values(), default=0)]])
     state = State(tokens, place, {kind: len(prompt) + index - 1 for kind, index in at.items()})
     assert turn.generation is not None
-    if use_features and turn.generation.features is not None:
-        state.features = {kind: turn.generation.features[index] for kind, index in at.items()}
+    known = turn.generation.features
+    if use_features and known is not None:
+        state.features = {kind: known[index] for kind, index in at.items() if index < len(known)}
     return state
 
 

@@ -24,7 +24,9 @@ def prepare(settings: Engine) -> str:
     torch.use_deterministic_algorithms(True, warn_only=settings.device == "cuda")
     _keep_freed_memory()
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("engine.device=cuda: torch sees no GPU here; use engine=cpu or check the driver with nvidia-smi")
+        raise UserError(
+            "engine.device=cuda: torch sees no GPU here; use engine=cpu or check the driver with nvidia-smi"
+        )
     return settings.device
 
 

@@ -17,7 +17,14 @@ from hiper.records import read_json, write_json
 
 WEIGHTS = "model.safetensors"
 HEADS = "value_heads.safetensors"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "vocab.json", "merges.txt")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 def shape_of(config: dict[str, Any], source: Path) -> DecoderShape:

@@ -110,12 +110,16 @@ class Learner:
         rows = self.critic.hidden([states[i] for i in group])
         return {kind: torch.stack([row[kind] for row in rows]) for kind in kinds}
 
-    def update_actor(self, rows: Sequence[TurnRow], random: np.random.Generator, learning_rate: float) -> dict[str, float]:
+    def update_actor(
+        self, rows: Sequence[TurnRow], random: np.random.Generator, learning_rate: float
+    ) -> dict[str, float]:
         """`epochs` passes of clipped policy gradient over the turns, plus KL and entropy; returns means over tokens."""
         for group in self.actor_optimizer.param_groups:
             group["lr"] = learning_rate
         self.reference_logprobs = self._reference(rows) if self.reference is not None else None
-        totals: dict[str, float] = dict.fromkeys(("loss", "clip_fraction", "entropy", "kl_reference", "kl_old", "norm"), 0.0)
+        totals: dict[str, float] = dict.fromkeys(
+            ("loss", "clip_fraction", "entropy", "kl_reference", "kl_old", "norm"), 0.0
+        )
         steps = 0
         for _ in range(self.settings.epochs):
             order = random.permutation(len(rows))
@@ -154,7 +158,9 @@ class Learner:
             if settings.entropy:
                 total = total - settings.entropy * entropy / chosen_count
             if self.reference_logprobs is not None:
-                reference = torch.cat([self.reference_logprobs[i][mask] for i, mask in zip(chosen[group], select, strict=True)])
+                reference = torch.cat(
+                    [self.reference_logprobs[i][mask] for i, mask in zip(chosen[group], select, strict=True)]
+                )
                 divergence = losses.k3_divergence(taken[acted], reference[acted])
                 total = total + settings.kl * divergence / chosen_count
                 sums["kl_reference"] += float(divergence.detach()) / chosen_count
@@ -194,7 +200,9 @@ class Learner:
             hidden, _ = model.model.hidden(Packing.of([row.tokens for row in batch], wanted, self.device))
             logits = model.logits(hidden)
         if self.restriction is not None:
-            allowed = [row.allowed[p] for row, ps in zip(batch, positions, strict=True) if row.allowed is not None for p in ps]
+            allowed = [
+                row.allowed[p] for row, ps in zip(batch, positions, strict=True) if row.allowed is not None for p in ps
+            ]
             logits = self.restriction.apply(logits, allowed)
         logprobs = (logits / self.temperature).log_softmax(-1)
         tokens = np.concatenate([row.tokens[w + 1] for row, w in zip(batch, wanted, strict=True)]).astype(np.int64)

@@ -101,15 +101,17 @@ class Attention(nn.Module):
             q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads
         )
 
-    def attend_one(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """One query per row: q [s, heads, size], k and v [s, kv_heads, m, size], mask [s, m] → [s, heads, size].
+    def attend_cached(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Few queries against a cache: q [s, heads, n, size], k and v [s, kv_heads, m, size], mask [s, n, m] →
+        [s, heads, n, size].
 
-        Two batched products instead of the fused kernel, which is several times slower on the CPU for a single query.
+        Two batched products instead of the fused kernel, which is several times slower on the CPU for so few queries.
         """
-        grouped = q.view(len(q), self.kv_heads, self.heads // self.kv_heads, self.size)
-        scores = (grouped @ k.transpose(2, 3)) * self.size**-0.5
-        weights = scores.masked_fill(~mask[:, None, None, :], float("-inf")).softmax(-1)
-        return (weights @ v).flatten(1, 2)
+        rows, heads, count, size = q.shape
+        grouped = q.reshape(rows, self.kv_heads, -1, size)
+        scores = (grouped @ k.transpose(2, 3)).view(rows, heads, count, -1) * size**-0.5
+        weights = scores.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
+        return (weights.view(rows, self.kv_heads, -1, k.shape[2]) @ v).view(rows, heads, count, size)
 
 
 class MLP(nn.Module):
@@ -209,21 +211,28 @@ class Backbone(nn.Module):
         attended = layer.self_attn.attend(q.transpose(1, 2), k, v, mask).transpose(1, 2)[rows, slot]
         return layer.finish(x[packing.wanted], attended)
 
-    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
-        """Append one token per row [rows] to the cache; hidden states [rows, hidden]."""
-        rows = torch.arange(len(tokens), device=tokens.device)
-        angles = self._angles(cache.length)
-        mask = torch.arange(cache.keys[0].shape[2], device=tokens.device) <= cache.length[:, None]
-        x = self.embed_tokens(tokens)
+    def extend(self, chunks: Sequence[Sequence[int]], cache: KeyValueCache) -> tuple[Tensor, list[int]]:
+        """Append a chunk of tokens to every row of the cache.
+
+        Returns the hidden states after every new token [total, hidden], row by row, and the chunks' lengths.
+        """
+        lengths = [len(chunk) for chunk in chunks]
+        packing = Packing.of(chunks, [[]] * len(chunks), cache.length.device)
+        rows, slot, width = packing.sequence, packing.position, max(lengths)
+        position = cache.length[rows] + slot
+        angles = self._angles(position)
+        places = torch.arange(width, device=rows.device)
+        mask = torch.arange(cache.keys[0].shape[2], device=rows.device) <= (cache.length[:, None] + places)[:, :, None]
+        x = self.embed_tokens(packing.tokens)
         for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
             normed = layer.input_layernorm(x)
-            k, v = layer.self_attn.keys_values(normed, angles)
-            keys[rows, :, cache.length] = k
-            values[rows, :, cache.length] = v
-            q = layer.self_attn.queries(normed, angles)
-            x = layer.finish(x, layer.self_attn.attend_one(q, keys, values, mask))
-        cache.length = cache.length + 1
-        return self.norm(x)
+            keys[rows, :, position], values[rows, :, position] = layer.self_attn.keys_values(normed, angles)
+            flat = layer.self_attn.queries(normed, angles)
+            q = flat.new_zeros(len(chunks), flat.shape[1], width, flat.shape[2])
+            q[rows, :, slot] = flat
+            x = layer.finish(x, layer.self_attn.attend_cached(q, keys, values, mask)[rows, :, slot])
+        cache.length = cache.length + packing.length
+        return self.norm(x), lengths
 
 
 class Decoder(nn.Module):
@@ -237,8 +246,12 @@ class Decoder(nn.Module):
         if shape.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def initialize(self, generator: torch.Generator) -> None:
-        """Normal weights of standard deviation 0.02, zero biases, unit norms: the library's default."""
+    def initialize(self, generator: torch.Generator, deviation: float = 0.05) -> None:
+        """Normal weights of standard deviation `deviation`, zero biases, unit norms.
+
+        The library's 0.02 suits wide models; at a width of about a hundred 0.05 learns faster (after a minute of SFT on
+        one core the held-out loss of the demo's demonstrations was 0.104 instead of 0.154).
+        """
         for name, parameter in self.named_parameters():
             with torch.no_grad():
                 if name.endswith("bias"):
@@ -246,7 +259,7 @@ class Decoder(nn.Module):
                 elif "norm" in name:
                     parameter.fill_(1.0)
                 else:
-                    parameter.normal_(0.0, 0.02, generator=generator)
+                    parameter.normal_(0.0, deviation, generator=generator)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, hidden] → float32 [n, vocabulary]."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hiper.config import Decoding
 from hiper.errors import UserError
-from hiper.learning.guide import Guide, GuideState
+from hiper.learning.guide import TEXT, Guide, GuideState
 from hiper.learning.qwen2 import Decoder, Packing
 from hiper.learning.restrict import Restriction
 from hiper.policies.base import Request, Response
@@ -72,34 +72,41 @@ class LocalPolicy:
 
     @torch.inference_mode()
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
+        """Tokens that the guide leaves no choice about are not sampled but fed together with the choice before them."""
+        if not requests:
+            return []
         random = np.random.default_rng(seed)
         prompts = [self.encode_prompt(request.prompt) for request in requests]
         limit = self.decoding.max_response_tokens
-        packing = Packing.of(prompts, [[len(p) - 1] for p in prompts], self.device)
-        hidden, cache = self.decoder.model.hidden(packing, cache_room=limit)
+        drafts = [
+            _Draft(self.guide.start(r.admissible_actions, r.subgoal) if self.guide else None, limit, self.end)
+            for r in requests
+        ]
+        openings = [np.concatenate([p, np.array(d.force(), np.int32)]) for p, d in zip(prompts, drafts, strict=True)]
+        wanted = [np.arange(len(p) - 1, len(o)) for p, o in zip(prompts, openings, strict=True)]
+        hidden, cache = self.decoder.model.hidden(Packing.of(openings, wanted, self.device), cache_room=limit)
         assert cache is not None
-        drafts = [_Draft(self.guide and self.guide.start(r.admissible_actions, r.subgoal)) for r in requests]
-        for draft, first in zip(drafts, hidden, strict=True):
-            draft.features.append(first)
-        active = list(range(len(requests)))
-        for _ in range(limit):
-            tokens = self._sample(hidden, [drafts[i] for i in active], random)
-            going = [k for k, (i, token) in enumerate(zip(active, tokens, strict=True)) if not drafts[i].take(token, self.end)]
+        active, lengths = drafts, [len(w) for w in wanted]
+        while True:
+            parts = hidden.split(lengths)
+            for draft, part in zip(active, parts, strict=True):
+                draft.features.append(part)
+            tokens = self._sample(torch.stack([part[-1] for part in parts]), active, random)
+            chunks = [draft.take(token) for draft, token in zip(active, tokens, strict=True)]
+            going = [row for row, draft in enumerate(active) if not draft.complete]
             if not going:
                 break
             if len(going) < len(active):
                 cache = cache.select(torch.as_tensor(going, device=self.device))
-                active, tokens = [active[k] for k in going], [tokens[k] for k in going]
-            hidden = self.decoder.model.step(torch.as_tensor(tokens, device=self.device), cache)
-            for i, state in zip(active, hidden, strict=True):
-                drafts[i].features.append(state)
+                active, chunks = [active[row] for row in going], [chunks[row] for row in going]
+            hidden, lengths = self.decoder.model.extend(chunks, cache)
         return [self._response(prompt, draft) for prompt, draft in zip(prompts, drafts, strict=True)]
 
     def _sample(self, hidden: Tensor, drafts: Sequence[_Draft], random: np.random.Generator) -> list[int]:
         """One token per row, by inverting the cumulative distribution at one uniform number per row."""
         logits = self.decoder.logits(hidden)
         if self.restriction is not None:
-            permitted = [draft.permit() for draft in drafts]
+            permitted = [draft.permitted() for draft in drafts]
             logits = self.restriction.apply(logits, permitted)
         greedy = self.decoding.temperature == 0
         scaled = (logits if greedy else logits / self.decoding.temperature).log_softmax(-1)
@@ -121,7 +128,7 @@ class LocalPolicy:
             response_tokens=np.asarray(draft.tokens, dtype=np.int32),
             logprobs=np.asarray(draft.logprobs, dtype=np.float32),
             allowed=tuple(draft.allowed) if self.guide else None,
-            features=torch.stack(draft.features[: len(draft.tokens)]).float().cpu().numpy(),
+            features=torch.cat(draft.features).float().cpu().numpy(),
         )
         return Response(text, offsets, generation)
 
@@ -151,21 +158,43 @@ class LocalPolicy:
 
 
 class _Draft:
-    """One response while it grows."""
+    """One response while it grows; complete after the end token or at `limit` tokens."""
 
-    def __init__(self, guide: GuideState | None) -> None:
-        self.guide = guide
+    def __init__(self, guide: GuideState | None, limit: int, end: int) -> None:
+        self.guide, self.limit, self.end = guide, limit, end
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
         self.allowed: list[tuple[int, ...]] = []
         self.features: list[Tensor] = []
+        self.ended = False
 
-    def permit(self) -> tuple[int, ...]:
+    @property
+    def complete(self) -> bool:
+        return self.ended or len(self.tokens) >= self.limit
+
+    def permitted(self) -> tuple[int, ...]:
         assert self.guide is not None
         self.allowed.append(self.guide.allowed())
         return self.allowed[-1]
 
-    def take(self, token: int, end: int) -> bool:
-        """True when the response is complete."""
+    def take(self, token: int) -> list[int]:
+        """Accept a sampled token; returns it with the forced ones that follow."""
+        self._append(token)
+        return [token, *self.force()]
+
+    def force(self) -> list[int]:
+        """Append the tokens that may only be followed by one token each, and return them."""
+        forced: list[int] = []
+        while self.guide is not None and not self.complete:
+            allowed = self.guide.allowed()
+            if len(allowed) != 1 or allowed == TEXT:
+                break
+            self.allowed.append(allowed)
+            self.logprobs.append(0.0)
+            self._append(allowed[0])
+            forced.append(allowed[0])
+        return forced
+
+    def _append(self, token: int) -> None:
         self.tokens.append(token)
-        return self.guide.advance(token) if self.guide else token == end
+        self.ended = self.guide.advance(token) if self.guide else token == self.end

@@ -12,11 +12,29 @@ from typing import Any
 
 import torch
 
-from hiper.records import atomic_write, sha256_file, write_text
+from hiper.records import atomic_write, read_json, sha256_file, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 KEPT = 2  # the newest, and one to fall back on
+IDENTITY = "identity.json"
+
+
+def begin(folder: Path, identity: dict[str, str]) -> None:
+    """Keep the checkpoints in `folder` only if they belong to the same work: `identity` says what determines it."""
+    path = folder / IDENTITY
+    if path.exists() and read_json(path) != identity:
+        log.warning("%s: checkpoints of another configuration or starting point, starting afresh", folder)
+        clear(folder)
+    write_json(path, identity)
+
+
+def clear(folder: Path) -> None:
+    """Remove all checkpoints: the work is done, and a later run starts from the beginning."""
+    for path in sorted(folder.glob("*")):
+        path.unlink()
+    if folder.is_dir():
+        folder.rmdir()
 
 
 def save(folder: Path, progress: int, state: dict[str, Any]) -> None:

@@ -42,13 +42,19 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
         else:
             rows += episode
     if not rows:
-        raise UserError(f"the expert won none of {len(tasks)} games of {settings.benchmark.dataset!r}; check the dataset")
-    log.info("%d demonstrations (%d turns), %d games not won by the expert left out", len(tasks) - lost, len(rows), lost)
+        raise UserError(
+            f"the expert won none of {len(tasks)} games of {settings.benchmark.dataset!r}; check the dataset"
+        )
+    log.info(
+        "%d demonstrations (%d turns), %d games not won by the expert left out", len(tasks) - lost, len(rows), lost
+    )
     write_jsonl(output / "demonstrations.jsonl", rows)
     write_manifest(output, settings, data_root, started=started)
 
 
-def _play(settings: RunSettings, environment: Any, task: Task, random: np.random.Generator) -> list[dict[str, Any]] | None:
+def _play(
+    settings: RunSettings, environment: Any, task: Task, random: np.random.Generator
+) -> list[dict[str, Any]] | None:
     observation, info = environment.reset(task)
     expert = AlfworldExpert(info.instruction, random, settings.demonstrations.hesitation)
     history, subgoal = History(), None

@@ -35,7 +35,9 @@ def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
     for split, number in parts:
         temperature = evaluation.temperatures[number]
         decoding = settings.decoding.model_copy(update={"temperature": temperature})
-        policy = LocalPolicy(decoder, tokenizer, decoding, settings.prompt.interface, settings.prompt.max_tokens, device)
+        policy = LocalPolicy(
+            decoder, tokenizer, decoding, settings.prompt.interface, settings.prompt.max_tokens, device
+        )
         rollout = Rollout(benchmark, policy, settings.prompt)
         tasks = evaluation_tasks(settings, benchmark, split)
         won = 0
@@ -56,7 +58,9 @@ def evaluation_tasks(settings: RunSettings, benchmark: Benchmark, split: str) ->
     if settings.evaluation.protocol == "exhaustive":
         return tasks
     assert settings.evaluation.episodes is not None
-    draws = np.random.default_rng(stream(settings, "evaluation")).integers(len(tasks), size=settings.evaluation.episodes)
+    draws = np.random.default_rng(stream(settings, "evaluation")).integers(
+        len(tasks), size=settings.evaluation.episodes
+    )
     return [tasks[i] for i in draws]
 
 

@@ -29,7 +29,10 @@ class MetricsLog:
     def write(self, row: dict[str, Any], timings: dict[str, float] | None = None) -> None:
         append_jsonl(self.path, row)
         seconds = {name: round(value, 3) for name, value in (timings or {}).items()}
-        append_jsonl(self.timings, {self.counter: row[self.counter], "elapsed": round(time.monotonic() - self.started, 3), **seconds})
+        append_jsonl(
+            self.timings,
+            {self.counter: row[self.counter], "elapsed": round(time.monotonic() - self.started, 3), **seconds},
+        )
 
 
 class Progress:

@@ -13,7 +13,16 @@ from hiper.errors import UserError
 from hiper.trajectory import Task
 
 # Streams of random numbers, one per purpose, so that a change in one leaves the others as they were.
-STREAMS = {"demonstrations": 1, "tokenizer": 2, "initialization": 3, "sft": 4, "tasks": 5, "rollout": 6, "update": 7, "evaluation": 8}
+STREAMS = {
+    "demonstrations": 1,
+    "tokenizer": 2,
+    "initialization": 3,
+    "sft": 4,
+    "tasks": 5,
+    "rollout": 6,
+    "update": 7,
+    "evaluation": 8,
+}
 
 
 def stream(settings: RunSettings, purpose: str, *numbers: int) -> list[int]:

@@ -13,16 +13,18 @@ import torch
 
 from hiper.algorithms.interface import Credit, Floats
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.compose import stage_digest
 from hiper.config import RunSettings
 from hiper.learning import engine
 from hiper.learning.batches import turn_arrays, turn_rows
 from hiper.learning.critic import Critic, State, bootstrap_states, previous_subgoal_states, turn_state
-from hiper.learning.folders import HEADS, load_decoder, save_decoder, save_tensors
+from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
 from hiper.learning.learner import Learner, Targets, build_heads
 from hiper.learning.qwen2 import Backbone
 from hiper.manifest import write_manifest
 from hiper.plan_execute import render
 from hiper.policies.local import LocalPolicy, load_tokenizer
+from hiper.records import sha256_file
 from hiper.stages import checkpoint
 from hiper.stages.metrics import MetricsLog, Progress
 from hiper.stages.rollout import Rollout
@@ -38,9 +40,12 @@ def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> No
     """Train from the model folder `start`; write `folder/model`, `metrics.jsonl` and, last, `manifest.json`."""
     started = time.monotonic()
     follower = start_follower(folder) if settings.tracking.live else None
+    identity = {"settings": stage_digest(settings, "train"), "start": sha256_file(start / WEIGHTS)}
+    checkpoint.begin(folder / "checkpoints", identity)
     trainer = Trainer(settings, start, folder, data_root)
     trainer.train()
     trainer.save(start)
+    checkpoint.clear(folder / "checkpoints")
     write_manifest(folder, settings, data_root, started=started)
     log.info("done: %s%s", folder, "" if follower is None else " (MLflow mirror catches up in the background)")
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hiper.compose import stage_digest
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.learning import engine
@@ -22,7 +23,7 @@ from hiper.learning.folders import load_decoder, save_decoder
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.manifest import write_manifest
 from hiper.policies.local import chat_frame, load_tokenizer
-from hiper.records import read_jsonl
+from hiper.records import read_jsonl, sha256_file
 from hiper.stages import checkpoint
 from hiper.stages.metrics import MetricsLog, Progress
 from hiper.stages.tasks import stream
@@ -40,7 +41,9 @@ class Example:
     start: int
 
 
-def run(settings: RunSettings, demonstrations: Path | None, tokenizer_folder: Path | None, folder: Path, data_root: Path) -> None:
+def run(
+    settings: RunSettings, demonstrations: Path | None, tokenizer_folder: Path | None, folder: Path, data_root: Path
+) -> None:
     """Train and write `folder/model`, `folder/metrics.jsonl`, `folder/manifest.json`; resumes from `folder/checkpoints`.
 
     `tokenizer_folder` is given for models made from scratch; pretrained models bring their own. With
@@ -55,10 +58,13 @@ def run(settings: RunSettings, demonstrations: Path | None, tokenizer_folder: Pa
         if demonstrations is None:
             raise UserError("warm_start.method=sft needs --demonstrations")
         train, held_out = _examples(settings, demonstrations, tokenizer)
+        identity = {"settings": stage_digest(settings, "warmstart"), "demonstrations": sha256_file(demonstrations)}
+        checkpoint.begin(folder / "checkpoints", identity)
         _train(settings, decoder, train, held_out, folder, device)
     end = int(tokenizer.eos_token_id)
     pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
     save_decoder(decoder, folder / "model", source, end, pad)
+    checkpoint.clear(folder / "checkpoints")
     write_manifest(folder, settings, data_root, started=started)
 
 
@@ -120,7 +126,9 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
         longest = max(longest, len(prompt))
         parts[row["task"] in held].append(Example(tokens, len(prompt)))
     if longest > settings.prompt.max_tokens:
-        raise UserError(f"{path}: a prompt has {longest} tokens, over prompt.max_tokens={settings.prompt.max_tokens}; raise it")
+        raise UserError(
+            f"{path}: a prompt has {longest} tokens, over prompt.max_tokens={settings.prompt.max_tokens}; raise it"
+        )
     log.info("%d training turns, %d held out; longest prompt %d tokens", len(parts[0]), len(parts[1]), longest)
     return parts
 
@@ -134,7 +142,9 @@ def _train(
     device: str,
 ) -> None:
     sft = settings.warm_start
-    optimizer = torch.optim.AdamW(decoder.parameters(), lr=sft.learning_rate, weight_decay=sft.weight_decay, foreach=True)
+    optimizer = torch.optim.AdamW(
+        decoder.parameters(), lr=sft.learning_rate, weight_decay=sft.weight_decay, foreach=True
+    )
     first = 0
     if loaded := checkpoint.load_latest(folder / "checkpoints"):
         first, state = loaded
@@ -182,7 +192,9 @@ def _draw(settings: RunSettings, count: int, step: int) -> npt.NDArray[np.int64]
     return order[place * size : (place + 1) * size]
 
 
-def _accumulate(decoder: Decoder, batch: Sequence[Example], settings: RunSettings, device: str, train: bool = True) -> float:
+def _accumulate(
+    decoder: Decoder, batch: Sequence[Example], settings: RunSettings, device: str, train: bool = True
+) -> float:
     """Mean cross-entropy over the response tokens of `batch`; with `train`, also its gradient."""
     count = sum(len(example.tokens) - example.start for example in batch)
     total = 0.0
@@ -191,8 +203,13 @@ def _accumulate(decoder: Decoder, batch: Sequence[Example], settings: RunSetting
     for group in micro_batches(lengths, settings.training.micro_batch_tokens):
         rows = [batch[i] for i in group]
         wanted = [np.arange(row.start - 1, len(row.tokens) - 1) for row in rows]
-        targets = torch.as_tensor(np.concatenate([row.tokens[row.start :] for row in rows]), dtype=torch.long, device=device)
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=autocast), torch.set_grad_enabled(train):
+        targets = torch.as_tensor(
+            np.concatenate([row.tokens[row.start :] for row in rows]), dtype=torch.long, device=device
+        )
+        with (
+            torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=autocast),
+            torch.set_grad_enabled(train),
+        ):
             hidden, _ = decoder.model.hidden(Packing.of([row.tokens for row in rows], wanted, device))
             logits = decoder.logits(hidden)
         loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / count

@@ -27,7 +27,7 @@ from hiper.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = "alfworld_test-test-hiper-seed0"
-STAGES = ("games", "demonstrations", "tokenizer", "warm_start", "train", "evaluate")
+STAGES = ("games", "demonstrations", "tokenizer", "warmstart", "train", "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +150,14 @@ def test_composing_leaves_no_global_state_or_files(project: Path, monkeypatch: p
         ("benchmark.data.generate.seed", 9, {"games", "demonstrations", "train", "evaluate"}),
         ("benchmark.max_turns", 7, {"demonstrations", "train", "evaluate"}),
         ("demonstrations.hesitation", 0.5, {"demonstrations", "train"}),
-        ("prompt.history_length", 1, {"demonstrations", "tokenizer", "warm_start", "train", "evaluate"}),
-        ("model.scratch.hidden", 64, {"tokenizer", "warm_start", "train", "evaluate"}),
-        ("warm_start.steps", 21, {"warm_start", "train"}),
-        ("training.gradient_clip", 0.5, {"warm_start", "train"}),
+        ("prompt.history_length", 1, {"demonstrations", "tokenizer", "warmstart", "train", "evaluate"}),
+        ("model.scratch.hidden", 64, {"tokenizer", "warmstart", "train", "evaluate"}),
+        ("warm_start.steps", 21, {"warmstart", "train"}),
+        ("training.gradient_clip", 0.5, {"warmstart", "train"}),
         ("training.iterations", 3, {"train"}),
         ("algorithm.gamma", 0.5, {"train"}),
-        ("engine.dtype", "bfloat16", {"warm_start", "train", "evaluate"}),
-        ("seed", 4, {"warm_start", "train", "evaluate"}),
+        ("engine.dtype", "bfloat16", {"warmstart", "train", "evaluate"}),
+        ("seed", 4, {"warmstart", "train", "evaluate"}),
         ("evaluation.temperatures", [0.0], {"evaluate"}),
         ("tracking.live", False, set()),
         ("experiment", "other", set()),
@@ -183,7 +183,7 @@ def test_a_setting_changes_the_digests_of_the_stages_that_read_it(
 def test_the_warm_start_does_not_depend_on_the_algorithm() -> None:
     """One warm start serves all algorithms of a benchmark, model and seed."""
     first, second = (compose_run("test", f"alfworld_test-test-{name}-seed0", ROOT) for name in ("hiper", "ppo_turn"))
-    assert stage_digest(first, "warm_start") == stage_digest(second, "warm_start")
+    assert stage_digest(first, "warmstart") == stage_digest(second, "warmstart")
     assert stage_digest(first, "evaluate") == stage_digest(second, "evaluate")
     assert stage_digest(first, "train") != stage_digest(second, "train")
 

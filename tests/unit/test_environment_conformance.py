@@ -140,8 +140,8 @@ class Broken:
         over = terminated or truncated
         if self.fault == "both ends" and over:
             terminated = truncated = True
-        if self.fault == "actions after the end" and over:
-            info = dataclasses.replace(info, admissible_actions=("look",))
+        if self.fault == "forgets the truncated state" and truncated:
+            info = dataclasses.replace(info, admissible_actions=())
         if self.fault == "no limit" and truncated:
             self.inner._turns_left, truncated = 5, False
             info = dataclasses.replace(info, admissible_actions=("look",))
@@ -160,7 +160,7 @@ class Broken:
         ("no actions", "some action is admissible"),
         ("never refuses", "must raise RuntimeError"),
         ("both ends", "exclude each other"),
-        ("actions after the end", "no action is admissible"),
+        ("forgets the truncated state", "some action is admissible"),
         ("no limit", "no turn limit"),
         ("score", "outside"),
     ],

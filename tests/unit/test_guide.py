@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,29 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiper.learning.guide import TAGS, TEXT, TEXT_OR_CLOSE, Guide
+from hiper.learning.guide import TEXT, TEXT_OR_CLOSE, Guide
 from hiper.learning.restrict import Restriction
 from hiper.plan_execute import parse, render
 
 ACTIONS = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1")
-
-
-@pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A byte-level BPE with the tags as single tokens, learned from a few sentences."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320, special_tokens=["<|end|>", *TAGS], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    made.train_from_iterator([*ACTIONS, "KEEP", "SWITCH", "find a mug"] * 3, trainer)
-    path: Path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
-    made.save(str(path))
-    return PreTrainedTokenizerFast(tokenizer_file=str(path), eos_token="<|end|>", clean_up_tokenization_spaces=False)
 
 
 @pytest.fixture(scope="session")

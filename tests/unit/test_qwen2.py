@@ -33,7 +33,9 @@ def decoder() -> Decoder:
     with torch.no_grad():
         for parameter in made.parameters():
             # away from the initial values, so that biases and norms matter
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
     return made
 
 
@@ -86,21 +88,21 @@ def test_only_wanted_positions_are_returned(decoder: Decoder, sequences: list[np
     assert torch.allclose(gradient, expected, atol=1e-3)
 
 
-def test_cached_steps_equal_one_pass(decoder: Decoder, sequences: list[np.ndarray]) -> None:
-    """Feeding tokens one by one through the cache, rows dropping out on the way, gives the logits of whole sequences."""
+def test_cached_chunks_equal_one_pass(decoder: Decoder, sequences: list[np.ndarray]) -> None:
+    """Feeding chunks of unequal length through the cache, rows dropping out on the way, gives the logits of whole
+    sequences at every fed token."""
     with torch.inference_mode():
-        hidden, cache = decoder.model.hidden(Packing.of(sequences, [[len(s) - 1] for s in sequences]), cache_room=4)
+        _, cache = decoder.model.hidden(Packing.of(sequences, [[len(s) - 1] for s in sequences]), cache_room=6)
         assert cache is not None
         rows = [list(s) for s in sequences]
-        for token in (11, 12):
-            hidden = decoder.model.step(torch.full((len(rows),), token), cache)
-            rows = [[*row, token] for row in rows]
-        keep = torch.tensor([0, 2])
-        cache = cache.select(keep)
-        hidden = decoder.model.step(torch.tensor([13, 14]), cache)
-        rows = [[*rows[0], 13], [*rows[2], 14]]
-        expected = packed_logits(decoder, [np.array(r) for r in rows], [np.array([len(r) - 1]) for r in rows])
-        assert torch.allclose(decoder.logits(hidden), expected, atol=1e-5)
+        for chunks, keep in (([[11], [12, 13, 14], [15, 16], [17]], [0, 1, 2, 3]), ([[21, 22], [23]], [0, 2])):
+            cache, rows = cache.select(torch.tensor(keep)), [rows[i] for i in keep]
+            hidden, lengths = decoder.model.extend(chunks, cache)
+            rows = [row + chunk for row, chunk in zip(rows, chunks, strict=True)]
+            assert lengths == [len(chunk) for chunk in chunks]
+            wanted = [np.arange(len(row) - len(chunk), len(row)) for row, chunk in zip(rows, chunks, strict=True)]
+            expected = packed_logits(decoder, [np.array(row) for row in rows], wanted)
+            assert torch.allclose(decoder.logits(hidden), expected, atol=1e-5)
 
 
 def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:

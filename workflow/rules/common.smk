@@ -2,8 +2,8 @@
 #
 # Each run's config.yaml is composed when the DAG is built: every mistake in it shows before the first job. Stages take the
 # file as ancient() and depend on the digest of the sections they read, so that a changed evaluation setting rewrites the
-# file without training again. (A rule that wrote the file would hide such changes: Snakemake does not look at the params
-# of jobs downstream of one that is about to run.)
+# file without training again. (Were the file a job's output, that job would hide such changes: Snakemake does not look
+# at the params of what comes after a job that is about to run.)
 import os
 import sys
 from functools import cache
@@ -120,3 +120,8 @@ def warm_start_options(wildcards):
     if "tokenizer" in found:
         found["tokenizer"] = Path(found["tokenizer"]).parent
     return [text for name, path in found.items() for text in (f"--{name}", str(path))]
+
+
+# every run of the grid is validated before anything is planned
+for cell in cells(config["experiment"]):
+    settings(config["experiment"], str(cell))

@@ -71,7 +71,7 @@ rule warm_start:
         mem_mb=4000,
         runtime=720,
     params:
-        settings=reads("warm_start"),
+        settings=reads("warmstart"),
         folder=subpath(output.manifest, parent=True),
         materials=warm_start_options,
     shell:

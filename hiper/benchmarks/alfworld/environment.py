@@ -87,7 +87,7 @@ class AlfworldEnvironment:
 
     def _info(self) -> Info:
         won = self._engine.won
-        admissible = self._engine.admissible if self._turns_left else ()
+        admissible = () if won else self._engine.admissible
         return Info(self._instruction, admissible, won, 1.0 if won else 0.0)
 
 

@@ -1,0 +1,100 @@
+"""The local sampler keeps the contract of policies, and its log probabilities are the trainer's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hiper.config import Decoding
+from hiper.errors import UserError
+from hiper.learning.critic import turn_state
+from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
+from hiper.plan_execute import parse
+from hiper.policies.base import Request
+from hiper.policies.conformance import check_policy
+from hiper.policies.local import LocalPolicy
+from hiper.trajectory import TokenSpan, Turn
+
+ACTIONS = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1")
+REQUESTS = [
+    Request("find a mug", ACTIONS, None),
+    Request("a longer prompt: go to desk 1 and take mug 1 from desk 1", ACTIONS, "find a mug"),
+    Request("one way only", ("look",), "find a mug"),
+]
+
+
+def policy(tokenizer: Any, mode: str, temperature: float = 1.0, max_prompt: int = 200) -> LocalPolicy:
+    shape = DecoderShape(len(tokenizer), 32, 48, 2, 4, 2, 512, 10000.0, 1e-6, True)
+    decoder = Decoder(shape)
+    decoder.initialize(torch.Generator().manual_seed(1))
+    decoding = Decoding(mode=mode, temperature=temperature, max_response_tokens=24, max_subgoal_tokens=5)
+    return LocalPolicy(decoder, tokenizer, decoding, "plan_execute", max_prompt, "cpu")
+
+
+@pytest.mark.parametrize("mode", ["free", "guided"])
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+def test_it_keeps_the_contract_of_policies(tokenizer: Any, mode: str, temperature: float) -> None:
+    """Both decoding modes, greedy and sampled, pass the conformance check."""
+    check_policy(policy(tokenizer, mode, temperature), REQUESTS)
+
+
+@pytest.mark.parametrize("mode", ["free", "guided"])
+def test_sampled_logprobs_equal_a_fresh_forward_pass(tokenizer: Any, mode: str) -> None:
+    """Each recorded log probability is that of one pass over prompt and response at the sampling temperature, with the
+    same restriction; the recorded features are that pass's hidden states."""
+    sampler = policy(tokenizer, mode, temperature=0.7)
+    for answer in sampler.respond(REQUESTS, [5]):
+        generation = answer.generation
+        assert generation is not None and generation.features is not None
+        count, start = len(generation.response_tokens), len(generation.prompt_tokens)
+        tokens = np.concatenate([generation.prompt_tokens, generation.response_tokens])
+        with torch.inference_mode():
+            wanted = np.arange(start - 1, start + count - 1)
+            hidden, _ = sampler.decoder.model.hidden(Packing.of([tokens], [wanted]))
+            logits = sampler.decoder.logits(hidden)
+            if sampler.restriction is not None:
+                assert generation.allowed is not None
+                logits = sampler.restriction.apply(logits, generation.allowed)
+            expected = (logits / 0.7).log_softmax(-1)[torch.arange(count), generation.response_tokens.astype(np.int64)]
+        assert np.allclose(generation.logprobs, expected.numpy(), atol=1e-4)
+        known = len(generation.features)
+        assert np.allclose(generation.features, hidden.numpy()[:known], atol=1e-4)
+
+
+def test_guided_responses_are_valid_and_admissible(tokenizer: Any) -> None:
+    """Even an untrained model answers in format, with an admissible action, under the guide."""
+    sampler = policy(tokenizer, "guided")
+    for seed in range(5):
+        for request, answer in zip(REQUESTS, sampler.respond(REQUESTS, [seed]), strict=True):
+            parsed = parse(answer.text, answer.offsets)
+            assert parsed.action in request.admissible_actions
+            assert parsed.switch or parsed.subgoal == request.subgoal
+
+
+def test_a_prompt_over_the_limit_is_a_user_error(tokenizer: Any) -> None:
+    """The message names the setting and the number of tokens."""
+    with pytest.raises(UserError, match=r"prompt\.max_tokens=10"):
+        policy(tokenizer, "guided", max_prompt=10).respond(REQUESTS, [0])
+
+
+def test_spans_lie_on_the_sampled_tokens(tokenizer: Any) -> None:
+    """Decoding a span's tokens gives the block with its tags, and the critic reads V_low right after the subgoal block."""
+    sampler = policy(tokenizer, "guided")
+    request, (answer,) = REQUESTS[1], sampler.respond(REQUESTS[1:2], [3])
+    parsed = parse(answer.text, answer.offsets)
+    generation = answer.generation
+    assert generation is not None and parsed.subgoal_span is not None and parsed.action_span is not None
+    start, stop = parsed.subgoal_span
+    assert tokenizer.decode(generation.response_tokens[start:stop]) == f"<subgoal>{parsed.subgoal}</subgoal>"
+    start, stop = parsed.action_span
+    assert tokenizer.decode(generation.response_tokens[start:stop]) == f"<action>{parsed.action}</action>"
+    span = TokenSpan(*parsed.subgoal_span)
+    turn = Turn("", request.prompt, answer.text, parsed.switch, parsed.subgoal, parsed.subgoal, parsed.action, True, 0.0,
+                subgoal_span=span, generation=generation)  # fmt: skip
+    state = turn_state(turn, (0, 0), ["prompt", "after_subgoal"], use_features=False)
+    prompt = len(generation.prompt_tokens)
+    assert state.positions == {"prompt": prompt - 1, "after_subgoal": prompt + span.stop - 1}
+    assert state.tokens[-1] == tokenizer.convert_tokens_to_ids("</subgoal>")
