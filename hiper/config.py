@@ -1,4 +1,5 @@
-"""Typed settings of a run. The YAML files under `configs/` hold the one default of every setting; this module holds their types and limits.
+"""Typed settings of a run. The YAML files under `configs/` hold the one default of every setting; this module holds
+their types and limits.
 
 Hydra composes (`hiper.compose`); `parse_run` and `parse_grid` validate. Every model forbids unknown keys and has no
 defaults, so a setting that is missing, misspelt or of the wrong type is an error that names it.
@@ -181,7 +182,8 @@ class Training(Settings):
 
 
 class Evaluation(Settings):
-    """`exhaustive` plays every task of a split once; `sampled` draws `episodes` tasks with replacement, as the paper's code does."""
+    """`exhaustive` plays every task of a split once; `sampled` draws `episodes` tasks with replacement, as the
+    paper's code does."""
 
     protocol: Literal["exhaustive", "sampled"]
     episodes: Count | None

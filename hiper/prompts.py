@@ -1,5 +1,6 @@
-"""What the agent is shown. The constant part comes first, so that prefix caches can keep it; the fields are those of the
-released code (task, steps taken, recent history, observation, current subgoal, admissible actions), the words are ours.
+"""What the agent is shown. The constant part comes first, so that prefix caches can keep it; the fields are those of
+the released code (task, steps taken, recent history, observation, current subgoal, admissible actions), the words are
+ours.
 
 `full` prompts explain the format to a pretrained model; `compact` ones carry the same fields for models trained from
 scratch, which learn the format from demonstrations.
@@ -13,13 +14,13 @@ from dataclasses import dataclass, field
 from hiper.config import Prompt
 
 PLAN_EXECUTE_RULES = """\
-You act in a house described in text. You work towards the task through short subgoals: one subgoal names something that a
-few actions can achieve; it is neither the whole task nor a single action. At every step you first decide whether to go on
-with the current subgoal or to replace it, then you act.
+You act in a house described in text. You work towards the task through short subgoals: one subgoal names something
+that a few actions can achieve; it is neither the whole task nor a single action. At every step you first decide whether
+to go on with the current subgoal or to replace it, then you act.
 
 Answer with exactly these three blocks and nothing else, no reasoning, no comments:
-<switch>KEEP</switch> or <switch>SWITCH</switch>: KEEP while the current subgoal still fits, SWITCH when it has been reached,
-has become pointless, or there is none yet.
+<switch>KEEP</switch> or <switch>SWITCH</switch>: KEEP while the current subgoal still fits, SWITCH when it has been
+reached, has become pointless, or there is none yet.
 <subgoal>...</subgoal>: after KEEP the current subgoal copied letter by letter, after SWITCH the new one.
 <action>...</action>: one of the admissible actions, copied letter by letter.
 

@@ -69,7 +69,8 @@ def append_jsonl(path: Path, row: Any) -> None:
 
 
 def read_jsonl(path: Path, *, partial_ok: bool = False) -> list[Any]:
-    """All rows of a JSONL file; a broken line raises UserError naming it, unless it is the last one and `partial_ok`."""
+    """All rows of a JSONL file; a broken line raises UserError naming it, unless it is the last one and
+    `partial_ok`."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:

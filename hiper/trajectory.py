@@ -1,4 +1,5 @@
-"""What a rollout leaves behind: tasks, turns and trajectories, immutable, with the token spans found when they were parsed."""
+"""What a rollout leaves behind: tasks, turns and trajectories, immutable, with the token spans found when they were
+parsed."""
 
 from __future__ import annotations
 
@@ -36,12 +37,12 @@ class TokenSpan:
 class Generation:
     """Tokens a sampler produced for one prompt.
 
-    `prompt_tokens` [prompt], `response_tokens` [response], `logprobs` [response]: the sampler's own log probabilities at
-    the sampling temperature, after the guide's restriction and renormalisation if one was active. `allowed` has one entry per response token under guided
-    decoding: the token ids that were permitted there, the empty tuple meaning "any text token" (see
-    `hiper.learning.guide`); it is None under free decoding. `features` [≤ response, hidden], where the sampler offers
-    them: the decoder's hidden state before each of the first response tokens (those it had to look at), which value heads
-    on a shared, detached backbone read without another forward pass.
+    `prompt_tokens` [prompt], `response_tokens` [response], `logprobs` [response]: the sampler's own log probabilities
+    at the sampling temperature, after the guide's restriction and renormalisation if one was active. `allowed` has
+    one entry per response token under guided decoding: the token ids that were permitted there, the empty tuple
+    meaning "any text token" (see `hiper.learning.guide`); it is None under free decoding. `features` [≤ response,
+    hidden], where the sampler offers them: the decoder's hidden state before each of the first response tokens (those
+    it had to look at), which value heads on a shared, detached backbone read without another forward pass.
     """
 
     prompt_tokens: IntArray
@@ -56,8 +57,8 @@ class Turn:
     """One decision of the agent and what the environment answered.
 
     `subgoal` is the subgoal in force after this turn; `subgoal_text` is what the turn's own block said (None when
-    missing). `switch` is True for SWITCH. Spans include the tags and are None where the block is missing. `generation` is
-    None for scripted policies.
+    missing). `switch` is True for SWITCH. Spans include the tags and are None where the block is missing.
+    `generation` is None for scripted policies.
     """
 
     observation: str

@@ -15,14 +15,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Turns:
-    """One rollout batch. All arrays `[trajectory, turn]` unless said otherwise; entries beyond a trajectory's length are ignored.
+    """One rollout batch. All arrays `[trajectory, turn]` unless said otherwise; entries beyond a trajectory's length
+    are ignored.
 
-    `present` marks real turns (a prefix of each row). `reward` is the environment's reward; `switch` is True for SWITCH;
-    `valid` is False for malformed turns; `has_*` say whether the block's token span exists; `copied` is True where the
-    subgoal block's tokens equal the previous turn's (False on turn 0 and where either is missing). `terminated`
-    `[trajectory]` is True where the task itself ended the episode: its discount is 0 there, elsewhere (truncation) values
-    may bootstrap. `group` `[trajectory]` numbers task draws. `switch_probability` is β, the policy's probability of
-    SWITCH at that turn.
+    `present` marks real turns (a prefix of each row). `reward` is the environment's reward; `switch` is True for
+    SWITCH; `valid` is False for malformed turns; `has_*` say whether the block's token span exists; `copied` is True
+    where the subgoal block's tokens equal the previous turn's (False on turn 0 and where either is missing).
+    `terminated` `[trajectory]` is True where the task itself ended the episode: its discount is 0 there, elsewhere
+    (truncation) values may bootstrap. `group` `[trajectory]` numbers task draws. `switch_probability` is β, the
+    policy's probability of SWITCH at that turn.
     """
 
     present: Bools
@@ -42,10 +43,10 @@ class Turns:
 class Credit:
     """Advantages per turn for the tokens of each block, and regression targets per value head.
 
-    `switch`, `subgoal`, `action` and `other` (every other response token, the end token included) are `[trajectory, turn]`;
-    a token in two spans gets the sum. `trains_other` is False when tokens outside the blocks carry no policy gradient.
-    `trained_subgoal` `[trajectory, turn]` marks the turns whose subgoal tokens are trained. `targets` maps a head's name
-    to (return, mask), both `[trajectory, turn]`.
+    `switch`, `subgoal`, `action` and `other` (every other response token, the end token included) are `[trajectory,
+    turn]`; a token in two spans gets the sum. `trains_other` is False when tokens outside the blocks carry no policy
+    gradient. `trained_subgoal` `[trajectory, turn]` marks the turns whose subgoal tokens are trained. `targets` maps
+    a head's name to (return, mask), both `[trajectory, turn]`.
     """
 
     switch: Floats

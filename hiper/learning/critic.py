@@ -1,4 +1,5 @@
-"""The critic: value heads on a backbone that is the actor's (`shared`) or its own (`separate`), and the states they read."""
+"""The critic: value heads on a backbone that is the actor's (`shared`) or its own (`separate`), and the states they
+read."""
 
 from __future__ import annotations
 
@@ -71,8 +72,8 @@ def turn_state(turn: Turn, place: tuple[int, int], kinds: Sequence[str], use_fea
 
 
 def kept_state(prompt: npt.NDArray[np.int32], kept: npt.NDArray[np.int32], place: tuple[int, int]) -> State:
-    """The state after `prompt` as if the turn kept its subgoal: `kept` are the tokens of that answer up to the end of its
-    subgoal block. Bootstraps of truncated episodes and V_low(s_t, o_{t−1}) are read there."""
+    """The state after `prompt` as if the turn kept its subgoal: `kept` are the tokens of that answer up to the end of
+    its subgoal block. Bootstraps of truncated episodes and V_low(s_t, o_{t−1}) are read there."""
     tokens = np.concatenate([prompt, kept])
     return State(tokens, place, {"prompt": len(prompt) - 1, "after_subgoal": len(tokens) - 1})
 
@@ -133,7 +134,8 @@ def bootstrap_states(
 def previous_subgoal_states(
     trajectories: Sequence[Trajectory], encode_kept: Callable[[str | None], npt.NDArray[np.int32]]
 ) -> list[State]:
-    """V_low(s_t, o_{t−1}) for every turn: the turn's own prompt, answered with KEEP. Before turn 0 there is no subgoal."""
+    """V_low(s_t, o_{t−1}) for every turn: the turn's own prompt, answered with KEEP. Before turn 0 there is no
+    subgoal."""
     return [
         kept_state(generation_of(turn)[0], encode_kept(trajectory.turns[t - 1].subgoal if t else None), (i, t))
         for i, trajectory in enumerate(trajectories)

@@ -32,7 +32,8 @@ def prepare(settings: Engine) -> str:
 
 def _keep_freed_memory() -> None:
     """Let glibc reuse freed blocks instead of returning them to the kernel: on small models page faults of fresh
-    activations otherwise cost more than the arithmetic (measured: prefill 1.8 times faster). Other C libraries: nothing."""
+    activations otherwise cost more than the arithmetic (measured: prefill 1.8 times faster). Other C libraries:
+    nothing."""
     if not sys.platform.startswith("linux"):
         return
     libc = ctypes.CDLL(None)

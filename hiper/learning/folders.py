@@ -1,4 +1,5 @@
-"""Model folders: ordinary Hugging Face folders (config.json, model.safetensors, tokenizer files), value heads beside them."""
+"""Model folders: ordinary Hugging Face folders (config.json, model.safetensors, tokenizer files), value heads beside
+them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Guided decoding: which tokens may come next so that a response has the block format and an admissible action.
 
 The restriction changes the policy: probabilities are renormalised over the permitted tokens, by the sampler and, with
-the same sets, in training (`Restriction`). Under KEEP the current subgoal is copied; without one only SWITCH is permitted.
+the same sets, in training (`Restriction`). Under KEEP the current subgoal is copied; without one only SWITCH is
+permitted.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Node:
 
 
 class Guide:
-    """Builds the state machine of one response. `tokenizer` is a Hugging Face fast tokenizer with the tags as single tokens."""
+    """Builds the state machine of one response. `tokenizer` is a Hugging Face fast tokenizer with the tags as single
+    tokens."""
 
     def __init__(self, tokenizer: Any, interface: str, max_subgoal_tokens: int, end: int) -> None:
         self.tokenizer, self.interface, self.end = tokenizer, interface, end

@@ -25,7 +25,8 @@ def clipped_policy_loss(
 
 
 def k3_divergence(logprob: Tensor, reference_logprob: Tensor) -> Tensor:
-    """Schulman's k3 estimate of KL(π ‖ π_ref), summed: exp(x) − x − 1 with x = log π_ref − log π, each term at most 10."""
+    """Schulman's k3 estimate of KL(π ‖ π_ref), summed: exp(x) − x − 1 with x = log π_ref − log π, each term at most
+    10."""
     x = (reference_logprob - logprob).clamp(-20.0, 20.0)
     return (x.exp() - x - 1.0).clamp(-10.0, 10.0).sum()
 

@@ -1,4 +1,5 @@
-"""The Qwen2 decoder without padding: packed sequences, hidden states only where they are asked for, an explicit KV cache.
+"""The Qwen2 decoder without padding: packed sequences, hidden states only where they are asked for, an explicit KV
+cache.
 
 Parameters carry the names of `transformers.Qwen2ForCausalLM`, so a model folder written here loads with
 `AutoModelForCausalLM` and the other way round (tested to agree). Two things make it several times faster than the
@@ -41,8 +42,9 @@ class DecoderShape:
 class Packing:
     """How sequences lie in one flat row of tokens, and which positions are wanted.
 
-    `tokens` [total], `sequence` and `position` [total]: sequence number and position of each token, `length` [sequences].
-    `wanted` [wanted]: indices into the flat row, ascending, whose hidden states `Decoder.hidden` returns.
+    `tokens` [total], `sequence` and `position` [total]: sequence number and position of each token, `length`
+    [sequences]. `wanted` [wanted]: indices into the flat row, ascending, whose hidden states `Decoder.hidden`
+    returns.
     """
 
     tokens: Tensor

@@ -29,6 +29,7 @@ class Response:
 
 
 class Policy(Protocol):
-    """`respond` answers every request, in order. `seed` makes sampling reproducible: same requests, same seed, same answers."""
+    """`respond` answers every request, in order. `seed` makes sampling reproducible: same requests, same seed, same
+    answers."""
 
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]: ...

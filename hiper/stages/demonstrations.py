@@ -1,4 +1,5 @@
-"""Expert episodes, cut into subgoal segments, as a chat dataset any trainer can read: one row per turn with `messages`."""
+"""Expert episodes, cut into subgoal segments, as a chat dataset any trainer can read: one row per turn with
+`messages`."""
 
 from __future__ import annotations
 

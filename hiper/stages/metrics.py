@@ -1,4 +1,5 @@
-"""What a run writes while it goes on: deterministic metrics, timings apart from them, and progress with the time left."""
+"""What a run writes while it goes on: deterministic metrics, timings apart from them, and progress with the time
+left."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ log = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """`<run>/metrics.jsonl`, one row per step. Rows after `keep` (from before a crash, past the checkpoint) are dropped.
+    """`<run>/metrics.jsonl`, one row per step. Rows after `keep` (from before a crash, past the checkpoint) are
+    dropped.
 
     Times go to `timings.jsonl`, so that equal runs have equal metrics.
     """

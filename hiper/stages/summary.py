@@ -16,7 +16,8 @@ def segments(trajectory: Trajectory) -> int:
 
 
 def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """Means over episodes (success, turns, failures) and over turns (switch rate after turn 0, valid format, tokens)."""
+    """Means over episodes (success, turns, failures) and over turns (switch rate after turn 0, valid format,
+    tokens)."""
     played = [t for t in trajectories if t.turns]
     turns = [turn for t in played for turn in t.turns]
     later = [turn.switch for t in played for turn in t.turns[1:]]

@@ -53,8 +53,8 @@ def split_train(settings: RunSettings, benchmark: Benchmark) -> tuple[list[Task]
 def draw_tasks(tasks: Sequence[Task], settings: RunSettings, iteration: int) -> tuple[list[Task], list[int]]:
     """The tasks of one iteration and their group numbers [episodes].
 
-    Tasks come in seeded epochs without repetition, so the draw of an iteration depends on its number alone and a resumed
-    run sees what an uninterrupted one would.
+    Tasks come in seeded epochs without repetition, so the draw of an iteration depends on its number alone and a
+    resumed run sees what an uninterrupted one would.
     """
     draws = settings.training.episodes // settings.algorithm.group_size
     chosen: list[Task] = []

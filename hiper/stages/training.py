@@ -147,8 +147,8 @@ class Trainer:
         return states, values
 
     def _encode_kept(self, subgoal: str | None) -> np.ndarray:
-        """Tokens of an answer that keeps `subgoal`, up to the end of the subgoal block; no subgoal is called None, as in
-        prompts."""
+        """Tokens of an answer that keeps `subgoal`, up to the end of the subgoal block; no subgoal is called None, as
+        in prompts."""
         answer = render(False, subgoal or "None", "")
         text = answer[: answer.index("</subgoal>") + len("</subgoal>")]
         return np.asarray(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
@@ -189,7 +189,8 @@ class Trainer:
         return iteration
 
     def save(self, start: Path) -> None:
-        """The model folder: a Hugging Face folder, the value heads (and a separate critic's backbone) beside the model."""
+        """The model folder: a Hugging Face folder, the value heads (and a separate critic's backbone) beside the
+        model."""
         end = int(self.tokenizer.eos_token_id)
         pad = int(self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end)
         save_decoder(self.actor, self.folder / "model", start, end, pad)

@@ -44,7 +44,8 @@ class Example:
 def run(
     settings: RunSettings, demonstrations: Path | None, tokenizer_folder: Path | None, folder: Path, data_root: Path
 ) -> None:
-    """Train and write `folder/model`, `folder/metrics.jsonl`, `folder/manifest.json`; resumes from `folder/checkpoints`.
+    """Train and write `folder/model`, `folder/metrics.jsonl`, `folder/manifest.json`; resumes from
+    `folder/checkpoints`.
 
     `tokenizer_folder` is given for models made from scratch; pretrained models bring their own. With
     `warm_start.method: none` the pretrained model is copied unchanged.

@@ -81,7 +81,8 @@ def test_a_prompt_over_the_limit_is_a_user_error(tokenizer: Any) -> None:
 
 
 def test_spans_lie_on_the_sampled_tokens(tokenizer: Any) -> None:
-    """Decoding a span's tokens gives the block with its tags, and the critic reads V_low right after the subgoal block."""
+    """Decoding a span's tokens gives the block with its tags, and the critic reads V_low right after the subgoal
+    block."""
     sampler = policy(tokenizer, "guided")
     request, (answer,) = REQUESTS[1], sampler.respond(REQUESTS[1:2], [3])
     parsed = parse(answer.text, answer.offsets)
@@ -92,8 +93,19 @@ def test_spans_lie_on_the_sampled_tokens(tokenizer: Any) -> None:
     start, stop = parsed.action_span
     assert tokenizer.decode(generation.response_tokens[start:stop]) == f"<action>{parsed.action}</action>"
     span = TokenSpan(*parsed.subgoal_span)
-    turn = Turn("", request.prompt, answer.text, parsed.switch, parsed.subgoal, parsed.subgoal, parsed.action, True, 0.0,
-                subgoal_span=span, generation=generation)  # fmt: skip
+    turn = Turn(
+        observation="",
+        prompt=request.prompt,
+        response=answer.text,
+        switch=parsed.switch,
+        subgoal=parsed.subgoal,
+        subgoal_text=parsed.subgoal,
+        action=parsed.action,
+        valid=True,
+        reward=0.0,
+        subgoal_span=span,
+        generation=generation,
+    )
     state = turn_state(turn, (0, 0), ["prompt", "after_subgoal"], use_features=False)
     prompt = len(generation.prompt_tokens)
     assert state.positions == {"prompt": prompt - 1, "after_subgoal": prompt + span.stop - 1}

@@ -1,0 +1,174 @@
+"""The learning stages on real generated games: complete folders, equal bytes every time, resume as if never stopped."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hiper.benchmarks.alfworld.games import write_index
+from hiper.benchmarks.alfworld.generation import generate_games
+from hiper.compose import compose_run
+from hiper.config import RunSettings, parse_run
+from hiper.records import read_jsonl
+from hiper.stages import checkpoint, demonstrations, evaluation, tokenizer, training, warmstart
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = "alfworld_test-test-hiper-seed0"
+
+
+def settings(run: str = RUN, **changes: Any) -> RunSettings:
+    """The test experiment's settings, without the MLflow mirror; `changes` are dotted keys with __ for the dot."""
+    values = compose_run("test", run, ROOT).model_dump()
+    values["tracking"]["live"] = False
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        section = values
+        for name in path:
+            section = section[name]
+        section[last] = value
+    return parse_run(values, "test")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with games, demonstrations, tokenizer and a warm start of a few steps."""
+    folder = tmp_path_factory.mktemp("prepared")
+    chosen = settings()
+    games = folder / "data" / chosen.benchmark.dataset
+    games.mkdir(parents=True)
+    made = generate_games(games, chosen.benchmark.task_types, chosen.benchmark.data.generate)
+    write_index(games, chosen.benchmark.dataset, {"kind": "generate"}, made)
+    demonstrations.make(chosen, folder / "data", folder / "demonstrations")
+    rows = folder / "demonstrations" / "demonstrations.jsonl"
+    tokenizer.make(chosen, rows, folder / "tokenizer")
+    warmstart.run(chosen, rows, folder / "tokenizer", folder / "warmstart", folder / "data")
+    return folder
+
+
+def train(prepared: Path, folder: Path, chosen: RunSettings) -> Path:
+    training.run(chosen, prepared / "warmstart" / "model", folder, prepared / "data")
+    return folder
+
+
+def test_the_warm_start_is_an_ordinary_model_folder(prepared: Path) -> None:
+    """The library's own classes load it, chat template included, and its logits are the decoder's."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from hiper.learning.folders import load_decoder
+    from hiper.learning.qwen2 import Packing
+
+    folder = prepared / "warmstart" / "model"
+    made, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    chat = read_jsonl(prepared / "demonstrations" / "demonstrations.jsonl")[0]["messages"]
+    text = made.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
+    ids = made(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+    decoder = load_decoder(folder)
+    hidden, _ = decoder.model.hidden(Packing.of([ids[0].numpy()], [np.arange(ids.shape[1])]))
+    assert torch.allclose(model(input_ids=ids).logits[0], decoder.logits(hidden), atol=1e-4)
+
+
+def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
+    """Metrics, weights and value heads of two runs with the same settings are equal byte for byte."""
+    first, second = (train(prepared, tmp_path / name, settings()) for name in ("a", "b"))
+    for name in ("metrics.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that dies in its third iteration, after writing a metrics row too many, ends with the same bytes."""
+    chosen = settings(training__iterations=4, training__checkpoint_every=2)
+    whole = train(prepared, tmp_path / "whole", chosen)
+    real = training.Trainer.iterate
+
+    def dies(self: training.Trainer, iteration: int) -> Any:
+        if iteration == 3:
+            raise MemoryError("the machine gave out")
+        return real(self, iteration)
+
+    monkeypatch.setattr(training.Trainer, "iterate", dies)
+    with pytest.raises(MemoryError):
+        train(prepared, tmp_path / "cut", chosen)
+    assert len(read_jsonl(tmp_path / "cut" / "metrics.jsonl")) == 3
+    monkeypatch.setattr(training.Trainer, "iterate", real)
+    cut = train(prepared, tmp_path / "cut", chosen)
+    for name in ("metrics.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+
+
+def test_checkpoints_of_other_settings_are_not_resumed(prepared: Path, tmp_path: Path) -> None:
+    """A checkpoint left by another configuration is discarded instead of continued."""
+    checkpoint.begin(tmp_path / "run" / "checkpoints", {"settings": "other", "start": "other"})
+    checkpoint.save(tmp_path / "run" / "checkpoints", 1, {"actor": torch.zeros(1)})
+    train(prepared, tmp_path / "run", settings())
+    assert [row["iteration"] for row in read_jsonl(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """With the newest file cut short, the one before it is loaded."""
+    for progress in (1, 2, 3):
+        checkpoint.save(tmp_path, progress, {"x": torch.tensor([float(progress)])})
+    newest = tmp_path / "00000003.pt"
+    newest.write_bytes(newest.read_bytes()[:-7])
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None and loaded[0] == 2 and loaded[1]["x"].item() == 2.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"algorithm__switch_advantage": "paper"},
+        {"algorithm__switch_advantage": "none", "training__kl": 0.01, "training__entropy": 0.001},
+        {"training__critic__detach": False, "algorithm__bootstrap_truncated": True},
+        {"training__critic__backbone": "separate", "training__critic__detach": False},
+        {"decoding__mode": "free"},
+    ],
+    ids=["paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding"],
+)
+def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Each option's path runs on real games and leaves finite metrics."""
+    folder = train(prepared, tmp_path, settings(training__iterations=1, **changes))
+    (row,) = read_jsonl(folder / "metrics.jsonl")
+    assert all(np.isfinite(value) for value in row.values())
+
+
+def test_micro_batches_do_not_change_the_update(prepared: Path, tmp_path: Path) -> None:
+    """One micro-batch or many: the same step up to rounding, because losses are normalised over the mini-batch."""
+    chosen = settings(training__iterations=1)
+    start, data = prepared / "warmstart" / "model", prepared / "data"
+    weights = []
+    for tokens in (1 << 20, 300):
+        changed = settings(training__iterations=1, training__micro_batch_tokens=tokens)
+        trainer = training.Trainer(changed, start, tmp_path, data)
+        trainer.iterate(chosen.training.critic.warmup_iterations)
+        weights.append(torch.cat([p.detach().flatten() for p in trainer.actor.parameters()]))
+    before = torch.cat(
+        [p.detach().flatten() for p in training.Trainer(chosen, start, tmp_path, data).actor.parameters()]
+    )
+    moved = (weights[0] - before).abs().max()
+    assert moved > 1e-5
+    assert (weights[0] - weights[1]).abs().mean() < 1e-2 * (weights[0] - before).abs().mean()
+
+
+def test_evaluation_plays_every_game_of_a_split_once(prepared: Path, tmp_path: Path) -> None:
+    """The rows' tasks are the split's tasks, each once per temperature, and two evaluations are equal bytes."""
+    chosen = settings()
+    shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
+    evaluation.run(chosen, tmp_path, prepared / "data")
+    first = (tmp_path / "evaluation.jsonl").read_bytes()
+    rows = read_jsonl(tmp_path / "evaluation.jsonl")
+    from hiper.stages.tasks import make_benchmark
+
+    benchmark = make_benchmark(chosen.benchmark, prepared / "data")
+    for split in ("seen", "unseen"):
+        expected = [task.id for task in benchmark.tasks(f"valid_{split}")]
+        assert [row["task"] for row in rows if row["split"] == split] == expected
+    evaluation.run(chosen, tmp_path, prepared / "data")
+    assert (tmp_path / "evaluation.jsonl").read_bytes() == first
