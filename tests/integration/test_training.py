@@ -129,8 +129,9 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
         {"training__critic__detach": False, "algorithm__bootstrap_truncated": True},
         {"training__critic__backbone": "separate", "training__critic__detach": False},
         {"decoding__mode": "free"},
+        {"prompt__interface": "react", "algorithm__name": "ppo_turn"},
     ],
-    ids=["paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding"],
+    ids=["paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding", "react"],
 )
 def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Each option's path runs on real games and leaves finite metrics."""
