@@ -1,7 +1,7 @@
 """The reference engine: the game as the installed `alfworld` and TextWorld play it, behind the native engine's verbs.
 
-TextWorld copies its planner library to the temporary folder, maps it and never releases it; here one copy lives as long
-as the engine and `close` releases it. Games of any age are played with the installed logic files: only the problem and
+TextWorld maps a copy of its planner library for every engine and never releases it. Neither does `close` here: after a
+release the next load of the library crashed the process. Games of any age are played with the installed logic files: only the problem and
 the task sentence are taken from the game.
 """
 
@@ -31,8 +31,7 @@ class TextWorldEngine:
         from textworld.core import EnvInfos
         from textworld.envs.pddl import PddlEnv
 
-        self._core: Any = PddlEnv(EnvInfos(won=True, admissible_commands=True))
-        self._environment: Any = AlfredDemangler(self._core)
+        self._environment: Any = AlfredDemangler(PddlEnv(EnvInfos(won=True, admissible_commands=True)))
         self._game: GameText | None = None
         self._closed = False
         self.admissible: tuple[str, ...] = ()
@@ -56,12 +55,8 @@ class TextWorldEngine:
         return self._taken_over(state)
 
     def close(self) -> None:
-        """Release the planner library; the engine cannot be used afterwards."""
-        if not self._closed:
-            import fast_downward
-
-            self._closed = True
-            fast_downward.close_lib(self._core.downward_lib)
+        """The engine cannot be used afterwards; the mapped planner library stays until the process ends."""
+        self._closed = True
 
     def _taken_over(self, state: Any) -> str:
         self.admissible = tuple(state["admissible_commands"])
