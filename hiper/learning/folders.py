@@ -3,12 +3,12 @@ them."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -112,11 +112,5 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the model folder is incomplete") from None
-    except (OSError, ValueError, json.JSONDecodeError, Exception) as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error}); make the model folder again") from None
-
-
-def load_heads(folder: Path) -> dict[str, Tensor] | None:
-    """Value-head tensors of a model folder, or None when it has none."""
-    path = folder / HEADS
-    return _load_tensors(path) if path.exists() else None

@@ -116,7 +116,7 @@ class Learner:
         """`epochs` passes of clipped policy gradient over the turns, plus KL and entropy; returns means over tokens."""
         for group in self.actor_optimizer.param_groups:
             group["lr"] = learning_rate
-        self.reference_logprobs = self._reference(rows) if self.reference is not None else None
+        reference = self._reference(rows) if self.reference is not None else None
         totals: dict[str, float] = dict.fromkeys(
             ("loss", "clip_fraction", "entropy", "kl_reference", "kl_old", "norm"), 0.0
         )
@@ -125,7 +125,7 @@ class Learner:
             order = random.permutation(len(rows))
             for chosen in mini_batches(len(rows), self.settings.mini_batch_turns, order):
                 self.actor_optimizer.zero_grad(set_to_none=True)
-                for name, value in self._actor_losses(rows, chosen).items():
+                for name, value in self._actor_losses(rows, chosen, reference).items():
                     totals[name] += value
                 norm = torch.nn.utils.clip_grad_norm_(self.actor.parameters(), self.settings.gradient_clip)
                 totals["norm"] += float(norm)
@@ -133,8 +133,11 @@ class Learner:
                 steps += 1
         return {f"policy/{name}": value / steps for name, value in totals.items()}
 
-    def _actor_losses(self, rows: Sequence[TurnRow], chosen: npt.NDArray[np.int64]) -> dict[str, float]:
-        """Backward of one mini-batch: every term is divided by the token count of the whole mini-batch."""
+    def _actor_losses(
+        self, rows: Sequence[TurnRow], chosen: npt.NDArray[np.int64], reference: Sequence[Tensor] | None
+    ) -> dict[str, float]:
+        """Backward of one mini-batch: every term is divided by the token count of the whole mini-batch. `reference`
+        holds log π_ref of every row's response tokens."""
         settings = self.settings
         trained_count = max(1, sum(int(rows[i].trained.sum()) for i in chosen))
         chosen_count = max(1, sum(int(rows[i].chosen.sum()) for i in chosen))
@@ -157,11 +160,9 @@ class Learner:
             entropy = losses.entropy(logprobs[acted])
             if settings.entropy:
                 total = total - settings.entropy * entropy / chosen_count
-            if self.reference_logprobs is not None:
-                reference = torch.cat(
-                    [self.reference_logprobs[i][mask] for i, mask in zip(chosen[group], select, strict=True)]
-                )
-                divergence = losses.k3_divergence(taken[acted], reference[acted])
+            if reference is not None:
+                under_reference = torch.cat([reference[i][mask] for i, mask in zip(chosen[group], select, strict=True)])
+                divergence = losses.k3_divergence(taken[acted], under_reference[acted])
                 total = total + settings.kl * divergence / chosen_count
                 sums["kl_reference"] += float(divergence.detach()) / chosen_count
             total.backward()

@@ -82,8 +82,8 @@ class _Episode:
         )
 
 
-def _span(span: tuple[int, int] | TokenSpan | None) -> TokenSpan | None:
-    return None if span is None else span if isinstance(span, TokenSpan) else TokenSpan(*span)
+def _span(span: tuple[int, int] | None) -> TokenSpan | None:
+    return None if span is None else TokenSpan(*span)
 
 
 def _turn(

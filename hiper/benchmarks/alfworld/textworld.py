@@ -1,8 +1,8 @@
 """The reference engine: the game as the installed `alfworld` and TextWorld play it, behind the native engine's verbs.
 
 TextWorld maps a copy of its planner library for every engine and never releases it. Neither does `close` here: after a
-release the next load of the library crashed the process. Games of any age are played with the installed logic files: only the problem and
-the task sentence are taken from the game.
+release the next load of the library crashed the process. Games of any age are played with the installed logic files:
+only the problem and the task sentence are taken from the game.
 """
 
 from __future__ import annotations
