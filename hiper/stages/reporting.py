@@ -45,7 +45,7 @@ def run(experiment: Path) -> None:
 def write_tables(studies: list[Study], folder: Path) -> None:
     """The files of `tables/`.
 
-    Rates in CSV and JSON files are in [0, 1], in the other tables in percent. `success.json` holds the overall rates,
+    Rates in CSV and JSON files are in [0, 1], in the other tables in percent. `rates.json` holds the overall rates,
     nested, for tools that compare metrics.
     """
     for name, table_of, records_of, columns in (
@@ -59,7 +59,7 @@ def write_tables(studies: list[Study], folder: Path) -> None:
         write_text(folder / f"{name}.tex", to_latex(pages, name))
     training = [record for study in studies for record in training_records(study)]
     write_text(folder / "training.csv", to_csv(training, TRAINING_COLUMNS))
-    write_json(folder / "success.json", _metrics(studies))
+    write_json(folder / "rates.json", _metrics(studies))
 
 
 def summary(experiment: Path) -> str:

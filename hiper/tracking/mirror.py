@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DATABASE = "mlflow.db"
 RUN, CONFIGURATION, CONTENT = "hiper.run", "hiper.configuration", "hiper.content"  # tags
 RESULTS = "results"  # the MLflow run that shows the tables and figures
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens MLflow's pages for model training
 BATCH = 1000  # metrics per request, MLflow's limit
 
 
@@ -50,7 +51,7 @@ class Mirror:
         if found is not None:
             return str(found.experiment_id)
         location = (self.tracking / "artifacts").resolve().as_uri()
-        return str(self.client.create_experiment(self.folder.name, artifact_location=location))
+        return str(self.client.create_experiment(self.folder.name, artifact_location=location, tags=KIND))
 
     def run(self, folder: Path) -> None:
         """Mirror one run folder: parameters, metrics, evaluation, files, tags."""

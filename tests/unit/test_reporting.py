@@ -92,7 +92,7 @@ def test_success_numbers_by_hand(experiment: Path) -> None:
     assert (overall["won"], overall["episodes"], overall["seeds"]) == ("7", "8", "2")
     assert overall["runs"] == "alfworld_small-tiny_1.5b-hiper-seed0 alfworld_small-tiny_1.5b-hiper-seed1"
     assert (by_type[TYPES[0]]["mean"], by_type[TYPES[1]]["mean"]) == ("1.0000", "0.7500")
-    assert json.loads((experiment / "tables" / "success.json").read_text())["alfworld_small-tiny_1.5b-hiper"] == {
+    assert json.loads((experiment / "tables" / "rates.json").read_text())["alfworld_small-tiny_1.5b-hiper"] == {
         "unseen_t0.4": 0.875
     }
 
@@ -166,7 +166,7 @@ def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
     assert sorted(first) == sorted(
         [f"{table}.{suffix}" for table in ("success", "improvement") for suffix in ("csv", "md", "tex")]
         + [f"{figure}.{suffix}" for figure in ("learning_curves", "switching", "success") for suffix in ("png", "pdf")]
-        + ["training.csv", "success.json"]
+        + ["training.csv", "rates.json"]
     )
     assert snapshot() == first
 

@@ -23,7 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 ROOT = Path(workflow.basedir)
 # What the report stage writes, below results/<experiment>/.
 FURTHER_TABLES = [f"tables/{name}.{kind}" for name in ("success", "improvement") for kind in ("md", "tex")]
-FURTHER_TABLES += ["tables/success.json", "tables/training.csv"]
+FURTHER_TABLES += ["tables/rates.json", "tables/training.csv"]
 FIGURES = [f"figures/{name}.png" for name in ("learning_curves", "success", "switching")]
 PRINTS = [figure.replace(".png", ".pdf") for figure in FIGURES]
 RESULTS = ["tables/success.csv", "tables/improvement.csv", *FURTHER_TABLES, *FIGURES, *PRINTS]
