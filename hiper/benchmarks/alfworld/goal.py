@@ -6,7 +6,7 @@ matter ("objects of type mug", "receptacles of type shelf") and looks at facts t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +136,9 @@ class GoalCompiler:
     def _exists(self, declared: Sequence[str], body: Formula, scope: Mapping[str, Slot]) -> Check:
         """Nested loops, smallest domain outermost, each condition tested as soon as its variables have values."""
         conditions = _conjuncts(body)
-        typed = _typed(declared)
+        typed, untyped = typed_names(declared)
+        if untyped:
+            raise UserError(f"the goal quantifies {' '.join(untyped)} without a type")
         slots: dict[str, Slot] = {}
         for variable, kind in typed.items():
             slot = Slot(self._slots, tuple(self._types.get(kind, ())))
@@ -216,18 +218,16 @@ def _variables(formula: Formula) -> set[str]:
     return words
 
 
-def _typed(declared: Sequence[str]) -> dict[str, str]:
-    """`?a ?b - object ?r - receptacle` as {variable: type}."""
+def typed_names(words: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """PDDL's typed list `a b - object c - receptacle` as {name: type}, and the names left without a type."""
     result: dict[str, str] = {}
     waiting: list[str] = []
-    words = iter(declared)
-    for word in words:
+    following = iter(words)
+    for word in following:
         if word == "-":
-            kind = next(words, "")
+            kind = next(following, "")
             result.update(dict.fromkeys(waiting, kind))
             waiting = []
         else:
             waiting.append(word)
-    if waiting:
-        raise UserError(f"the goal quantifies {' '.join(waiting)} without a type")
-    return result
+    return result, waiting

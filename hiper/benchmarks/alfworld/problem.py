@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hiper.benchmarks.alfworld.games import GameText
-from hiper.benchmarks.alfworld.goal import Fact, Fluent, Goal, GoalCompiler, read_formula
+from hiper.benchmarks.alfworld.goal import Fact, Fluent, Goal, GoalCompiler, read_formula, typed_names
 from hiper.errors import UserError
 
 _FACT = re.compile(r"\(([^()]+)\)")
@@ -99,7 +99,7 @@ class _Reader:
             init, self._goal = rest.split("(:goal", 1)
         except (IndexError, ValueError):
             raise UserError("not a PDDL problem with :objects, :init and :goal, in this order") from None
-        self._types = _declarations(objects)
+        self._types = typed_names(objects.replace(")", " ").split())[0]
         if "(not" in init:
             init = _NEGATED.sub("", init)
         rows = [row.split() for row in _FACT.findall(init)]
@@ -199,21 +199,6 @@ class _Reader:
             (predicate, *row) for predicate, rows in self._by_predicate.items() if predicate in asked for row in rows
         }
         return GoalCompiler(self._number, members, facts, fluents).compile(read_formula(self._goal))
-
-
-def _declarations(text: str) -> dict[str, str]:
-    """`a b - object c - receptacle` as {name: type}."""
-    result: dict[str, str] = {}
-    waiting: list[str] = []
-    words = iter(text.replace(")", " ").split())
-    for word in words:
-        if word == "-":
-            kind = next(words, "")
-            result.update(dict.fromkeys(waiting, kind))
-            waiting = []
-        else:
-            waiting.append(word)
-    return result
 
 
 def _grouped(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:

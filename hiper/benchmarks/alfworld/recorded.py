@@ -23,13 +23,14 @@ _LARGEST_GAME = 64 << 20  # bytes; real games have about 0.3 MB
 def located(games: Iterable[str], data: Path | None) -> Iterator[dict[str, Path]]:
     """The folder of each game `<split>/<task>/<trial>`; what lies in archives is unpacked while the context lasts.
 
-    `data` is a folder in ALFWorld's layout, or one with archives of it; None looks in $ALFWORLD_DATA, in the project's
-    own data sets, in $HIPER_SHARED_DATA and in `shared` beside the project. UserError names games that are nowhere.
+    `data` is a folder in ALFWorld's layout, one with archives of it, or the parent of such a folder; None looks in
+    $ALFWORLD_DATA, in the project's own data sets, in $HIPER_SHARED_DATA and in `shared` beside the project. UserError
+    names games that are nowhere.
     """
     wanted = sorted(set(games))
     for game in wanted:
         _checked(game, "the recording")
-    places = [data] if data is not None else _usual_places()
+    places = _below(data) if data is not None else _usual_places()
     found: dict[str, Path] = {}
     for place in places:
         for game in wanted:
@@ -44,12 +45,19 @@ def located(games: Iterable[str], data: Path | None) -> Iterator[dict[str, Path]
             found.update(_unpack(archive, missing, Path(unpacked)))
             missing = [game for game in wanted if game not in found]
         if missing:
-            looked = ", ".join(str(place) for place in places) or "nowhere (no such folder exists)"
+            looked = (
+                str(data) if data else ", ".join(str(place) for place in places) or "nowhere (no such folder exists)"
+            )
             raise UserError(
                 f"{len(missing)} of {len(wanted)} recorded games not found, first {missing[0]}; looked in {looked}. "
                 "Give --data DIR: a folder in ALFWorld's layout (json_2.1.1/<split>/...) or one with archives of it"
             )
         yield found
+
+
+def _below(data: Path) -> list[Path]:
+    """The folder itself and the folders in it."""
+    return [data, *sorted(path for path in data.glob("*") if path.is_dir())]
 
 
 def _usual_places() -> list[Path]:
