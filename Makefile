@@ -62,6 +62,6 @@ $(READY): pyproject.toml envs/constraints.txt
 	fi
 	@command -v c++ >/dev/null || { echo "a C++ compiler is needed: two packages that alfworld requires come as source only. On Debian and Ubuntu: apt install g++"; exit 1; }
 	@command -v cmake >/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c envs/constraints.txt cmake
-	@echo "installing the pinned packages (about 2.5 GB, once; a few minutes)"
+	@echo "installing the pinned packages (about 2.4 GB, once; a few minutes)"
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c envs/constraints.txt -e '.[dev]'
 	@touch $(READY)
