@@ -44,6 +44,7 @@ def write_manifest(
         "command": command(root),
         "configuration": sha256_json(settings.model_dump(mode="json")),
         "data": data_hash(data_root, settings.benchmark.dataset),
+        "data_source": data_source(data_root, settings.benchmark.dataset),
         "experiment": settings.experiment,
         "git": git_state(root),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
@@ -95,6 +96,13 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
                     return {"dvc": out["md5"]}
     index = data_root / dataset / "games.json"
     return {"games.json": sha256_file(index)} if index.exists() else None
+
+
+def data_source(data_root: Path, dataset: str) -> str | None:
+    """Where the games came from (folder, archives, download, generate), as the data set's index says."""
+    index = data_root / dataset / "games.json"
+    kind = (read_json(index).get("source") or {}).get("kind") if index.exists() else None
+    return None if kind is None else str(kind)
 
 
 def content_hash(path: Path) -> str | None:

@@ -2,7 +2,7 @@
 cache.
 
 Parameters carry the names of `transformers.Qwen2ForCausalLM`, so a model folder written here loads with
-`AutoModelForCausalLM` and the other way round (tested to agree). Two things make it several times faster than the
+`AutoModelForCausalLM` and the other way round (tested to agree). Two things make it faster than the
 padded forward of the library on short responses after long prompts: linear layers see no padding, and the last layer
 computes queries and the MLP only at the positions whose hidden state is wanted.
 """
@@ -107,7 +107,7 @@ class Attention(nn.Module):
         """Few queries against a cache: q [s, heads, n, size], k and v [s, kv_heads, m, size], mask [s, n, m] →
         [s, heads, n, size].
 
-        Two batched products instead of the fused kernel, which is several times slower on the CPU for so few queries.
+        Two batched products instead of the fused kernel, which is about half as fast on the CPU for so few queries.
         """
         rows, heads, count, size = q.shape
         grouped = q.reshape(rows, self.kv_heads, -1, size)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from hiper.errors import UserError
-from hiper.records import read_jsonl
+from hiper.records import read_json, read_jsonl
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +146,9 @@ def _load_run(path: Path) -> Run | None:
     settings = yaml.safe_load(settings_file.read_text(encoding="utf-8")) if settings_file.exists() else {}
     if not isinstance(settings, dict):
         raise UserError(f"{settings_file}: not a configuration; delete it and compose it again")
+    if (manifest := path / "manifest.json").exists():
+        # official and generated games must not be mixed up: the report says which were played
+        settings = {**settings, "data_source": read_json(manifest).get("data_source")}
     episodes = _rows(path / "evaluation.jsonl", _EPISODE_KEYS)
     for episode in episodes:
         if episode["split"] not in SPLITS:
@@ -173,8 +176,10 @@ def _setting(settings: Mapping[str, Any], key: str) -> Any:
 
 
 def describe(study: Study) -> str:
-    """Benchmark, model, turn limit, decoding and protocol of a study in a sentence, by algorithm where they differ."""
+    """Benchmark, model, source of the games, turn limit, decoding and protocol of a study in a sentence, by algorithm
+    where they differ."""
     facts = {
+        "games from source": "data_source",
         "engine": "benchmark.game_engine",
         "at most … turns": "benchmark.max_turns",
         "… prompts": "prompt.interface",

@@ -1,8 +1,8 @@
 """A byte-level BPE for models made from scratch, learned from the demonstrations.
 
-Names of things and numbers are tokens of their own: a BPE free to merge "take keychain 2" makes a small model ignore
-*which* object the task names (measured by the authors of this project on prototypes). The names are read from the text:
-every lower-case word followed by a number. Everything between them may merge across words.
+Names of things and numbers are tokens of their own, so that a small model can match the object a task names with the
+objects it sees; a BPE free to merge "take keychain 2" into one token would hide the name. The names are read from the
+text: every lower-case word followed by a number. Everything between them may merge across words.
 """
 
 from __future__ import annotations

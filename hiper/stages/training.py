@@ -15,6 +15,7 @@ from hiper.algorithms.interface import Credit, Floats
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.errors import UserError
 from hiper.learning import engine
 from hiper.learning.batches import turn_arrays, turn_rows
 from hiper.learning.critic import Critic, State, bootstrap_states, previous_subgoal_states, turn_state
@@ -111,6 +112,8 @@ class Trainer:
         tasks, groups = draw_tasks(self.tasks, settings, iteration)
         played = self.rollout.play(tasks, groups, stream(settings, "rollout", iteration))
         trajectories = [t for t in played if t.failure is None and t.turns]
+        if not trajectories:
+            raise UserError(f"iteration {iteration + 1}: every episode broke, the first with: {played[0].failure}")
         clock.lap("rollout")
         states, values = self._values(trajectories)
         credit = self.estimator.credit(turn_arrays(trajectories), values, settings.algorithm)

@@ -173,3 +173,16 @@ def test_evaluation_plays_every_game_of_a_split_once(prepared: Path, tmp_path: P
         assert [row["task"] for row in rows if row["split"] == split] == expected
     evaluation.run(chosen, tmp_path, prepared / "data")
     assert (tmp_path / "evaluation.jsonl").read_bytes() == first
+
+
+def test_the_sampled_protocol_draws_with_replacement_and_a_fixed_seed(prepared: Path) -> None:
+    """Thirty draws from a split of fewer games repeat some; the draw is the same every time and differs by seed."""
+    from hiper.stages.tasks import make_benchmark
+
+    sampled = settings(evaluation__protocol="sampled", evaluation__episodes=30)
+    benchmark = make_benchmark(sampled.benchmark, prepared / "data")
+    drawn = evaluation.evaluation_tasks(sampled, benchmark, "seen")
+    assert len(drawn) == 30 and len(set(drawn)) < 30
+    assert drawn == evaluation.evaluation_tasks(sampled, benchmark, "seen")
+    other = settings(evaluation__protocol="sampled", evaluation__episodes=30, seed=1)
+    assert drawn != evaluation.evaluation_tasks(other, benchmark, "seen")

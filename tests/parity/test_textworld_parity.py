@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,19 +17,12 @@ from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NOTHING_HAPPENS, NativeEngine, parse_game
 from hiper.benchmarks.alfworld.parity import Player, compare_engines
 from hiper.benchmarks.alfworld.textworld import TextWorldEngine
-from hiper.config import Generation
+from hiper.config import Generation, TaskType
 from hiper.policies.expert import AlfworldExpert
 
 PROBLEM = (Path(__file__).parents[1] / "rooms" / "quirks.pddl").read_text()
 STEPS = int(os.environ.get("HIPER_PARITY_STEPS", "300"))
-TASK_TYPES = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
+TASK_TYPES = get_args(TaskType)
 
 # Every verb and every oddity of the rules once: shared places, an object in two receptacles, things moved side by side,
 # treatments in every order, slicing through a closed drawer, containers, the lamp, and commands that do nothing.

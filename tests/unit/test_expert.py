@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,18 +15,11 @@ from hiper.benchmarks.alfworld.games import find_games, read_game
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
-from hiper.config import Generation
+from hiper.config import Generation, TaskType
 from hiper.errors import UserError
 from hiper.policies.expert import AlfworldExpert, Decision, Errand, parse_instruction
 
-TASK_TYPES = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
+TASK_TYPES = get_args(TaskType)
 NEEDLESS = ("look", "inventory", "examine")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hiper.benchmarks.alfworld.archives import Download, Unavailable, building, extract, fetch
 from hiper.benchmarks.alfworld.games import Game, read_game, read_index
@@ -22,8 +23,9 @@ from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.sources import make_dataset
 from hiper.config import Data, Generation
 from hiper.errors import UserError
-from hiper.stages.games import make, read_settings
+from hiper.stages.games import make
 
+ROOT = Path(__file__).resolve().parents[2]
 TYPES = ("pick_and_place_simple", "look_at_obj_in_light")
 SIZES = Generation(seed=1, receptacles=4, objects=2, train=4, valid_seen=2, valid_unseen=2)
 NOWHERE = Download("http://127.0.0.1:9/games.zip")  # the discard port: nobody listens
@@ -346,8 +348,9 @@ def test_the_official_download_is_two_archives_over_each_other(
 
 
 def test_the_stage_makes_what_a_benchmark_file_asks_for(tmp_path: Path) -> None:
-    """Other keys of the file are the benchmark's and are not looked at."""
-    settings = {"dataset": "mine", "task_types": list(TYPES), "data": data("generate").model_dump(), "max_turns": 10}
+    """The file is the project's own, with another data set's name, task types and sizes."""
+    settings = yaml.safe_load((ROOT / "configs" / "benchmark" / "alfworld_test.yaml").read_text())
+    settings |= {"dataset": "mine", "task_types": list(TYPES), "data": data("generate").model_dump()}
     (tmp_path / "mine.yaml").write_text(json.dumps(settings))  # JSON is YAML
     make(tmp_path / "mine.yaml", tmp_path / "data" / "mine")
     assert len(ids(tmp_path / "data" / "mine")) == 8
@@ -357,8 +360,8 @@ def test_the_stage_makes_what_a_benchmark_file_asks_for(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("[", "not valid YAML"),
-        ("- 1", "expected settings"),
-        ("dataset: a", r"data: Field required"),
+        ("- 1", "mapping of settings"),
+        ("dataset: a", r"data: missing"),
         ("dataset: a\ntask_types: [walk]\ndata: {}", r"task_types\.0"),
     ],
 )
@@ -366,4 +369,5 @@ def test_a_bad_benchmark_file_is_an_error_that_names_file_and_key(tmp_path: Path
     """Before any game is made."""
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(UserError, match=rf"bad\.yaml: [\s\S]*{words}"):
-        read_settings(tmp_path / "bad.yaml")
+        make(tmp_path / "bad.yaml", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
