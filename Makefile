@@ -1,6 +1,7 @@
 # make demo   set everything up, train and evaluate the demo agents, show the results
 # make test   set everything up, run every check
 # make lint   the checks that need no run: style, types, import contracts
+# make bench  this code against the obvious alternative, ratios measured in one run (minutes)
 # make mlflow browse the runs of EXPERIMENT (default: demo) at http://127.0.0.1:5000
 # make clean  remove the results of demo and test; data and environment stay
 
@@ -8,9 +9,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint mlflow clean
+.PHONY: help demo test lint bench mlflow clean
 
 EXPERIMENT ?= demo
+BENCHMARKS ?= hae alfworld rollout train parser
 BIN := .venv/bin
 READY := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -40,6 +42,9 @@ lint: $(READY)
 	snakefmt --check Snakefile workflow
 	lint-imports
 	mypy
+
+bench: $(READY)
+	@for name in $(BENCHMARKS); do hiper bench $$name; done
 
 mlflow: $(READY)
 	@test -f results/$(EXPERIMENT)/tracking/mlflow.db || { echo "no runs yet: make demo, or snakemake --cores 2 --config experiment=$(EXPERIMENT)"; exit 1; }

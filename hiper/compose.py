@@ -16,8 +16,10 @@ from typing import Any, Literal, get_args
 import yaml
 
 from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
+from hiper.config_errors import nearest
 from hiper.errors import UserError
 from hiper.records import sha256_json, write_text
+from hiper.yaml_files import read_yaml
 
 WARM_START = "warmstart"
 NAME = r"[a-z0-9_.]+"
@@ -81,14 +83,14 @@ def available(group: str, root: Path) -> list[str]:
 def _require(group: str, name: str, root: Path) -> Path:
     names = available(group, root)
     if name not in names:
-        raise UserError(f"{group} {name!r} is unknown; configs/{group}/ has: {', '.join(names)}")
+        raise UserError(f"{group} {name!r} is unknown{nearest(name, names)}; configs/{group}/ has: {', '.join(names)}")
     return root / "configs" / group / f"{name}.yaml"
 
 
 def load_grid(experiment: str, root: Path) -> Grid:
     """The validated grid of an experiment; UserError where it names a configuration file that does not exist."""
     path = _require("experiment", experiment, root)
-    values = _read_yaml(path).get("grid")
+    values = read_yaml(path).get("grid")
     if not isinstance(values, dict):
         raise UserError(
             f"{path}: grid is missing; add the lists benchmarks, models, algorithms and seeds under `grid:`"
@@ -115,10 +117,12 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     grid = load_grid(experiment, root)
     name = RunName.parse(run)
     algorithm = grid.algorithms[0] if name.algorithm == WARM_START else name.algorithm
-    choices = {"benchmark": name.benchmark, "model": name.model, "algorithm": algorithm}
-    for group, choice in choices.items():
-        _require(group, choice, root)
-    values = _compose(root / "configs", {**choices, "experiment": experiment})
+    choices = {"benchmark": name.benchmark, "model": name.model, "algorithm": algorithm, "experiment": experiment}
+    chosen = [_require(group, choice, root) for group, choice in choices.items()]
+    engines = sorted((root / "configs" / "engine").glob("*.yaml"))  # the experiment's own `defaults` choose one
+    for path in (root / "configs" / "config.yaml", *engines, *chosen):
+        read_yaml(path)  # for its errors: Hydra's name neither file nor line
+    values = _compose(root / "configs", choices)
     values.pop("grid", None)
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
@@ -137,11 +141,22 @@ def _compose(folder: Path, choices: dict[str, str]) -> dict[str, Any]:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
             composed = compose("config", [f"{group}={choice}" for group, choice in choices.items()])
         values = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise UserError(f"{folder}: cannot be composed for {choices}: {error}") from None
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        path = folder / "experiment" / f"{choices['experiment']}.yaml"
+        raise UserError(f"{path}: {_composition_problem(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{folder}/config.yaml: must be a mapping of sections")
     return {str(key): value for key, value in values.items()}
+
+
+def _composition_problem(error: Exception) -> str:
+    """The first lines of Hydra's message, which go on about Hydra's own search path, and the key if it knows one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = getattr(error, "full_key", None)
+    where = f" at {key}" if key else ""
+    return (
+        f"does not go together with configs/config.yaml{where}: {' '.join(lines[:2])[:300]}; correct key or `defaults`"
+    )
 
 
 def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment: str, root: Path) -> None:
@@ -159,21 +174,14 @@ def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment
             )
 
 
+def benchmark_file(name: str, root: Path) -> Path:
+    """`configs/benchmark/<name>.yaml`; UserError with the names there are where there is none."""
+    return _require("benchmark", name, root)
+
+
 def load_benchmark(path: Path) -> BenchmarkSettings:
     """A benchmark file on its own, validated; what `dvc repro` makes games from."""
-    return parse_benchmark(_read_yaml(path), str(path))
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: must be a mapping of settings")
-    return values
+    return parse_benchmark(read_yaml(path), str(path))
 
 
 def write_config(settings: RunSettings, path: Path) -> bool:
@@ -187,7 +195,7 @@ def write_config(settings: RunSettings, path: Path) -> bool:
 
 def read_config(path: Path) -> RunSettings:
     """The validated settings of a run folder's `config.yaml`."""
-    return parse_run(_read_yaml(path), str(path))
+    return parse_run(read_yaml(path), str(path))
 
 
 def config_digest(settings: RunSettings) -> str:

@@ -7,10 +7,12 @@ defaults, so a setting that is missing, misspelt or of the wrong type is an erro
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hiper.config_errors import explain, nearest
 from hiper.errors import UserError
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -18,6 +20,29 @@ Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
+Width = Annotated[int, Field(ge=1, le=1 << 20)]  # of a layer or a vocabulary: more is a slip of the keyboard
+Split = Literal["train", "valid_seen", "valid_unseen"]
+
+
+def _distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
+    if twice := sorted({str(value) for value in values if values.count(value) > 1}):
+        raise ValueError(f"{', '.join(twice)} is listed twice; remove the repetition")
+    return values
+
+
+def _registered(name: str) -> str:
+    from hiper.algorithms.registry import ALGORITHMS
+
+    if name not in ALGORITHMS:
+        known = ", ".join(sorted(ALGORITHMS))
+        hint = nearest(name, ALGORITHMS)
+        raise ValueError(f"{name!r} is not registered in hiper/algorithms/registry.py, which has: {known}{hint}")
+    return name
+
+
+Distinct = AfterValidator(_distinct)  # for lists
+
+BLOCK_TOKENS = 9  # six tags, a decision, an action of one token, the end
 
 TaskType = Literal[
     "pick_and_place_simple",
@@ -30,7 +55,7 @@ TaskType = Literal[
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Generation(Settings):
@@ -49,23 +74,29 @@ class Data(Settings):
 
     source: Literal["auto", "folder", "archives", "download", "generate"]
     folder: str | None  # a folder in ALFWorld's layout; None: $ALFWORLD_DATA
-    archives: list[str]  # local .tar.xz/.tar.gz/.zip files
+    archives: Annotated[list[str], Distinct]  # local .tar.xz/.tar.gz/.zip files
     generate: Generation
 
 
 class Splits(Settings):
     """Which of the data's splits each stage uses."""
 
-    train: str
-    seen: str
-    unseen: str
+    train: Split
+    seen: Split
+    unseen: Split
+
+    @model_validator(mode="after")
+    def apart(self) -> Splits:
+        if len({self.train, self.seen, self.unseen}) < 3:
+            raise ValueError("train, seen and unseen must be three different splits: a shared one leaks training games")
+        return self
 
 
 class BenchmarkSettings(Settings):
     name: Literal["alfworld"]
     dataset: str  # the folder `data/<dataset>`; equal to the configuration file's name
     game_engine: Literal["native", "textworld"]
-    task_types: Annotated[list[TaskType], Field(min_length=1)]
+    task_types: Annotated[list[TaskType], Field(min_length=1), Distinct]
     max_turns: Count
     success_reward: Positive
     splits: Splits
@@ -82,11 +113,20 @@ class Prompt(Settings):
 class Scratch(Settings):
     """A Qwen2-layout model made here, with a byte-level BPE learned from the demonstrations."""
 
-    vocabulary: Annotated[int, Field(ge=300)]
-    hidden: Count
-    layers: Count
-    heads: Count
-    intermediate: Count
+    vocabulary: Annotated[int, Field(ge=300, le=1 << 20)]
+    hidden: Width
+    layers: Annotated[int, Field(ge=1, le=1000)]
+    heads: Width
+    intermediate: Width
+
+    @model_validator(mode="after")
+    def heads_fit(self) -> Scratch:
+        if self.hidden % self.heads or (self.hidden // self.heads) % 2:
+            raise ValueError(
+                f"hidden = {self.hidden} must be an even multiple of heads = {self.heads}: each head needs an even "
+                "size for its rotary embedding"
+            )
+        return self
 
 
 class Model(Settings):
@@ -126,7 +166,14 @@ class WarmStart(Settings):
     learning_rate: Positive
     warmup_steps: CountOrZero
     weight_decay: NonNegative
-    held_out: Probability  # share of demonstration episodes kept for the validation loss
+    held_out: Annotated[float, Field(ge=0.0, lt=1.0)]  # share of demonstration episodes for the validation loss
+    checkpoint_every: Count  # steps
+
+    @model_validator(mode="after")
+    def warm_up_ends(self) -> WarmStart:
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps = {self.warmup_steps} must not exceed steps = {self.steps}")
+        return self
 
 
 class Penalties(Settings):
@@ -141,7 +188,7 @@ class Penalties(Settings):
 
 
 class Algorithm(Settings):
-    name: Literal["hiper", "ppo_turn"]
+    name: Annotated[str, AfterValidator(_registered)]
     group_size: Count
     gamma: Probability
     lam_turn: Probability
@@ -180,6 +227,15 @@ class Training(Settings):
     checkpoint_every: Count
     critic: Critic
 
+    @model_validator(mode="after")
+    def actor_trains(self) -> Training:
+        if self.critic.warmup_iterations >= self.iterations:
+            raise ValueError(
+                f"critic.warmup_iterations = {self.critic.warmup_iterations} must be below iterations = "
+                f"{self.iterations}: the actor would never train"
+            )
+        return self
+
 
 class Evaluation(Settings):
     """`exhaustive` plays every task of a split once; `sampled` draws `episodes` tasks with replacement, as the
@@ -187,8 +243,8 @@ class Evaluation(Settings):
 
     protocol: Literal["exhaustive", "sampled"]
     episodes: Count | None
-    splits: Annotated[list[Literal["seen", "unseen"]], Field(min_length=1)]
-    temperatures: Annotated[list[NonNegative], Field(min_length=1)]
+    splits: Annotated[list[Literal["seen", "unseen"]], Field(min_length=1), Distinct]
+    temperatures: Annotated[list[NonNegative], Field(min_length=1), Distinct]
     batch: Count
 
     @model_validator(mode="after")
@@ -203,12 +259,13 @@ class Evaluation(Settings):
 class Engine(Settings):
     name: Literal["local"]
     device: Literal["cpu", "cuda"]
-    threads: Count
+    threads: Annotated[int, Field(ge=1, le=1024)]
     dtype: Literal["float32", "bfloat16"]  # of matrix products in training; parameters stay float32
 
 
 class Tracking(Settings):
     live: bool  # mirror metrics to MLflow while a run goes on, from a process of its own
+    episodes: CountOrZero  # recorded per training iteration in `episodes.jsonl`, for `hiper inspect`
 
 
 class RunSettings(Settings):
@@ -230,61 +287,81 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def consistent(self) -> RunSettings:
-        if self.training.episodes % self.algorithm.group_size:
-            raise ValueError("training.episodes must be a multiple of algorithm.group_size")
-        if self.algorithm.name == "hiper" and self.prompt.interface != "plan_execute":
-            raise ValueError("algorithm hiper needs prompt.interface: plan_execute")
-        if self.decoding.max_subgoal_tokens >= self.decoding.max_response_tokens:
-            raise ValueError("decoding.max_subgoal_tokens must be below decoding.max_response_tokens")
-        if self.model.scratch is not None and self.warm_start.method == "none":
-            raise ValueError(
-                "warm_start.method 'none' needs a pretrained model (model.path): a model from scratch knows nothing"
-            )
+        if problems := [problem for part in (_learning, _text, _games) for problem in part(self)]:
+            raise ValueError("\n".join(problems))
         return self
+
+
+def _learning(run: RunSettings) -> Iterator[str]:
+    """Contradictions between what is trained and how."""
+    if run.training.episodes % run.algorithm.group_size:
+        yield "training.episodes must be a multiple of algorithm.group_size"
+    if run.algorithm.name == "hiper" and run.prompt.interface != "plan_execute":
+        yield "algorithm hiper needs prompt.interface: plan_execute"
+    if run.model.scratch is not None and run.warm_start.method == "none":
+        yield "warm_start.method 'none' needs a pretrained model (model.path): a model from scratch knows nothing"
+    if run.decoding.temperature == 0.0:
+        yield (
+            "decoding.temperature = 0 never tries another action, so RL has nothing to learn from; set it above 0 "
+            "(evaluation.temperatures may hold 0)"
+        )
+
+
+def _text(run: RunSettings) -> Iterator[str]:
+    """Contradictions between what the model reads and what it may write."""
+    decoding = run.decoding
+    if decoding.max_subgoal_tokens >= decoding.max_response_tokens:
+        yield "decoding.max_subgoal_tokens must be below decoding.max_response_tokens"
+    elif decoding.max_response_tokens - decoding.max_subgoal_tokens < BLOCK_TOKENS:
+        yield (
+            f"decoding.max_response_tokens must exceed decoding.max_subgoal_tokens by {BLOCK_TOKENS} at least: the "
+            "tags, the decision and the action come on top of the subgoal"
+        )
+    if run.prompt.style == "compact" and run.warm_start.method == "none" and decoding.mode == "free":
+        yield (
+            "prompt.style 'compact' does not tell the answer's format: with warm_start.method 'none' and decoding.mode "
+            "'free' no answer would have it; use prompt.style 'full', or change one of the others"
+        )
+
+
+def _games(run: RunSettings) -> Iterator[str]:
+    """Splits that are asked for and would be made empty."""
+    data, splits = run.benchmark.data, run.benchmark.splits
+    if data.source != "generate":
+        return
+    for use in ("train", *run.evaluation.splits):
+        split = getattr(splits, use)
+        if getattr(data.generate, split) == 0:
+            yield f"benchmark.data.generate.{split} = 0 leaves the split {use!r} empty; make at least one game"
 
 
 class Grid(Settings):
     """Which runs an experiment consists of: the product of its lists."""
 
-    benchmarks: Annotated[list[str], Field(min_length=1)]
-    models: Annotated[list[str], Field(min_length=1)]
-    algorithms: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[CountOrZero], Field(min_length=1)]
+    benchmarks: Annotated[list[str], Field(min_length=1), Distinct]
+    models: Annotated[list[str], Field(min_length=1), Distinct]
+    algorithms: Annotated[list[str], Field(min_length=1), Distinct]
+    seeds: Annotated[list[CountOrZero], Field(min_length=1), Distinct]
 
 
-def _explain(error: ValidationError, source: str) -> str:
-    lines = [f"{source}: invalid configuration"]
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"  {key}: unknown setting (value {problem['input']!r}); remove it or correct its name")
-        elif problem["type"] == "missing":
-            lines.append(f"  {key}: missing; add it")
-        elif problem["type"] == "value_error":
-            lines.append(f"  {key}: {message}")
-        else:
-            lines.append(f"  {key} = {problem['input']!r}: {message}")
-    return "\n".join(lines)
+T = TypeVar("T", bound=Settings)
+
+
+def _parse(model: type[T], values: Any, source: str) -> T:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain(error, source, model)) from None
 
 
 def parse_run(values: dict[str, Any], source: str) -> RunSettings:
     """Validate a composed configuration; UserError lists every offending key, its value and what is allowed."""
-    try:
-        return RunSettings.model_validate(values)
-    except ValidationError as error:
-        raise UserError(_explain(error, source)) from None
+    return _parse(RunSettings, values, source)
 
 
 def parse_grid(values: dict[str, Any], source: str) -> Grid:
-    try:
-        return Grid.model_validate(values)
-    except ValidationError as error:
-        raise UserError(_explain(error, source)) from None
+    return _parse(Grid, values, source)
 
 
 def parse_benchmark(values: dict[str, Any], source: str) -> BenchmarkSettings:
-    try:
-        return BenchmarkSettings.model_validate(values)
-    except ValidationError as error:
-        raise UserError(_explain(error, source)) from None
+    return _parse(BenchmarkSettings, values, source)

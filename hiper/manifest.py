@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from hiper.config import RunSettings
-from hiper.records import read_json, sha256_file, sha256_json, write_json
+from hiper.errors import UserError
+from hiper.records import read_json, require, sha256_file, sha256_json, without_credentials, write_json
 
 FILE = "manifest.json"
 PACKAGES = (
@@ -33,10 +34,12 @@ def write_manifest(
     data_root: Path,
     inputs: Mapping[str, Path] | None = None,
     started: float | None = None,
+    outputs: Iterable[Path] = (),
 ) -> dict[str, Any]:
     """Write `manifest.json` into `folder` and return its content.
 
     `data_root` holds the data sets (`data/`); `inputs` are further files or folders the stage read, by a short name;
+    `outputs` are files that the stage wrote below `folder` and that later stages read: `verify_outputs` compares them;
     `started` is `time.monotonic()` at the start of the stage, from which the wall time in seconds follows.
     """
     root = data_root.resolve().parent
@@ -48,6 +51,7 @@ def write_manifest(
         "experiment": settings.experiment,
         "git": git_state(root),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
+        "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
         "packages": package_versions(),
         "python": platform.python_version(),
         "seeds": {
@@ -62,8 +66,8 @@ def write_manifest(
 
 
 def command(root: Path) -> str:
-    """The command line of this process, its program by name only and paths relative to `root`."""
-    program, *arguments = sys.argv
+    """The command line of this process, its program by name only, paths relative to `root`, without credentials."""
+    program, *arguments = map(without_credentials, sys.argv)
     name = Path(program).name
     shown = [argument.replace(f"{root}/", "") for argument in arguments]
     # whatever absolute path is left lies outside the project: its last part says enough
@@ -88,21 +92,39 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
     """DVC's hash of the data set's folder when `dvc.lock` has it, else the SHA-256 of its index; None without data."""
     lock = data_root.resolve().parent / "dvc.lock"
     if lock.exists():
-        wanted = f"{data_root.name}/{dataset}"
-        stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages") or {}
-        for stage in stages.values():
-            for out in stage.get("outs", []):
-                if out.get("path") == wanted and "md5" in out:
-                    return {"dvc": out["md5"]}
+        try:
+            found = _locked(lock, f"{data_root.name}/{dataset}")
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+            raise UserError(f"{lock}: is no lock file of DVC ({error}); take it from the repository again") from None
+        if found is not None:
+            return {"dvc": found}
     index = data_root / dataset / "games.json"
     return {"games.json": sha256_file(index)} if index.exists() else None
+
+
+def _locked(lock: Path, output: str) -> str | None:
+    """The hash of `output` in a `dvc.lock`; None where it has none."""
+    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages") or {}
+    for stage in stages.values():
+        for out in stage.get("outs", []):
+            if out.get("path") == output and "md5" in out:
+                return str(out["md5"])
+    return None
 
 
 def data_source(data_root: Path, dataset: str) -> str | None:
     """Where the games came from (folder, archives, download, generate), as the data set's index says."""
     index = data_root / dataset / "games.json"
-    kind = (read_json(index).get("source") or {}).get("kind") if index.exists() else None
+    if not index.exists():
+        return None
+    source = require(read_json(index), {}, str(index)).get("source") or {}
+    kind = require(source, {}, f"{index}, source").get("kind")
     return None if kind is None else str(kind)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files below a folder, sorted."""
+    return sorted(entry for entry in folder.rglob("*") if entry.is_file())
 
 
 def content_hash(path: Path) -> str | None:
@@ -110,8 +132,7 @@ def content_hash(path: Path) -> str | None:
     if path.is_file():
         return sha256_file(path)
     if path.is_dir():
-        files = sorted(entry for entry in path.rglob("*") if entry.is_file())
-        return sha256_json({str(entry.relative_to(path)): sha256_file(entry) for entry in files})
+        return sha256_json({str(entry.relative_to(path)): sha256_file(entry) for entry in files_of(path)})
     return None
 
 
@@ -127,7 +148,38 @@ def _version(name: str) -> str | None:
         return None
 
 
+def withdraw_manifest(folder: Path) -> None:
+    """The folder's content is about to be made anew: until the new manifest is written it is not finished."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder, or None while its stage has not finished."""
     path = folder / FILE
-    return dict(read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return require(read_json(path), {}, str(path))
+    except UserError as error:
+        raise UserError(f"{error}; {_again(folder)}") from None
+
+
+def verify_outputs(folder: Path) -> None:
+    """UserError unless the files that the manifest of `folder` lists as its stage's outputs are as they were written.
+
+    Does nothing for a folder without a manifest (a model from elsewhere) or with one that lists no outputs.
+    """
+    manifest = read_manifest(folder) or {}
+    listed = require(manifest, {"outputs": dict}, str(folder / FILE))["outputs"] if "outputs" in manifest else {}
+    for name, digest in sorted(listed.items()):
+        path = folder / name
+        if not isinstance(digest, str) or ".." in Path(name).parts or Path(name).is_absolute():
+            raise UserError(f"{folder / FILE}: `outputs` is damaged at {name[:60]!r}; {_again(folder)}")
+        if not path.is_file():
+            raise UserError(f"{path}: is missing, but {FILE} lists it; {_again(folder)}")
+        if sha256_file(path) != digest:
+            raise UserError(f"{path}: is not as its stage wrote it (its checksum differs); {_again(folder)}")
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder / FILE} and run the stage that makes this folder again"

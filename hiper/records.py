@@ -5,31 +5,51 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from hiper.errors import UserError
 
+PARTIAL = ".partial"  # how the names of temporary files end, which begin with a dot
+
+_USER_PART = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@")
+_SECRET_VALUE = re.compile(r"(?i)((?:token|password|secret|api_?key|access_?key)=)\S+")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` for the block to write; on success synced and renamed over `path`, on any error
+    removed. An OSError without a file name gets this one, so that a full disk is reported with the file it hit."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or str(error.filename).endswith(PARTIAL)):
+            error.filename = str(path)
+        raise
+
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`; on success sync it and rename it over `path`, on any error remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    encoding = None if "b" in mode else "utf-8"
+    with atomic_path(path) as temporary, temporary.open(mode, encoding=encoding) as stream:
+        yield stream
 
 
 def write_text(path: Path, text: str) -> None:
@@ -47,12 +67,49 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """The value in a JSON file; UserError names the file when it is missing, cut short or no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run the stage that makes it again") from None
+
+
+def _parsed(content: bytes) -> Any:
+    """The value in a JSON text; ValueError for whatever is wrong with it.
+
+    Python's parser also takes what JSON does not have (NaN, halves of a surrogate pair) and stops at deep nesting with
+    an error of another kind.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"), parse_constant=_refused)
+        if b"\\ud" in content.lower():
+            dumps(value).encode("utf-8")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def require(row: Any, kinds: Mapping[str, type | tuple[type, ...]], where: str) -> dict[str, Any]:
+    """`row` when it is an object in which each key of `kinds` has a value of that type; UserError begins with `where`.
+
+    A truth value does not count as a number.
+    """
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    if missing := [key for key in kinds if key not in row]:
+        raise UserError(f"{where}: no {', '.join(missing)}")
+    for key, kind in kinds.items():
+        wanted = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(row[key], wanted) or (isinstance(row[key], bool) and bool not in wanted):
+            names = " or ".join(one.__name__ for one in wanted)
+            raise UserError(f"{where}: `{key}` = {repr(row[key])[:60]} must be of type {names}")
+    return row
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
@@ -62,30 +119,49 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def append_jsonl(path: Path, row: Any) -> None:
-    """Append one line and flush it; a line cut short by a crash is dropped by `read_jsonl(..., partial_ok=True)`."""
+    """Append one line, whole or, on a full disk, not at all.
+
+    A line cut short by a crash is dropped by `read_jsonl(..., partial_ok=True)`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(dumps(row) + "\n")
+    line = f"{dumps(row)}\n".encode()
+    with path.open("ab", buffering=0) as stream:
+        before = os.fstat(stream.fileno()).st_size
+        try:
+            while line:
+                line = line[stream.write(line) :]
+        except OSError as error:
+            stream.truncate(before)
+            error.filename = str(path)
+            raise
 
 
 def read_jsonl(path: Path, *, partial_ok: bool = False) -> list[Any]:
     """All rows of a JSONL file; a broken line raises UserError naming it, unless it is the last one and
     `partial_ok`."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     rows = []
     for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
+        if not line and number == len(lines):
+            break  # what follows the last line's end
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(_parsed(line))
+        except ValueError as error:
             if partial_ok and number == len(lines):
                 break
-            raise UserError(f"{path}:{number}: not valid JSON ({error.msg})") from None
+            raise UserError(
+                f"{path}:{number}: not valid JSON ({error}); delete the file and run the stage that makes it again"
+            ) from None
     return rows
+
+
+def without_credentials(text: str) -> str:
+    """`text` with the user part of addresses (`https://name:password@host`) and the values of settings that are called
+    token, password, secret or key replaced by `***`: for everything that describes a process to others."""
+    return _SECRET_VALUE.sub(r"\1***", _USER_PART.sub(r"\1***@", text))
 
 
 def sha256_file(path: Path) -> str:

@@ -83,7 +83,8 @@ class Trajectory:
 
     `failure` holds the cause when the episode broke (a bad rollout is data, not a crash). `group` numbers the task draw
     that the episode shares with the other members of its group. `last_prompt` is the prompt of the state after the last
-    turn: a truncated episode's value bootstraps from it.
+    turn: a truncated episode's value bootstraps from it. `info` holds the benchmark's `score`, the `instruction` and
+    the last `observation`.
     """
 
     task: Task

@@ -32,6 +32,13 @@ def data_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="the data sets (default: data)")
 
 
+def natural(text: str) -> int:
+    """A whole number from 0, as the `type` of an option."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
 def existing(path: Path) -> Path:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")

@@ -1,4 +1,4 @@
-"""`hiper data`: the stage that DVC runs."""
+"""`hiper data`: the stage that DVC runs, and running DVC."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ def add(commands: Commands) -> None:
     games = declare(parts, "games", make_games, "find, fetch or generate the games of a benchmark file")
     games.add_argument("configuration", type=Path, metavar="CONFIG", help="a file of configs/benchmark")
     games.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    repro = declare(parts, "repro", reproduce, "bring a data set up to date: DVC runs its stage if anything changed")
+    repro.add_argument("benchmark", metavar="BENCHMARK", help="a file name in configs/benchmark, without .yaml")
 
 
 def make_games(arguments: argparse.Namespace) -> int:
@@ -21,3 +23,9 @@ def make_games(arguments: argparse.Namespace) -> int:
 
     games.make(existing(arguments.configuration), arguments.output)
     return 0
+
+
+def reproduce(arguments: argparse.Namespace) -> int:
+    from hiper.stages import games
+
+    return games.reproduce(arguments.benchmark)

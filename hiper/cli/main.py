@@ -9,11 +9,13 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import cast
 
-from hiper.cli import compose, data, learning, parity, reporting, tracking
+from hiper.cli import bench, compose, data, doctor, inspect, learning, parity, play, reporting, tracking
 from hiper.cli.command import Handler
+from hiper.cli.environment import explain
 from hiper.errors import UserError
 
 DESCRIPTION = """\
@@ -21,11 +23,14 @@ Train language-model agents with hierarchical advantage estimation, stage by sta
 workflow (`make demo`, or `snakemake --cores 2`); each can be run alone with the commands below, in the project's root.
 """
 
+TRACEBACK = "HIPER_TRACEBACK"
+EPILOG = f"With {TRACEBACK}=1 in the environment, a mistake is shown with the traceback of where it was found."
+
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hiper", description=DESCRIPTION)
+    parser = argparse.ArgumentParser(prog="hiper", description=DESCRIPTION, epilog=EPILOG)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for family in (compose, data, learning, reporting, tracking, parity):
+    for family in (doctor, compose, data, learning, reporting, inspect, play, tracking, parity, bench):
         family.add(commands)
     return parser
 
@@ -37,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return handler(parsed)
     except UserError as error:
-        print(f"hiper: {error}", file=sys.stderr)
-        return 2
+        return _report(str(error))
     except KeyboardInterrupt:
         print("hiper: interrupted", file=sys.stderr)
         return 130
@@ -46,6 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader of our output (head, less) has gone; nothing may be flushed to it at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if (message := explain(error)) is None:
+            raise
+        return _report(message)
+
+
+def _report(message: str) -> int:
+    """Show a person's mistake, or the machine's, as one message; call it while the exception is handled."""
+    if os.environ.get(TRACEBACK, "0") not in ("", "0"):
+        traceback.print_exc()
+    print(f"hiper: {message}", file=sys.stderr)
+    return 2
 
 
 def start_logging(subject: str | None) -> None:

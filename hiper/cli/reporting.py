@@ -1,4 +1,5 @@
-"""`hiper report` writes tables and figures, `hiper summary` shows the short version in the terminal."""
+"""`hiper report` writes tables and figures, `hiper summary` prints the short version, `hiper compare` says whether two
+runs of an experiment are the same."""
 
 from __future__ import annotations
 
@@ -15,6 +16,9 @@ def add(commands: Commands) -> None:
     ):
         parser = declare(commands, name, handler, summary)
         parser.add_argument("experiment", type=Path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+    parser = declare(commands, "compare", compare, "are two runs of an experiment equal, byte for byte?")
+    parser.add_argument("first", type=Path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+    parser.add_argument("second", type=Path, metavar="OTHER_DIR", help="the same experiment, run elsewhere or earlier")
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -29,3 +33,13 @@ def summarise(arguments: argparse.Namespace) -> int:
 
     print(reporting.summary(existing(arguments.experiment)))
     return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    from hiper.stages import comparison
+
+    total, differences = comparison.compare(existing(arguments.first), existing(arguments.second))
+    for difference in differences:
+        print(f"{difference.path}: {difference.problem}")
+    print(f"{total - len(differences)}/{total} files are equal")
+    return 1 if differences else 0

@@ -22,6 +22,8 @@ def prepare(settings: Engine) -> str:
     """Set threads and determinism once per process; returns the device."""
     torch.set_num_threads(settings.threads)
     torch.use_deterministic_algorithms(True, warn_only=settings.device == "cuda")
+    # would write NaN into every new tensor before its result is written; nothing here reads what it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = False
     _keep_freed_memory()
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UserError(

@@ -1,11 +1,13 @@
 """Model folders: ordinary Hugging Face folders (config.json, model.safetensors, tokenizer files), value heads beside
-them."""
+them. What comes from outside is checked before memory is asked for: sizes, names and types against the files' headers.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hiper.errors import UserError
-from hiper.learning.qwen2 import Decoder, DecoderShape
-from hiper.records import read_json, write_json
+from hiper.learning.model_files import EMBEDDING, OUTPUT, require_fit, shape_of, weight_files
+from hiper.learning.qwen2 import Decoder
+from hiper.records import atomic_path, read_json, write_json
 
 WEIGHTS = "model.safetensors"
 HEADS = "value_heads.safetensors"
@@ -28,45 +31,37 @@ TOKENIZER_FILES = (
 )
 
 
-def shape_of(config: dict[str, Any], source: Path) -> DecoderShape:
-    """Sizes from a Qwen2 `config.json`; UserError for another architecture or a feature the decoder does not have."""
-    if config.get("model_type") != "qwen2":
-        raise UserError(f"{source}: model_type is {config.get('model_type')!r}; this decoder reads 'qwen2' models only")
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default" or config.get("use_sliding_window"):
-        raise UserError(f"{source}: scaled rotary embeddings and sliding windows are not supported")
-    try:
-        return DecoderShape(
-            vocab_size=config["vocab_size"],
-            hidden_size=config["hidden_size"],
-            intermediate_size=config["intermediate_size"],
-            num_hidden_layers=config["num_hidden_layers"],
-            num_attention_heads=config["num_attention_heads"],
-            num_key_value_heads=config["num_key_value_heads"],
-            max_position_embeddings=config["max_position_embeddings"],
-            rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
-            rms_norm_eps=config["rms_norm_eps"],
-            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
-        )
-    except KeyError as key:
-        raise UserError(f"{source}: {key} is missing; this is not a complete Qwen2 config.json") from None
-
-
 def load_decoder(folder: Path, device: str = "cpu") -> Decoder:
-    """Read `config.json` and the safetensors weights (one file or an indexed set) into float32 parameters."""
-    decoder = Decoder(shape_of(read_json(folder / "config.json"), folder / "config.json"))
-    index = folder / f"{WEIGHTS}.index.json"
-    names = sorted(set(read_json(index)["weight_map"].values())) if index.exists() else [WEIGHTS]
+    """Read `config.json` and the safetensors weights (one file or an indexed set) into float32 parameters.
+
+    UserError names the file that is missing, damaged, or does not fit the others.
+    """
+    shape = shape_of(read_json(folder / "config.json"), folder / "config.json")
+    files = weight_files(folder, WEIGHTS)
+    require_fit(shape, files, folder)
     weights: dict[str, Tensor] = {}
-    for name in names:
-        weights.update(_load_tensors(folder / name))
-    if decoder.shape.tie_word_embeddings:
-        weights.setdefault("lm_head.weight", weights.get("model.embed_tokens.weight", torch.empty(0)))
-    try:
-        decoder.load_state_dict({key: value.float() for key, value in weights.items()})
-    except RuntimeError as error:
-        raise UserError(f"{folder}: the weights do not fit config.json: {error}") from None
+    for path in files:
+        weights.update(_load_tensors(path))
+    for name, values in weights.items():
+        if not torch.isfinite(values).all():
+            raise UserError(f"{folder}: {name} holds NaN or infinite numbers; the model diverged or is damaged")
+    if shape.tie_word_embeddings and not torch.equal(
+        weights.setdefault(OUTPUT, weights[EMBEDDING]), weights[EMBEDDING]
+    ):
+        raise UserError(f"{folder}: tie_word_embeddings is true in config.json, but {OUTPUT} differs from {EMBEDDING}")
+    decoder = Decoder(shape)
+    decoder.load_state_dict({key: value.float() for key, value in weights.items()})
     return decoder.to(device)
+
+
+def require_positions(decoder: Decoder, wanted: int, source: Path) -> None:
+    """UserError when the longest prompt with its answer (`wanted` tokens) does not fit into the model of `source`."""
+    room = decoder.shape.max_position_embeddings
+    if wanted > room:
+        raise UserError(
+            f"{source / 'config.json'}: the model has {room} positions, prompt.max_tokens + "
+            f"decoding.max_response_tokens = {wanted}; lower one of them"
+        )
 
 
 def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path, eos_token_id: int, pad_token_id: int) -> None:
@@ -96,21 +91,24 @@ def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path, eos_token_id: 
     save_tensors(weights, folder / WEIGHTS)
     for name in TOKENIZER_FILES:
         if (tokenizer / name).exists() and tokenizer != folder:
-            shutil.copyfile(tokenizer / name, folder / name)
+            with atomic_path(folder / name) as temporary:
+                shutil.copyfile(tokenizer / name, temporary)
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Safetensors through a temporary name, so that a crash leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    save_file(tensors, temporary, metadata={"format": "pt"})
-    temporary.replace(path)
+    """Safetensors, whole or not at all; an OSError with the path when the disk is full or not writable."""
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:
+            # the library hides the system's error number in its text: "... (os error 28)"
+            if number := re.search(r"\(os error (\d+)\)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+            raise
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the model folder is incomplete") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error}); make the model folder again") from None

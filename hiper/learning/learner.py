@@ -53,13 +53,18 @@ class Learner:
             trained += list(critic.backbone.parameters())
         self.critic_parameters = trained
         self.critic_optimizer = torch.optim.AdamW(
-            trained, lr=settings.critic.learning_rate, weight_decay=settings.weight_decay, foreach=True
+            [{"params": trained}],  # a group, because it may be empty: an algorithm without value heads
+            lr=settings.critic.learning_rate,
+            weight_decay=settings.weight_decay,
+            foreach=True,
         )
 
     def update_critic(
         self, states: Sequence[State], targets: Mapping[str, Targets], random: np.random.Generator
     ) -> dict[str, float]:
-        """`critic.epochs` passes over the turns' states; returns mean losses per head."""
+        """`critic.epochs` passes over the turns' states; returns mean losses per head. Without heads: nothing."""
+        if not targets:
+            return {}
         sums = dict.fromkeys(targets, 0.0)
         steps = 0
         for _ in range(self.settings.critic.epochs):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,13 +57,14 @@ class Packing:
     @staticmethod
     def of(sequences: Sequence[Any], wanted: Sequence[Any], device: torch.device | str = "cpu") -> Packing:
         """Pack integer arrays [length_i]; `wanted[i]` are ascending positions inside sequence i (-1 is not allowed)."""
-        lengths = torch.tensor([len(s) for s in sequences], dtype=torch.long)
-        starts = torch.cumsum(lengths, 0) - lengths
-        tokens = torch.cat([torch.as_tensor(s, dtype=torch.long) for s in sequences])
-        sequence = torch.repeat_interleave(torch.arange(len(sequences)), lengths)
-        position = torch.arange(len(tokens)) - starts[sequence]
-        flat = torch.cat([torch.as_tensor(w, dtype=torch.long) + s for w, s in zip(wanted, starts, strict=True)])
-        return Packing(tokens.to(device), sequence.to(device), position.to(device), lengths.to(device), flat.to(device))
+        lengths = np.array([len(s) for s in sequences], dtype=np.int64)
+        starts = np.cumsum(lengths) - lengths
+        tokens = np.concatenate([np.asarray(s, dtype=np.int64) for s in sequences])
+        sequence = np.repeat(np.arange(len(sequences)), lengths)
+        position = np.arange(len(tokens)) - starts[sequence]
+        flat = np.concatenate([np.asarray(w, dtype=np.int64) + s for w, s in zip(wanted, starts, strict=True)])
+        arrays = (tokens, sequence, position, lengths, flat)
+        return Packing(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 class KeyValueCache:
@@ -71,8 +73,15 @@ class KeyValueCache:
     def __init__(self, keys: list[Tensor], values: list[Tensor], length: Tensor) -> None:
         self.keys, self.values, self.length = keys, values, length
 
-    def select(self, rows: Tensor) -> KeyValueCache:
-        return KeyValueCache([k[rows] for k in self.keys], [v[rows] for v in self.values], self.length[rows])
+    def select(self, rows: Sequence[int]) -> KeyValueCache:
+        """These rows, in this order. The memory is shared, so this cache must not be used afterwards: only rows that
+        change their place are copied."""
+        moved = [(place, int(row)) for place, row in enumerate(rows) if place != row]
+        for tensor in (*self.keys, *self.values, self.length) if moved else ():
+            places, sources = zip(*moved, strict=True)
+            tensor[list(places)] = tensor[list(sources)]
+        count = len(rows)
+        return KeyValueCache([k[:count] for k in self.keys], [v[:count] for v in self.values], self.length[:count])
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -224,7 +233,8 @@ class Backbone(nn.Module):
         position = cache.length[rows] + slot
         angles = self._angles(position)
         places = torch.arange(width, device=rows.device)
-        mask = torch.arange(cache.keys[0].shape[2], device=rows.device) <= (cache.length[:, None] + places)[:, :, None]
+        reach = int(position.max()) + 1  # the room behind the longest row is not read
+        mask = torch.arange(reach, device=rows.device) <= (cache.length[:, None] + places)[:, :, None]
         x = self.embed_tokens(packing.tokens)
         for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
             normed = layer.input_layernorm(x)
@@ -232,7 +242,8 @@ class Backbone(nn.Module):
             flat = layer.self_attn.queries(normed, angles)
             q = flat.new_zeros(len(chunks), flat.shape[1], width, flat.shape[2])
             q[rows, :, slot] = flat
-            x = layer.finish(x, layer.self_attn.attend_cached(q, keys, values, mask)[rows, :, slot])
+            attended = layer.self_attn.attend_cached(q, keys[:, :, :reach], values[:, :, :reach], mask)
+            x = layer.finish(x, attended[rows, :, slot])
         cache.length = cache.length + packing.length
         return self.norm(x), lengths
 

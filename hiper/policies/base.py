@@ -11,11 +11,14 @@ from hiper.trajectory import Generation
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt; `admissible_actions` and `subgoal` (None: no current subgoal) are what guided decoding needs."""
+    """One prompt; `admissible_actions` and `subgoal` (None: no current subgoal) are what guided decoding needs,
+    `instruction` and `observation` what players need that are no models."""
 
     prompt: str
     admissible_actions: tuple[str, ...]
     subgoal: str | None
+    instruction: str = ""
+    observation: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,20 @@ from hiper.learning.guide import TEXT, Guide, GuideState
 from hiper.learning.qwen2 import Decoder, Packing
 from hiper.learning.restrict import Restriction
 from hiper.policies.base import Request, Response
+from hiper.policies.tokenizer_files import open_tokenizer, require_template
 from hiper.trajectory import Generation
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer of a model folder; files only, nothing is fetched and no code from the folder is run."""
-    from transformers import PreTrainedTokenizerFast
+    """The fast tokenizer of a model folder; files only, nothing is fetched and no code from the folder is run.
 
+    UserError names the file that is missing, damaged, of another model, or whose chat template cannot be used.
+    """
     if not (folder / "tokenizer.json").exists():
         raise UserError(f"{folder / 'tokenizer.json'}: no such file; the model folder needs a fast tokenizer")
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    tokenizer = open_tokenizer(folder)
+    require_template(lambda: chat_frame(tokenizer), folder)
+    return tokenizer
 
 
 def chat_frame(tokenizer: Any) -> tuple[str, str]:
@@ -79,8 +83,8 @@ class LocalPolicy:
         prompts = [self.encode_prompt(request.prompt) for request in requests]
         limit = self.decoding.max_response_tokens
         drafts = [
-            _Draft(self.guide.start(r.admissible_actions, r.subgoal) if self.guide else None, limit, self.end)
-            for r in requests
+            _Draft(i, self.guide.start(r.admissible_actions, r.subgoal) if self.guide else None, limit, self.end)
+            for i, r in enumerate(requests)
         ]
         openings = [np.concatenate([p, np.array(d.force(), np.int32)]) for p, d in zip(prompts, drafts, strict=True)]
         wanted = [np.arange(len(p) - 1, len(o)) for p, o in zip(prompts, openings, strict=True)]
@@ -93,17 +97,20 @@ class LocalPolicy:
                 draft.features.append(part)
             tokens = self._sample(torch.stack([part[-1] for part in parts]), active, random)
             chunks = [draft.take(token) for draft, token in zip(active, tokens, strict=True)]
-            going = [row for row, draft in enumerate(active) if not draft.complete]
+            going = _unfinished(active)
             if not going:
                 break
             if len(going) < len(active):
-                cache = cache.select(torch.as_tensor(going, device=self.device))
+                cache = cache.select(going)
                 active, chunks = [active[row] for row in going], [chunks[row] for row in going]
             hidden, lengths = self.decoder.model.extend(chunks, cache)
         return [self._response(prompt, draft) for prompt, draft in zip(prompts, drafts, strict=True)]
 
     def _sample(self, hidden: Tensor, drafts: Sequence[_Draft], random: np.random.Generator) -> list[int]:
-        """One token per row, by inverting the cumulative distribution at one uniform number per row."""
+        """One token per row, by inverting the cumulative distribution at one uniform number per row.
+
+        The numbers go to the drafts in the order of their requests, wherever these stand now.
+        """
         logits = self.decoder.logits(hidden)
         if self.restriction is not None:
             permitted = [draft.permitted() for draft in drafts]
@@ -114,7 +121,8 @@ class LocalPolicy:
             tokens = scaled.argmax(-1)
         else:
             cumulative = scaled.double().exp().cumsum(-1)
-            uniform = torch.as_tensor(random.random(len(drafts)), device=self.device) * cumulative[:, -1]
+            numbers = random.random(len(drafts))[np.argsort(np.argsort([draft.number for draft in drafts]))]
+            uniform = torch.as_tensor(numbers, device=self.device) * cumulative[:, -1]
             tokens = torch.searchsorted(cumulative, uniform[:, None], right=True).squeeze(1)
         chosen = scaled.gather(1, tokens[:, None]).squeeze(1)
         for draft, logprob in zip(drafts, chosen.tolist(), strict=True):
@@ -157,11 +165,19 @@ class LocalPolicy:
         return text, tuple(offsets)
 
 
-class _Draft:
-    """One response while it grows; complete after the end token or at `limit` tokens."""
+def _unfinished(drafts: Sequence[_Draft]) -> list[int]:
+    """Rows of the incomplete drafts, in an order that moves few of them: gaps are filled from the end."""
+    going = [row for row, draft in enumerate(drafts) if not draft.complete]
+    staying = {row for row in going if row < len(going)}
+    movers = iter(row for row in going if row >= len(going))
+    return [place if place in staying else next(movers) for place in range(len(going))]
 
-    def __init__(self, guide: GuideState | None, limit: int, end: int) -> None:
-        self.guide, self.limit, self.end = guide, limit, end
+
+class _Draft:
+    """The response to request `number` while it grows; complete after the end token or at `limit` tokens."""
+
+    def __init__(self, number: int, guide: GuideState | None, limit: int, end: int) -> None:
+        self.number, self.guide, self.limit, self.end = number, guide, limit, end
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
         self.allowed: list[tuple[int, ...]] = []

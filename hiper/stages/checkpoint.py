@@ -5,6 +5,7 @@ Randomness is drawn from (seed, purpose, progress), so the progress count is all
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from hiper.errors import UserError
 from hiper.records import atomic_write, read_json, sha256_file, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -23,10 +25,17 @@ IDENTITY = "identity.json"
 def begin(folder: Path, identity: dict[str, str]) -> None:
     """Keep the checkpoints in `folder` only if they belong to the same work: `identity` says what determines it."""
     path = folder / IDENTITY
-    if path.exists() and read_json(path) != identity:
+    if folder.is_dir() and not _belongs(path, identity):
         log.warning("%s: checkpoints of another configuration or starting point, starting afresh", folder)
         clear(folder)
     write_json(path, identity)
+
+
+def _belongs(path: Path, identity: dict[str, str]) -> bool:
+    try:
+        return bool(read_json(path) == identity)
+    except UserError:  # missing or damaged: nobody knows what these checkpoints are of
+        return False
 
 
 def clear(folder: Path) -> None:
@@ -38,13 +47,16 @@ def clear(folder: Path) -> None:
 
 
 def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
-    """Write checkpoint number `progress` (steps or iterations done), then drop all but the newest two."""
+    """Write checkpoint number `progress` (steps or iterations done), then drop all but the newest two.
+
+    The checksum is that of the bytes in memory, so it also finds what was damaged on its way to the disk.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     path = folder / f"{progress:08d}.pt"
     with atomic_write(path, "wb") as stream:
         stream.write(buffer.getvalue())
-    write_text(path.with_suffix(".sha256"), sha256_file(path) + "\n")
+    write_text(path.with_suffix(".sha256"), hashlib.sha256(buffer.getvalue()).hexdigest() + "\n")
     for old in sorted(folder.glob("*.pt"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".sha256").unlink(missing_ok=True)
@@ -52,10 +64,22 @@ def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
 
 def load_latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint whose checksum holds, or None; damaged ones are skipped loudly."""
-    for path in sorted(folder.glob("*.pt"), reverse=True):
+    found = sorted(folder.glob("*.pt"), reverse=True)
+    for path in found:
         expected = path.with_suffix(".sha256")
-        if not expected.exists() or expected.read_text().strip() != sha256_file(path):
-            log.error("%s is damaged or incomplete (checksum): using the checkpoint before it", path)
-            continue
-        return int(path.stem), torch.load(path, weights_only=True)
+        if expected.exists() and expected.read_text().strip() == sha256_file(path):
+            return int(path.stem), _read(path)
+        log.error("%s is damaged or incomplete (checksum): using the checkpoint before it", path)
+    if found:
+        log.error("%s: no checkpoint is whole; starting from the beginning", folder)
     return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Tensors and plain values only: nothing in a checkpoint is ever executed."""
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:  # what torch raises here depends on how the file is wrong
+        first = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a checkpoint of this program ({first}); remove {path.parent}") from None
+    return state

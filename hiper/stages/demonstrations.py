@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,51 @@ import numpy as np
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
+from hiper.locks import exclusive
 from hiper.manifest import write_manifest
 from hiper.plan_execute import render, render_react
 from hiper.policies.expert import AlfworldExpert
 from hiper.prompts import History, build_prompt
-from hiper.records import write_jsonl
+from hiper.records import read_jsonl, require, write_jsonl
+from hiper.stages.metrics import Progress
 from hiper.stages.tasks import make_benchmark, split_train, stream
 from hiper.trajectory import Task
 
 log = logging.getLogger(__name__)
+
+SHOWN_EVERY = 500  # episodes between two lines of progress
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One turn of an expert's episode: what was shown and what the expert answered; `line` counts from 1."""
+
+    task: str
+    prompt: str
+    answer: str
+    line: int
+
+
+def read_demonstrations(path: Path) -> list[Demonstration]:
+    """The turns of a `demonstrations.jsonl`; UserError names file and line of what is none, or an empty file."""
+    found = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        where = f"{path}:{number}"
+        row = require(row, {"task": str, "messages": list}, where)
+        if len(row["messages"]) != 2:
+            raise UserError(
+                f"{where}: `messages` must be a user's and an assistant's message, found {len(row['messages'])}"
+            )
+        contents = []
+        for role, message in zip(("user", "assistant"), row["messages"], strict=True):
+            message = require(message, {"role": str, "content": str}, f"{where}, messages")
+            if message["role"] != role:
+                raise UserError(f"{where}: the role of a message is {message['role'][:60]!r}, expected {role!r}")
+            contents.append(message["content"])
+        found.append(Demonstration(row["task"], *contents, number))
+    if not found:
+        raise UserError(f"{path}: holds no demonstration; delete it and run `hiper demonstrations` again")
+    return found
 
 
 def make(settings: RunSettings, data_root: Path, output: Path) -> None:
@@ -35,6 +72,7 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     environment = benchmark.environment()
     rows: list[dict[str, Any]] = []
     lost = 0
+    progress = Progress("demonstrations", len(tasks), 0)
     for number, task in enumerate(tasks):
         random = np.random.default_rng([settings.demonstrations.seed, stream(settings, "demonstrations")[1], number])
         episode = _play(settings, environment, task, random)
@@ -42,6 +80,8 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
             lost += 1
         else:
             rows += episode
+        if (number + 1) % SHOWN_EVERY == 0:
+            progress.show(number + 1, f"{lost} not won")
     if not rows:
         raise UserError(
             f"the expert won none of {len(tasks)} games of {settings.benchmark.dataset!r}; check the dataset"
@@ -49,8 +89,9 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     log.info(
         "%d demonstrations (%d turns), %d games not won by the expert left out", len(tasks) - lost, len(rows), lost
     )
-    write_jsonl(output / "demonstrations.jsonl", rows)
-    write_manifest(output, settings, data_root, started=started)
+    with exclusive(output):
+        write_jsonl(output / "demonstrations.jsonl", rows)
+        write_manifest(output, settings, data_root, None, started, [output / "demonstrations.jsonl"])
 
 
 def _play(

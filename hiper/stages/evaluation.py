@@ -3,53 +3,99 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hiper.benchmarks.base import Benchmark
+from hiper.compose import stage_digest
 from hiper.config import RunSettings
 from hiper.learning import engine
 from hiper.learning.folders import load_decoder
+from hiper.locks import exclusive
+from hiper.manifest import content_hash, data_hash, verify_outputs
 from hiper.policies.local import LocalPolicy, load_tokenizer
-from hiper.records import write_jsonl
+from hiper.stages.episodes import episode_record
+from hiper.stages.journal import Journal
 from hiper.stages.metrics import Progress
 from hiper.stages.rollout import Rollout
-from hiper.stages.summary import segments
 from hiper.stages.tasks import make_benchmark, stream
 from hiper.trajectory import Task, Trajectory
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Tasks that are played together: `tasks` of a split from number `first` on, at the temperature of that number."""
+
+    split: str
+    temperature: int
+    first: int
+    tasks: list[Task]
+
+
 def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
-    """Play `folder/model` on every configured split and temperature; write `folder/evaluation.jsonl`."""
-    device = engine.prepare(settings.engine)
-    benchmark = make_benchmark(settings.benchmark, data_root)
-    decoder, tokenizer = load_decoder(folder / "model", device), load_tokenizer(folder / "model")
-    evaluation = settings.evaluation
-    parts = [(split, t) for split in evaluation.splits for t in range(len(evaluation.temperatures))]
-    total = sum(len(evaluation_tasks(settings, benchmark, split)) for split, _ in parts)
-    progress, rows = Progress("evaluation", total, 0), []
-    for split, number in parts:
-        temperature = evaluation.temperatures[number]
-        decoding = settings.decoding.model_copy(update={"temperature": temperature})
-        policy = LocalPolicy(
-            decoder, tokenizer, decoding, settings.prompt.interface, settings.prompt.max_tokens, device
-        )
-        rollout = Rollout(benchmark, policy, settings.prompt)
+    """Play `folder/model` on every configured split and temperature; write `folder/evaluation.jsonl`.
+
+    Finished batches wait in a journal until all are done: an evaluation that was killed goes on behind them.
+    """
+    verify_outputs(folder)
+    with exclusive(folder):
+        device = engine.prepare(settings.engine)
+        benchmark = make_benchmark(settings.benchmark, data_root)
+        batches = plan(settings, benchmark)
+        identity = {
+            "settings": stage_digest(settings, "evaluate"),
+            "model": content_hash(folder / "model"),
+            "games": data_hash(data_root, settings.benchmark.dataset),
+        }
+        decoder, tokenizer = load_decoder(folder / "model", device), load_tokenizer(folder / "model")
+        journal = Journal(folder / "evaluation.unfinished.jsonl", identity)
+        progress = Progress("evaluation", sum(len(b.tasks) for b in batches), sum(map(len, journal.parts)))
+        if journal.parts:
+            log.info("going on after %d of %d episodes", progress.first, progress.total)
+        rollouts = []
+        for temperature in settings.evaluation.temperatures:
+            decoding = settings.decoding.model_copy(update={"temperature": temperature})
+            policy = LocalPolicy(
+                decoder, tokenizer, decoding, settings.prompt.interface, settings.prompt.max_tokens, device
+            )
+            rollouts.append(Rollout(benchmark, policy, settings.prompt))
+        for batch in batches[len(journal.parts) :]:
+            journal.append(_play(settings, rollouts[batch.temperature], batch))
+            _show(progress, journal)
+        for rollout in rollouts:
+            rollout.close()
+        journal.finish(folder / "evaluation.jsonl")
+
+
+def plan(settings: RunSettings, benchmark: Benchmark) -> list[Batch]:
+    """All batches of an evaluation, in the order in which they are played: by split, temperature and number."""
+    size = settings.evaluation.batch
+    found = []
+    for split in settings.evaluation.splits:
         tasks = evaluation_tasks(settings, benchmark, split)
-        won = 0
-        for first in range(0, len(tasks), evaluation.batch):
-            batch = tasks[first : first + evaluation.batch]
-            seed = stream(settings, "evaluation", number, first)
-            played = rollout.play(batch, list(range(len(batch))), seed)
-            rows += [episode_row(trajectory, split, temperature) for trajectory in played]
-            won += sum(t.won for t in played)
-            progress.show(len(rows), f"{split} T={temperature:g}: {won}/{min(len(tasks), first + len(batch))} won")
-        rollout.close()
-    write_jsonl(folder / "evaluation.jsonl", rows)
+        for number in range(len(settings.evaluation.temperatures)):
+            found += [Batch(split, number, first, tasks[first : first + size]) for first in range(0, len(tasks), size)]
+    return found
+
+
+def _play(settings: RunSettings, rollout: Rollout, batch: Batch) -> list[dict[str, Any]]:
+    seed = stream(settings, "evaluation", batch.temperature, batch.first)
+    played = rollout.play(batch.tasks, list(range(len(batch.tasks))), seed)
+    temperature = settings.evaluation.temperatures[batch.temperature]
+    return [episode_row(trajectory, batch.split, temperature) for trajectory in played]
+
+
+def _show(progress: Progress, journal: Journal) -> None:
+    last = journal.parts[-1][0]
+    place = (last["split"], last["temperature"])
+    rows = [row for part in journal.parts for row in part if (row["split"], row["temperature"]) == place]
+    done = sum(map(len, journal.parts))
+    progress.show(done, f"{place[0]} T={place[1]:g}: {sum(row['won'] for row in rows)}/{len(rows)} won")
 
 
 def evaluation_tasks(settings: RunSettings, benchmark: Benchmark, split: str) -> list[Task]:
@@ -65,21 +111,5 @@ def evaluation_tasks(settings: RunSettings, benchmark: Benchmark, split: str) ->
 
 
 def episode_row(trajectory: Trajectory, split: str, temperature: float) -> dict[str, Any]:
-    """One line of `evaluation.jsonl`: the outcome and what the agent decided, turn by turn."""
-    turns = trajectory.turns
-    return {
-        "task": trajectory.task.id,
-        "task_type": trajectory.task.task_type,
-        "split": split,
-        "temperature": temperature,
-        "won": trajectory.won,
-        "score": trajectory.info["score"],
-        "turns": len(turns),
-        "switches": sum(turn.switch for turn in turns),
-        "segments": segments(trajectory),
-        "valid_turns": sum(turn.valid for turn in turns),
-        "tokens": sum(len(turn.generation.response_tokens) for turn in turns if turn.generation is not None),
-        "truncated": trajectory.truncated,
-        "failure": trajectory.failure,
-        "decisions": [[turn.switch, turn.subgoal, turn.action] for turn in turns],
-    }
+    """One line of `evaluation.jsonl`: where it was played, the outcome, and every turn."""
+    return {"split": split, "temperature": temperature, **episode_record(trajectory)}

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 from hiper.benchmarks.alfworld.sources import make_dataset
 from hiper.compose import load_benchmark
+from hiper.errors import UserError
+
+log = logging.getLogger(__name__)
+
+DVC_LOCKS = Path(".dvc/tmp/rwlock")  # DVC's list of who reads and writes what, rewritten in place
 
 
 def make(configuration: Path, output: Path) -> None:
@@ -16,3 +26,32 @@ def make(configuration: Path, output: Path) -> None:
     """
     settings = load_benchmark(configuration)
     make_dataset(settings.dataset, settings.data, settings.task_types, output)
+
+
+def reproduce(benchmark: str) -> int:
+    """`dvc repro` of a benchmark's stage in the project's root; DVC's exit status.
+
+    A kill while DVC writes its list of locks leaves half a list, after which every DVC command fails. It is removed:
+    it can say nothing, and DVC itself forgets the entries of processes that are gone.
+    """
+    if not Path("dvc.yaml").exists():
+        raise UserError("dvc.yaml: no such file; run this command in the project's root")
+    if _torn(DVC_LOCKS):
+        log.warning("%s was left half written by a process that was killed; removing it", DVC_LOCKS)
+        DVC_LOCKS.unlink(missing_ok=True)
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", f"games@{benchmark}"]
+    ).returncode
+
+
+def _torn(path: Path) -> bool:
+    """Unreadable, and still so after a second: a living writer needs far less."""
+    for wait in (1.0, 0.0):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+            return False
+        except FileNotFoundError:
+            return False
+        except ValueError:
+            time.sleep(wait)
+    return True

@@ -4,18 +4,27 @@ left."""
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hiper.records import append_jsonl, read_jsonl, write_jsonl
+from hiper.errors import UserError
+from hiper.records import append_jsonl, read_jsonl, require, write_jsonl
 
 log = logging.getLogger(__name__)
 
 
+def resume_rows(path: Path, counter: str, keep: int) -> None:
+    """Make `path` ready to be appended to: rows after `keep` (from before a crash, past the checkpoint) are dropped."""
+    rows = read_jsonl(path, partial_ok=True) if path.exists() else []
+    checked = [require(row, {counter: int}, f"{path}:{number}") for number, row in enumerate(rows, start=1)]
+    write_jsonl(path, [row for row in checked if row[counter] <= keep])
+
+
 class MetricsLog:
-    """`<run>/metrics.jsonl`, one row per step. Rows after `keep` (from before a crash, past the checkpoint) are
-    dropped.
+    """`<run>/metrics.jsonl`, one row per step, those after `keep` dropped.
 
     Times go to `timings.jsonl`, so that equal runs have equal metrics.
     """
@@ -23,12 +32,27 @@ class MetricsLog:
     def __init__(self, folder: Path, counter: str, keep: int) -> None:
         self.path, self.timings = folder / "metrics.jsonl", folder / "timings.jsonl"
         for path in (self.path, self.timings):
-            rows = read_jsonl(path, partial_ok=True) if path.exists() else []
-            write_jsonl(path, [row for row in rows if row[counter] <= keep])
+            resume_rows(path, counter, keep)
         self.counter = counter
         self.started = time.monotonic()
 
+    def require(self, wanted: Iterable[int]) -> None:
+        """UserError unless the file has exactly the rows with these numbers: a stage that ended short has failed."""
+        expected, found = list(wanted), [row[self.counter] for row in read_jsonl(self.path)]
+        if found != expected:
+            lacking = sorted(set(expected) - set(found)) or "none, but others are there"
+            raise UserError(
+                f"{self.path}: {len(found)} of {len(expected)} rows, missing {self.counter}: {lacking}; "
+                f"remove {self.path.parent / 'checkpoints'} and run the stage again"
+            )
+
     def write(self, row: dict[str, Any], timings: dict[str, float] | None = None) -> None:
+        """Append a row; UserError when a number is not finite: training has diverged, and going on wastes the time."""
+        if wrong := sorted(name for name, value in row.items() if not math.isfinite(value)):
+            raise UserError(
+                f"{self.path}: {self.counter} {row[self.counter]}: {', '.join(wrong)} not finite: training has "
+                "diverged; lower the learning rate, or look at the last episodes with `hiper inspect`"
+            )
         append_jsonl(self.path, row)
         seconds = {name: round(value, 3) for name, value in (timings or {}).items()}
         append_jsonl(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from hiper.locks import exclusive
 from hiper.records import write_json, write_text
 from hiper.stages import figures
 from hiper.stages.results import Study, load_studies
@@ -35,8 +36,9 @@ SUMMARY_COLUMNS = ("Algorithm", "Split", "Temp.", "All", "95 % interval", "Episo
 def run(experiment: Path) -> None:
     """Write the tables and figures of `results/<experiment>`; UserError when no run has been evaluated."""
     studies = load_studies(experiment)
-    write_tables(studies, experiment / "tables")
-    figures.draw(studies, experiment / "figures")
+    with exclusive(experiment / "tables"), exclusive(experiment / "figures"):
+        write_tables(studies, experiment / "tables")
+        figures.draw(studies, experiment / "figures")
     for study in studies:
         if gaps := study.gaps():
             log.warning("report of %s, %s: %s", study.benchmark, study.model, gaps)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-import yaml
-
 from hiper.errors import UserError
-from hiper.records import read_json, read_jsonl
+from hiper.manifest import read_manifest
+from hiper.records import read_jsonl, require
+from hiper.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ TASK_LABELS = {
 SPLITS = ("seen", "unseen")
 
 _RUN_NAME = re.compile(r"([a-z0-9_.]+)-([a-z0-9_.]+)-([a-z0-9_.]+)-seed([0-9]+)")
-_EPISODE_KEYS = ("task", "task_type", "split", "temperature", "won")
+_EPISODE_KEYS = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,15 @@ class Study:
             for algorithm in self.algorithms
             for seed in sorted(seeds - {run.seed for run in self.of(algorithm) if run.episodes})
         ]
-        broken = sum(episode.get("failure") is not None for run in self.runs for episode in run.episodes)
+        broken = {
+            f"{label(run.algorithm)} seed {run.seed}": count
+            for run in self.runs
+            if (count := sum(episode.get("failure") is not None for episode in run.episodes))
+        }
         sentences = [f"Not evaluated yet: {', '.join(missing)}."] if missing else []
         if broken:
-            sentences.append(f"Broken episodes, counted as lost: {broken}.")
+            sentences.append(f"Broken episodes, counted as lost: {sum(broken.values())}.")
+            sentences += [f"{name}: {count}." for name, count in broken.items()]
         return " ".join(sentences)
 
 
@@ -143,29 +149,30 @@ def _load_run(path: Path) -> Run | None:
         log.warning("%s: not named <benchmark>-<model>-<algorithm>-seed<n>; left out", path)
         return None
     settings_file = path / "config.yaml"
-    settings = yaml.safe_load(settings_file.read_text(encoding="utf-8")) if settings_file.exists() else {}
-    if not isinstance(settings, dict):
-        raise UserError(f"{settings_file}: not a configuration; delete it and compose it again")
-    if (manifest := path / "manifest.json").exists():
+    settings = read_yaml(settings_file) if settings_file.exists() else {}
+    if (manifest := read_manifest(path)) is not None:
         # official and generated games must not be mixed up: the report says which were played
-        settings = {**settings, "data_source": read_json(manifest).get("data_source")}
+        settings = {**settings, "data_source": manifest.get("data_source")}
     episodes = _rows(path / "evaluation.jsonl", _EPISODE_KEYS)
+    if not episodes and (path / "evaluation.jsonl").exists():
+        raise UserError(f"{path / 'evaluation.jsonl'}: holds no episode; remove it and evaluate this run again")
     for episode in episodes:
         if episode["split"] not in SPLITS:
             raise UserError(f"{path / 'evaluation.jsonl'}: split = {episode['split']!r}: must be one of {SPLITS}")
     benchmark, model, algorithm, seed = match.groups()
-    metrics = _rows(path / "metrics.jsonl", ())
+    metrics = _rows(path / "metrics.jsonl", {})
+    for number, row in enumerate(metrics, start=1):
+        require(row, dict.fromkeys(row, (int, float, NoneType)), f"{path / 'metrics.jsonl'}:{number}")
     return Run(path.name, benchmark, model, algorithm, int(seed), settings, episodes, metrics)
 
 
-def _rows(path: Path, keys: Iterable[str]) -> tuple[dict[str, Any], ...]:
-    """Rows of a JSONL file that may not exist yet or be growing; each must have `keys`."""
+def _rows(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> tuple[dict[str, Any], ...]:
+    """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `kinds`, of their types."""
     rows = read_jsonl(path, partial_ok=True) if path.exists() else []
-    for number, row in enumerate(rows, start=1):
-        missing = [key for key in keys if key not in row]
-        if missing:
-            raise UserError(f"{path}:{number}: no {', '.join(missing)}; evaluate this run again")
-    return tuple(rows)
+    try:
+        return tuple(require(row, kinds, f"{path}:{number}") for number, row in enumerate(rows, start=1))
+    except UserError as error:
+        raise UserError(f"{error}; remove the file and run the stage that makes it again") from None
 
 
 def _setting(settings: Mapping[str, Any], key: str) -> Any:

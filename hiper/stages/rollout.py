@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hiper.benchmarks.base import Benchmark, Info, TextEnvironment
 from hiper.config import Prompt
+from hiper.errors import UserError
 from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react
 from hiper.policies.base import Policy, Request, Response
 from hiper.prompts import History, build_prompt
@@ -39,6 +40,8 @@ class _Episode:
     def begin(self) -> None:
         try:
             self.observation, self.info = self.environment.reset(self.task)
+        except UserError:
+            raise  # a damaged game is a mistake to be mended: counted as a lost episode it would hide in the rates
         except Exception as error:
             self.fail("reset", error)
 
@@ -52,12 +55,14 @@ class _Episode:
             settings, self.info.instruction, self.history, self.observation, self.subgoal, self.info.admissible_actions
         )
         choices = tuple(action for action in self.info.admissible_actions if action != "help")
-        return Request(prompt, choices, self.subgoal)
+        return Request(prompt, choices, self.subgoal, self.info.instruction, self.observation)
 
     def play(self, request: Request, response: Response, interface: str) -> None:
         parsed = (parse if interface == "plan_execute" else parse_react)(response.text, response.offsets)
         try:
             answer, reward, self.terminated, self.truncated, info = self.environment.step(parsed.action)
+        except UserError:
+            raise
         except Exception as error:
             self.fail("step", error)
             return
@@ -78,7 +83,11 @@ class _Episode:
             truncated=self.truncated,
             last_prompt=last,
             failure=self.failure,
-            info={"score": self.info.score if self.info else 0.0},
+            info={
+                "score": self.info.score if self.info else 0.0,
+                "instruction": self.info.instruction if self.info else "",
+                "observation": self.observation,
+            },
         )
 
 
@@ -114,8 +123,17 @@ class Rollout:
         self.benchmark, self.policy, self.prompt = benchmark, policy, prompt
         self.environments: list[TextEnvironment] = []
 
-    def play(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Trajectory]:
-        """One trajectory per task, in order; `groups` [tasks] numbers the draws. Same arguments, same trajectories."""
+    def play(
+        self,
+        tasks: Sequence[Task],
+        groups: Sequence[int],
+        seed: Sequence[int],
+        watch: Callable[[Task, Turn], None] | None = None,
+    ) -> list[Trajectory]:
+        """One trajectory per task, in order; `groups` [tasks] numbers the draws. Same arguments, same trajectories.
+
+        `watch` is told of every turn as soon as it has been played.
+        """
         while len(self.environments) < len(tasks):
             self.environments.append(self.benchmark.environment())
         episodes = [
@@ -130,6 +148,8 @@ class Rollout:
             responses = self.policy.respond(requests, [*seed, turn])
             for episode, request, response in zip(active, requests, responses, strict=True):
                 episode.play(request, response, self.prompt.interface)
+                if watch is not None and episode.failure is None:
+                    watch(episode.task, episode.turns[-1])
             turn += 1
         return [episode.trajectory(self.prompt) for episode in episodes]
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.learning.guide import TAGS
-from hiper.records import read_jsonl, write_json
+from hiper.locks import exclusive
+from hiper.records import write_json, write_text
+from hiper.stages.demonstrations import read_demonstrations
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,7 @@ def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
 
     if settings.model.scratch is None:
         raise UserError(f"model {settings.model.name!r} is pretrained and brings its own tokenizer")
-    rows = read_jsonl(demonstrations)
-    texts = [message["content"] for row in rows for message in row["messages"]]
+    texts = [text for row in read_demonstrations(demonstrations) for text in (row.prompt, row.answer)]
     chats = [_without_tags(text) for text in texts]
     names = entity_names(chats)
     pattern = rf"\b(?:{'|'.join(map(re.escape, names))})\b| ?\d+" if names else r" ?\d+"
@@ -60,19 +61,17 @@ def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator([f"user\n{text}\nassistant\n" for text in chats], trainer)
-    output.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(output / "tokenizer.json"))
-    write_json(
-        output / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "chat_template": CHAT_TEMPLATE,
-            "eos_token": END,
-            "pad_token": PAD,
-            "clean_up_tokenization_spaces": False,
-            "model_max_length": settings.prompt.max_tokens + settings.decoding.max_response_tokens,
-        },
-    )
+    described = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": CHAT_TEMPLATE,
+        "eos_token": END,
+        "pad_token": PAD,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": settings.prompt.max_tokens + settings.decoding.max_response_tokens,
+    }
+    with exclusive(output):
+        write_text(output / "tokenizer.json", tokenizer.to_str(pretty=True))
+        write_json(output / "tokenizer_config.json", described)
     log.info("tokenizer: %d tokens, %d names kept whole", tokenizer.get_vocab_size(), len(names))
 
 

@@ -19,15 +19,16 @@ from hiper.errors import UserError
 from hiper.learning import engine
 from hiper.learning.batches import turn_arrays, turn_rows
 from hiper.learning.critic import Critic, State, bootstrap_states, previous_subgoal_states, turn_state
-from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
+from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, require_positions, save_decoder, save_tensors
 from hiper.learning.learner import Learner, Targets, build_heads
 from hiper.learning.qwen2 import Backbone
-from hiper.manifest import write_manifest
+from hiper.locks import exclusive
+from hiper.manifest import files_of, verify_outputs, withdraw_manifest, write_manifest
 from hiper.plan_execute import render
 from hiper.policies.local import LocalPolicy, load_tokenizer
-from hiper.records import sha256_file
-from hiper.stages import checkpoint
-from hiper.stages.metrics import MetricsLog, Progress
+from hiper.records import append_jsonl, sha256_file
+from hiper.stages import checkpoint, episodes
+from hiper.stages.metrics import MetricsLog, Progress, resume_rows
 from hiper.stages.rollout import Rollout
 from hiper.stages.summary import explained_variance, rollout_metrics
 from hiper.stages.tasks import draw_tasks, make_benchmark, split_train, stream
@@ -40,14 +41,17 @@ log = logging.getLogger(__name__)
 def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> None:
     """Train from the model folder `start`; write `folder/model`, `metrics.jsonl` and, last, `manifest.json`."""
     started = time.monotonic()
-    follower = start_follower(folder) if settings.tracking.live else None
-    identity = {"settings": stage_digest(settings, "train"), "start": sha256_file(start / WEIGHTS)}
-    checkpoint.begin(folder / "checkpoints", identity)
-    trainer = Trainer(settings, start, folder, data_root)
-    trainer.train()
-    trainer.save(start)
-    checkpoint.clear(folder / "checkpoints")
-    write_manifest(folder, settings, data_root, started=started)
+    verify_outputs(start.parent)
+    with exclusive(folder):
+        trainer = Trainer(settings, start, folder, data_root)
+        identity = {"settings": stage_digest(settings, "train"), "start": sha256_file(start / WEIGHTS)}
+        withdraw_manifest(folder)
+        checkpoint.begin(folder / "checkpoints", identity)
+        follower = start_follower(folder) if settings.tracking.live else None
+        trainer.train()
+        trainer.save(start)
+        checkpoint.clear(folder / "checkpoints")
+        write_manifest(folder, settings, data_root, {"start": start}, started, files_of(folder / "model"))
     log.info("done: %s%s", folder, "" if follower is None else " (MLflow mirror catches up in the background)")
 
 
@@ -59,6 +63,7 @@ class Trainer:
         self.device = engine.prepare(settings.engine)
         self.tokenizer = load_tokenizer(start)
         self.actor = load_decoder(start, self.device)
+        require_positions(self.actor, settings.prompt.max_tokens + settings.decoding.max_response_tokens, start)
         reference = load_decoder(start, self.device).requires_grad_(False) if settings.training.kl else None
         self.policy = LocalPolicy(
             self.actor,
@@ -97,17 +102,21 @@ class Trainer:
         total = self.settings.training.iterations
         first = self._resume()
         metrics = MetricsLog(self.folder, "iteration", keep=first)
+        resume_rows(self.folder / episodes.FILE, "iteration", keep=first)
         progress = Progress("training", total, first)
         for iteration in range(first, total):
-            row, timings = self.iterate(iteration)
+            row, timings, records = self.iterate(iteration)
+            for record in records:
+                append_jsonl(self.folder / episodes.FILE, record)
             metrics.write(row, timings)
             progress.show(iteration + 1, f"success {row['train/success']:.2f}  turns {row['train/turns']:.1f}")
             if (iteration + 1) % self.settings.training.checkpoint_every == 0 and iteration + 1 < total:
                 checkpoint.save(self.folder / "checkpoints", iteration + 1, self._state())
+        metrics.require(range(1, total + 1))
         self.rollout.close()
 
-    def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
-        """One iteration of the method; returns its metrics and how long each part took."""
+    def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float], list[dict[str, Any]]]:
+        """One iteration of the method; returns its metrics, how long each part took, and some of its episodes."""
         settings, clock = self.settings, _Clock()
         tasks, groups = draw_tasks(self.tasks, settings, iteration)
         played = self.rollout.play(tasks, groups, stream(settings, "rollout", iteration))
@@ -121,13 +130,16 @@ class Trainer:
         random = np.random.default_rng(stream(settings, "update", iteration))
         updates = self.learner.update_critic(states, _targets(states, values, credit), random)
         clock.lap("critic")
-        if iteration >= settings.training.critic.warmup_iterations:
-            rows = turn_rows(trajectories, credit)
+        rows = turn_rows(trajectories, credit)
+        if train_actor := iteration >= settings.training.critic.warmup_iterations:
             updates |= self.learner.update_actor(rows, random, self._learning_rate(iteration))
             clock.lap("actor")
         row = {"iteration": iteration + 1, "episodes": (iteration + 1) * settings.training.episodes}
         row |= rollout_metrics(played) | explained_variance(values, credit) | updates
-        return {name: round(value, 6) for name, value in row.items()}, clock.laps
+        update = episodes.Update(trajectories, values, credit, rows, train_actor)
+        kept = settings.tracking.episodes
+        records = episodes.training_records(iteration + 1, played, update, self.policy.decode, kept)
+        return {name: round(value, 6) for name, value in row.items()}, clock.laps, records
 
     def _values(self, trajectories: list[Trajectory]) -> tuple[list[State], dict[str, Floats]]:
         """The turns' states (for the critic's update) and the value arrays `[trajectory, turn + 1]` of every head."""

@@ -19,18 +19,20 @@ from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.learning import engine
 from hiper.learning.batches import micro_batches
-from hiper.learning.folders import load_decoder, save_decoder
+from hiper.learning.folders import load_decoder, require_positions, save_decoder
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
-from hiper.manifest import write_manifest
+from hiper.locks import exclusive
+from hiper.manifest import files_of, verify_outputs, withdraw_manifest, write_manifest
 from hiper.policies.local import chat_frame, load_tokenizer
-from hiper.records import read_jsonl, sha256_file
+from hiper.records import sha256_file
 from hiper.stages import checkpoint
+from hiper.stages.demonstrations import read_demonstrations
 from hiper.stages.metrics import MetricsLog, Progress
 from hiper.stages.tasks import stream
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_EVERY = 200
+METRICS_EVERY = 50  # steps
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,35 @@ def run(
     `tokenizer_folder` is given for models made from scratch; pretrained models bring their own. With
     `warm_start.method: none` the pretrained model is copied unchanged.
     """
+    with exclusive(folder):
+        _make(settings, demonstrations, tokenizer_folder, folder, data_root)
+
+
+def _make(
+    settings: RunSettings, demonstrations: Path | None, tokenizer_folder: Path | None, folder: Path, data_root: Path
+) -> None:
     started = time.monotonic()
     device = engine.prepare(settings.engine)
+    if demonstrations is not None:
+        verify_outputs(demonstrations.parent)
     source = tokenizer_folder or _pretrained_folder(settings)
     tokenizer = load_tokenizer(source)
     decoder = _initial_decoder(settings, tokenizer, source, device)
-    if settings.warm_start.method == "sft":
-        if demonstrations is None:
-            raise UserError("warm_start.method=sft needs --demonstrations")
-        train, held_out = _examples(settings, demonstrations, tokenizer)
+    sft = settings.warm_start.method == "sft"
+    if sft and demonstrations is None:
+        raise UserError("warm_start.method=sft needs --demonstrations")
+    examples = _examples(settings, demonstrations, tokenizer) if sft and demonstrations else None
+    withdraw_manifest(folder)
+    if examples and demonstrations:
         identity = {"settings": stage_digest(settings, "warmstart"), "demonstrations": sha256_file(demonstrations)}
         checkpoint.begin(folder / "checkpoints", identity)
-        _train(settings, decoder, train, held_out, folder, device)
+        _train(settings, decoder, *examples, folder, device)
     end = int(tokenizer.eos_token_id)
     pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
     save_decoder(decoder, folder / "model", source, end, pad)
     checkpoint.clear(folder / "checkpoints")
-    write_manifest(folder, settings, data_root, started=started)
+    inputs = {"tokenizer": source, **({"demonstrations": demonstrations} if demonstrations else {})}
+    write_manifest(folder, settings, data_root, inputs, started, files_of(folder / "model"))
 
 
 def _pretrained_folder(settings: RunSettings) -> Path:
@@ -88,7 +102,9 @@ def _pretrained_folder(settings: RunSettings) -> Path:
 
 def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device: str) -> Decoder:
     if settings.model.scratch is None:
-        return load_decoder(source, device)
+        decoder = load_decoder(source, device)
+        require_positions(decoder, settings.prompt.max_tokens + settings.decoding.max_response_tokens, source)
+        return decoder
     sizes = settings.model.scratch
     decoder = Decoder(
         DecoderShape(
@@ -111,24 +127,35 @@ def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device
 
 def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[Example], list[Example]]:
     """(training, held-out) examples; whole episodes are held out."""
-    rows = read_jsonl(path)
-    tasks = sorted({row["task"] for row in rows})
+    rows = read_demonstrations(path)
+    tasks = sorted({row.task for row in rows})
     random = np.random.default_rng([settings.demonstrations.seed, stream(settings, "sft")[1]])
     held = set(random.permutation(tasks)[: math.ceil(settings.warm_start.held_out * len(tasks))].tolist())
+    if held.issuperset(tasks):
+        raise UserError(
+            f"{path}: warm_start.held_out={settings.warm_start.held_out} keeps all of its {len(tasks)} episodes from "
+            "training; lower it, or raise demonstrations.games"
+        )
     before, after = chat_frame(tokenizer)
-    prompts = [before + row["messages"][0]["content"] + after for row in rows]
+    prompts = [before + row.prompt + after for row in rows]
     # batched: the tokenizer's own parallel encoding is an order of magnitude faster than one call per text
     prompts = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-    answers = tokenizer([row["messages"][1]["content"] for row in rows], add_special_tokens=False)["input_ids"]
+    answers = tokenizer([row.answer for row in rows], add_special_tokens=False)["input_ids"]
     parts: tuple[list[Example], list[Example]] = ([], [])
-    longest = 0
+    longest, limit = 0, settings.prompt.max_tokens
     for row, prompt, answer in zip(rows, prompts, answers, strict=True):
         tokens = np.array([*prompt, *answer, tokenizer.eos_token_id], dtype=np.int32)
+        if len(prompt) > limit:
+            raise UserError(
+                f"{path}:{row.line}: the prompt has {len(prompt)} tokens, over prompt.max_tokens={limit}; raise the "
+                "limit or lower prompt.history_length"
+            )
         longest = max(longest, len(prompt))
-        parts[row["task"] in held].append(Example(tokens, len(prompt)))
-    if longest > settings.prompt.max_tokens:
+        parts[row.task in held].append(Example(tokens, len(prompt)))
+    if len(parts[0]) < settings.warm_start.batch_turns:
         raise UserError(
-            f"{path}: a prompt has {longest} tokens, over prompt.max_tokens={settings.prompt.max_tokens}; raise it"
+            f"{path}: has {len(parts[0])} turns to train on, fewer than warm_start.batch_turns="
+            f"{settings.warm_start.batch_turns}; lower it, or raise demonstrations.games"
         )
     log.info("%d training turns, %d held out; longest prompt %d tokens", len(parts[0]), len(parts[1]), longest)
     return parts
@@ -146,15 +173,16 @@ def _train(
     optimizer = torch.optim.AdamW(
         decoder.parameters(), lr=sft.learning_rate, weight_decay=sft.weight_decay, foreach=True
     )
-    first = 0
+    first, losses = 0, []
     if loaded := checkpoint.load_latest(folder / "checkpoints"):
         first, state = loaded
         decoder.load_state_dict(state["decoder"])
         optimizer.load_state_dict(state["optimizer"])
+        losses = state["losses"]  # since the last row of metrics
         log.info("resuming at step %d of %d", first, sft.steps)
     metrics = MetricsLog(folder, "step", keep=first)
     progress = Progress("warm start", sft.steps, first)
-    losses: list[float] = []
+    logged = _logged(sft.steps)
     for step in range(first, sft.steps):
         for group in optimizer.param_groups:
             group["lr"] = sft.learning_rate * _schedule(step, sft.warmup_steps, sft.steps)
@@ -164,17 +192,22 @@ def _train(
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), settings.training.gradient_clip)
         optimizer.step()
         done = step + 1
-        if done % 50 == 0 or done == sft.steps:
+        if done in logged:
             row = {"step": done, "sft/loss": round(sum(losses) / len(losses), 6)}
             if held_out and (done % 200 == 0 or done == sft.steps):
                 row["sft/held_out_loss"] = round(_evaluate(decoder, held_out, settings, device), 6)
             metrics.write(row)
             progress.show(done, f"loss {row['sft/loss']:.3f}")
             losses = []
-        if done % CHECKPOINT_EVERY == 0 and done < sft.steps:
-            checkpoint.save(
-                folder / "checkpoints", done, {"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict()}
-            )
+        if done % sft.checkpoint_every == 0 and done < sft.steps:
+            state = {"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
+            checkpoint.save(folder / "checkpoints", done, state)
+    metrics.require(logged)
+
+
+def _logged(steps: int) -> list[int]:
+    """The steps after which a row of metrics is written."""
+    return [*range(METRICS_EVERY, steps, METRICS_EVERY), steps]
 
 
 def _schedule(step: int, warmup: int, total: int) -> float:

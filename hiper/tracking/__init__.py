@@ -1,140 +1,112 @@
 """The MLflow mirror of an experiment: every number in it comes from the files in `results/<experiment>/`.
 
-`initialize` makes the sqlite database before any run starts (several processes opening a fresh one would race to
-migrate it), `sync` brings it up to date, `rebuild` makes it anew, `follow` mirrors one run while it goes on, from a
-process of its own. The mirror never gates a run: a run does not wait for it and does not notice when it fails.
+The records go to the server that `MLFLOW_TRACKING_URI` names, else to `results/<experiment>/tracking/mlflow.db`.
+`initialize` makes database and experiment before any run starts, `sync` brings the records up to date, `rebuild` makes
+them anew, `follow` mirrors one run while it goes on, from a process of its own. The mirror never gates a run: a run
+does not wait for it and does not notice when it fails, and one `sync` brings later what is missing.
+
+Every wait has an end: 5 s for a lock, two tries of 5 s for a request, and the first that fails ends the command.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from hiper.errors import UserError
-from hiper.records import read_json, write_json
-from hiper.tracking.mirror import RESULTS, Mirror
+from hiper.records import write_json
+from hiper.tracking import database, destination
+from hiper.tracking.follower import follow, start_follower
+from hiper.tracking.mirror import PATIENCE, RESULTS, Mirror
+
+__all__ = ["follow", "initialize", "rebuild", "start_follower", "sync"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EXPERIMENT, SYNCED = "experiment.json", "synced.json"
-POLL_SECONDS = 2.0
+SYNC_PATIENCE = 60.0  # seconds; followers that catch up hold the lock for one run at a time
 
 
 def initialize(experiment: Path, *, best_effort: bool = False) -> None:
-    """Create and migrate the database, create the experiment, record its id in `tracking/experiment.json`."""
-    experiment_id = _attempt(lambda: Mirror(experiment).experiment_id, best_effort)
-    write_json(experiment / "tracking" / EXPERIMENT, {"experiment": experiment.name, "experiment_id": experiment_id})
+    """Make the database where there is none, and the experiment; record its id in `tracking/experiment.json`."""
+    mirror = _attempt(lambda: Mirror(experiment), experiment, best_effort)
+    if mirror is not None:
+        log.info("MLflow's records of %s go to %s", experiment, mirror.place)
+    found = {"experiment": experiment.resolve().name, "experiment_id": mirror.experiment_id if mirror else None}
+    write_json(experiment / "tracking" / EXPERIMENT, found)
 
 
 def sync(experiment: Path, *, best_effort: bool = False) -> None:
     """Mirror every run folder and the result tables; what is there already is left alone. Writes `synced.json`."""
-    runs = _attempt(lambda: _sync(experiment), best_effort)
+    runs = _attempt(lambda: _sync(experiment), experiment, best_effort)
     write_json(experiment / "tracking" / SYNCED, {"runs": runs})
 
 
 def _sync(experiment: Path) -> list[str]:
-    mirror = Mirror(experiment)
+    mirror = Mirror(experiment, SYNC_PATIENCE)
     folders = sorted(path.parent for path in experiment.glob("runs/*/config.yaml"))
+    broken: list[UserError] = []
     for folder in folders:
-        mirror.run(folder)
+        try:
+            mirror.run(folder)
+        except UserError as error:  # this run's files; those of the others are none the worse
+            broken.append(error)
     mirror.results()
     names = [folder.name for folder in folders]
     mirror.forget_all_but({*names, RESULTS})
-    log.info("MLflow mirrors %d runs of %s", len(names), experiment)
+    log.info("MLflow's records of %s (%s): %d runs; added %s", experiment, mirror.place, len(names), mirror.added)
+    if broken:
+        raise UserError(f"{len(broken)} of {len(names)} runs could not be mirrored; the first: {broken[0]}")
     return names
 
 
 def rebuild(experiment: Path, *, best_effort: bool = False) -> None:
-    """Make the database anew; the old one comes back if that fails.
+    """Make the records anew: the old database comes back if that fails; on a server, only runs that were mirrored from
+    this folder are deleted.
 
-    For a process that has not opened the database yet: MLflow keeps connections, and they would go to the old file.
+    For a process that has not opened the database yet.
     """
+    _attempt(lambda: _rebuild(experiment), experiment, best_effort)
+
+
+def _rebuild(experiment: Path) -> None:
+    if destination.server() is not None:
+        Mirror(experiment, SYNC_PATIENCE).forget_all_but(set())
+        sync(experiment)
+        return
     tracking, old = experiment / "tracking", experiment / ".tracking.old"
+    tracking.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(old, ignore_errors=True)
-    if tracking.exists():
-        tracking.rename(old)
+    with database.exclusive(tracking, PATIENCE):
+        database.set_aside(tracking, old)
     try:
-        initialize(experiment, best_effort=best_effort)
-        sync(experiment, best_effort=best_effort)
+        initialize(experiment)
+        sync(experiment)
     except BaseException:
-        shutil.rmtree(tracking, ignore_errors=True)
-        if old.exists():
-            old.rename(tracking)
+        with database.exclusive(tracking, PATIENCE):
+            database.remove(tracking)
+            database.put_back(old, tracking)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
-def start_follower(folder: Path) -> subprocess.Popen[bytes] | None:
-    """Start `hiper track follow` for the run in `folder` as a background process; None when there is no database.
-
-    Never raises and never blocks; what goes wrong stands in `<run>/tracking.log`.
-    """
-    try:
-        described = folder.parent.parent / "tracking" / EXPERIMENT
-        if not described.exists() or read_json(described)["experiment_id"] is None:
-            return None
-        command = [sys.executable, "-m", "hiper", "track", "follow", str(folder), "--process", str(os.getpid())]
-        with (folder / "tracking.log").open("ab") as output:
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-    except Exception as error:  # a mirror must not stop a run, whatever is wrong with it
-        log.warning("metrics of %s are not mirrored live: %s", folder, error)
-        return None
-
-
-def follow(folder: Path, process: int | None) -> None:
-    """Mirror the run in `folder` whenever its metrics grow, until `process` is gone or the manifest is written."""
-    os.nice(10)
-    started, seen = time.time(), None
-    mirror: Mirror | None = None
-    while True:
-        manifest = folder / "manifest.json"
-        ended = (process is not None and not _alive(process)) or (
-            manifest.exists() and manifest.stat().st_mtime >= started
-        )
-        metrics = folder / "metrics.jsonl"
-        state = metrics.stat().st_size if metrics.exists() else None
-        if ended or state != seen:
-            try:
-                mirror = mirror or Mirror(folder.parent.parent)
-                mirror.run(folder)
-                seen = state
-            except Exception as error:  # a locked or damaged database: try again, the files lose nothing
-                log.warning("%s", error)
-        if ended:
-            return
-        time.sleep(POLL_SECONDS)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _attempt(action: Callable[[], T], best_effort: bool) -> T | None:
+def _attempt(action: Callable[[], T], experiment: Path, best_effort: bool) -> T | None:
+    """The action's result. What goes wrong is one message with the way out: a UserError, or a warning and None."""
     try:
         return action()
-    except UserError:
-        raise
     except Exception as error:
-        message = (
-            f"MLflow: {error}; the files are complete, `hiper track rebuild EXPERIMENT_DIR` makes the database anew"
-        )
+        message = str(error) if isinstance(error, UserError) else f"MLflow: {destination.explain(error)}"
+        if not message.endswith(advice(experiment)):
+            message += advice(experiment)
         if not best_effort:
-            raise UserError(message) from error
+            raise UserError(message) from None  # the cause may hold an address with a password
         log.warning("%s", message)
         return None
+
+
+def advice(experiment: Path) -> str:
+    return f"\nThe files are complete; `hiper track sync {experiment}` brings the records up to date later"

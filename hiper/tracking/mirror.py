@@ -1,74 +1,132 @@
-"""One experiment's MLflow database: find or make its runs, add what the files have and the database lacks."""
+"""One experiment's records in MLflow: find or make its runs, add what the files have and the records lack."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hiper.compose import config_digest, read_config
 from hiper.manifest import content_hash, read_manifest
-from hiper.records import sha256_json
-from hiper.tracking.readings import Metrics, columns, evaluation_metrics, flatten, run_metrics
+from hiper.records import read_json, sha256_json, write_json
+from hiper.tracking import database, destination
+from hiper.tracking.readings import Metrics, RunFiles, columns, flatten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-DATABASE = "mlflow.db"
+log = logging.getLogger(__name__)
+
 RUN, CONFIGURATION, CONTENT = "hiper.run", "hiper.configuration", "hiper.content"  # tags
+FILES, WRITER, OWNER = "hiper.files", "hiper.writer", "hiper.mirror"  # tags, too
 RESULTS = "results"  # the MLflow run that shows the tables and figures
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens MLflow's pages for model training
 BATCH = 1000  # metrics per request, MLflow's limit
+PATIENCE = 5.0  # seconds to wait for another writer on this machine
+UPLOADED = ("config.yaml", "manifest.json", "evaluation.jsonl")
+
+
+@dataclass
+class Added:
+    """What a mirror has written so far."""
+
+    runs: int = 0
+    values: int = 0
+    files: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.runs} runs, {self.values} values of metrics, {self.files} files"
+
+
+@dataclass
+class _Known:
+    """What this process remembers of a run: its files as read so far, and which values its record has."""
+
+    files: RunFiles
+    run_id: str | None = None
+    logged: Metrics = field(default_factory=dict)
 
 
 class Mirror:
-    """One experiment's database, opened; made with its experiment when it is new."""
+    """One experiment's records, opened; the experiment is made when it is new."""
 
-    def __init__(self, experiment: Path) -> None:
-        self.folder = experiment
+    def __init__(self, experiment: Path, patience: float = PATIENCE) -> None:
+        self.folder, self.patience = experiment, patience
         self.tracking = experiment / "tracking"
+        self.server = destination.server()
+        self.added = Added()
+        self.token = uuid.uuid4().hex
+        self.known: dict[str, _Known] = {}
         self.tracking.mkdir(parents=True, exist_ok=True)
-        with self._lock():
-            self.client = _client(self.tracking / DATABASE)
+        with self.exclusive():
+            address = self.server or database.prepare(self.tracking)
+            self.owner = self._owner() if self.server else None
+            self.client: MlflowClient = destination.client(address)
             self.experiment_id = self._experiment()
+            self.opened = self._file()
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """One writer at a time: finding a run and creating it must not interleave."""
-        with (self.tracking / "lock").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
+        return database.exclusive(self.tracking, self.patience)
+
+    @property
+    def place(self) -> str:
+        """Where the records are, for people; without credentials."""
+        return self.server or str(self.tracking / database.DATABASE)
+
+    def current(self) -> bool:
+        """Is the database still the file that was opened? Someone may have deleted it or put another in its place."""
+        return self.server is not None or self._file() == self.opened
+
+    def _file(self) -> tuple[int, int] | None:
+        path = self.tracking / database.DATABASE
+        if self.server or not path.exists():
+            return None
+        found = path.stat()
+        return found.st_dev, found.st_ino
+
+    def _owner(self) -> str:
+        """What tells our runs on a server from those of another folder with an experiment of the same name."""
+        path = self.tracking / "mirror.json"
+        if not path.exists():
+            write_json(path, {"mirror": uuid.uuid4().hex})
+        return str(read_json(path)["mirror"])
 
     def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(self.folder.name)
-        if found is not None:
-            return str(found.experiment_id)
-        location = (self.tracking / "artifacts").resolve().as_uri()
-        return str(self.client.create_experiment(self.folder.name, artifact_location=location, tags=KIND))
+        found = self.client.get_experiment_by_name(self.folder.resolve().name)
+        if found is None:
+            location = None if self.server else (self.tracking / database.ARTIFACTS).resolve().as_uri()
+            name = self.folder.resolve().name
+            return str(self.client.create_experiment(name, artifact_location=location, tags=KIND))
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+            log.warning("the experiment %s had been deleted on %s: restored", found.name, self.place)
+        return str(found.experiment_id)
 
     def run(self, folder: Path) -> None:
         """Mirror one run folder: parameters, metrics, evaluation, files, tags."""
         settings = read_config(folder / "config.yaml")
         manifest = read_manifest(folder)
-        metrics = {**run_metrics(folder), **evaluation_metrics(folder)}
-        with self._lock():
+        known = self.known.setdefault(folder.name, _Known(RunFiles(folder)))
+        metrics = known.files.read()
+        with self.exclusive():
             digest = config_digest(settings)
-            run = self._current(folder.name, {CONFIGURATION: digest}, metrics if manifest else None)
+            complete = metrics if manifest else None
+            run = self._current(folder.name, {CONFIGURATION: digest}, lambda run: self._fits(run, known, complete))
             if run is None:
                 tags = {CONFIGURATION: digest, "algorithm": folder.name.split("-")[-2], "seed": str(settings.seed)}
                 run = self._create(folder.name, {**tags, "benchmark": settings.benchmark.dataset})
+                known.logged = {}
                 self._log_parameters(run, flatten(settings.model_dump(mode="json")))
-            self._log_metrics(run, metrics)
-            for name in ("config.yaml", "manifest.json", "evaluation.jsonl"):
-                if (folder / name).exists():
-                    self.client.log_artifact(run.info.run_id, str(folder / name))
+            self._log_metrics(run, known, metrics)
+            self._log_files(run, known)
             if manifest and run.info.status == "RUNNING":
                 for tag, value in (("hiper.commit", manifest["git"]), ("hiper.data", manifest["data"])):
                     self.client.set_tag(run.info.run_id, tag, json.dumps(value, sort_keys=True))
@@ -80,38 +138,64 @@ class Mirror:
         if not files:
             return
         content = sha256_json({str(path.relative_to(self.folder)): content_hash(path) for path in files})
-        with self._lock():
-            if self._current(RESULTS, {CONTENT: content}, None) is not None:
+        with self.exclusive():
+            run = self._current(RESULTS, {CONTENT: content}, lambda run: True)
+            if run is not None and run.info.status == "FINISHED":
                 return
-            run = self._create(RESULTS, {CONTENT: content})
+            run = run or self._create(RESULTS, {CONTENT: content})
             for path in files:
                 self.client.log_artifact(run.info.run_id, str(path), path.parent.name)
                 if path.suffix == ".csv":
                     self.client.log_table(run.info.run_id, columns(path), f"{path.stem}.json")
+            self.added.files += len(files)
             self.client.set_terminated(run.info.run_id)
 
     def forget_all_but(self, names: set[str]) -> None:
-        """Delete mirrored runs whose folder is gone."""
-        for run in self.client.search_runs([self.experiment_id]):
-            if run.data.tags.get(RUN) not in names:
-                self.client.delete_run(run.info.run_id)
+        """Delete our mirrored runs whose folder is gone (all of them, for no names); other people's stay."""
+        with self.exclusive():
+            for run in list(self._ours()):
+                if run.data.tags[RUN] not in names:
+                    self.client.delete_run(run.info.run_id)
 
-    def _current(self, name: str, tags: dict[str, str], complete: Metrics | None) -> Run | None:
-        """The mirrored run `name`, or None where there is none or the files say otherwise now; that one is deleted."""
-        for run in self.client.search_runs([self.experiment_id], f"tags.`{RUN}` = '{name}'"):
-            same = all(run.data.tags.get(tag) == value for tag, value in tags.items())
-            if same and (complete is None or self._logged(run).items() <= complete.items()):
-                return run
-            self.client.delete_run(run.info.run_id)
-        return None
+    def _ours(self, name: str | None = None) -> Iterator[Run]:
+        """The runs of this experiment that this folder's mirror made."""
+        clauses = [] if name is None else [f"tags.`{RUN}` = '{name}'"]
+        clauses += [f"tags.`{OWNER}` = '{self.owner}'"] if self.owner else []
+        page = None
+        while True:
+            found = self.client.search_runs([self.experiment_id], " and ".join(clauses), page_token=page)
+            yield from (run for run in found if RUN in run.data.tags)
+            page = found.token
+            if not page:
+                return
+
+    def _current(self, name: str, tags: dict[str, str], fits: Callable[[Run], bool]) -> Run | None:
+        """The mirrored run `name`, or None where there is none or the files say otherwise now; all others of that name
+        are deleted."""
+        current = None
+        for run in list(self._ours(name)):
+            if current is None and all(run.data.tags.get(tag) == value for tag, value in tags.items()) and fits(run):
+                current = run
+            else:
+                self.client.delete_run(run.info.run_id)
+        return current
 
     def _create(self, name: str, tags: dict[str, str]) -> Run:
-        return self.client.create_run(self.experiment_id, run_name=name, tags={RUN: name, **tags})
+        owned = {OWNER: self.owner} if self.owner else {}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={RUN: name, **tags, **owned})
+        self.added.runs += 1
+        return run
 
-    def _logged(self, run: Run) -> Metrics:
-        names = sorted(run.data.metrics)
-        histories = [self.client.get_metric_history(run.info.run_id, name) for name in names]
-        return {(metric.key, metric.step): metric.value for history in histories for metric in history}
+    def _fits(self, run: Run, known: _Known, complete: Metrics | None) -> bool:
+        """Learn every value the record has; False if a finished run has other ones.
+
+        What is remembered holds while the run's tag says that nobody else has written since.
+        """
+        if known.run_id != run.info.run_id or run.data.tags.get(WRITER) != self.token:
+            names = sorted(run.data.metrics)
+            histories = [self.client.get_metric_history(run.info.run_id, name) for name in names]
+            known.logged = {(metric.key, metric.step): metric.value for history in histories for metric in history}
+        return complete is None or known.logged.items() <= complete.items()
 
     def _log_parameters(self, run: Run, values: dict[str, str]) -> None:
         from mlflow.entities import Param
@@ -120,22 +204,32 @@ class Mirror:
         for first in range(0, len(pairs), 100):
             self.client.log_batch(run.info.run_id, params=pairs[first : first + 100])
 
-    def _log_metrics(self, run: Run, metrics: Metrics) -> None:
+    def _log_metrics(self, run: Run, known: _Known, metrics: Metrics) -> None:
         from mlflow.entities import Metric
 
-        logged = self._logged(run)
         now = int(time.time() * 1000)
         missing = [
-            Metric(name, value, now, step) for (name, step), value in metrics.items() if (name, step) not in logged
+            Metric(name, value, now, step)
+            for (name, step), value in metrics.items()
+            if (name, step) not in known.logged
         ]
+        if missing and run.data.tags.get(WRITER) != self.token:
+            self.client.set_tag(run.info.run_id, WRITER, self.token)
+        known.run_id = None  # a request that fails may have been carried out: read the record again then
         for first in range(0, len(missing), BATCH):
-            self.client.log_batch(run.info.run_id, metrics=missing[first : first + BATCH])
+            batch = missing[first : first + BATCH]
+            self.client.log_batch(run.info.run_id, metrics=batch)
+            known.logged.update({(metric.key, metric.step): metric.value for metric in batch})
+            self.added.values += len(batch)
+        known.run_id = run.info.run_id
 
-
-def _client(database: Path) -> MlflowClient:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(f"sqlite:///{database.resolve()}")
+    def _log_files(self, run: Run, known: _Known) -> None:
+        """Upload what the record does not have in this form; the run's tag says what it has."""
+        had = json.loads(run.data.tags.get(FILES, "{}"))
+        have = known.files.hashes(UPLOADED)
+        changed = [name for name, content in have.items() if had.get(name) != content]
+        for name in changed:
+            self.client.log_artifact(run.info.run_id, str(known.files.folder / name))
+        if changed:
+            self.client.set_tag(run.info.run_id, FILES, json.dumps(have, sort_keys=True))
+            self.added.files += len(changed)

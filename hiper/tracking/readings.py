@@ -4,24 +4,83 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hiper.records import read_jsonl
+from hiper.records import read_jsonl, sha256_file
 
 COUNTERS = ("iteration", "step")  # what a row of metrics.jsonl counts
+GROWING = {"metrics.jsonl": "", "timings.jsonl": "seconds/"}  # file to the prefix of its metrics
 
 Metrics = dict[tuple[str, int], float]  # (name, step) to value
+Signature = tuple[int, int, int]  # inode, size, time of the last change
 
 
-def run_metrics(folder: Path) -> Metrics:
-    """`metrics.jsonl` and, as `seconds/…`, `timings.jsonl`, by name and iteration (or step)."""
-    found: Metrics = {}
-    for name, prefix in (("metrics.jsonl", ""), ("timings.jsonl", "seconds/")):
-        for row in read_jsonl(folder / name, partial_ok=True) if (folder / name).exists() else []:
-            step = next(int(row[counter]) for counter in COUNTERS if counter in row)
-            found |= {(f"{prefix}{key}", step): float(value) for key, value in row.items() if key not in COUNTERS}
-    return found
+class RunFiles:
+    """The files of one run, for a reader that comes again and again: only what has changed is read again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._rows: dict[str, tuple[int, int, Metrics]] = {}  # inode, bytes read, values found in them
+        self._evaluation: tuple[Signature | None, Metrics] = (None, {})
+        self._hashes: dict[str, tuple[Signature, str]] = {}
+
+    def read(self) -> Metrics:
+        """All metrics of the run: those of its iterations (or steps), times as `seconds/…`, and its evaluation."""
+        found: Metrics = {}
+        for name, prefix in GROWING.items():
+            found |= self._grown(name, prefix)
+        found |= self._evaluated()
+        return found
+
+    def _grown(self, name: str, prefix: str) -> Metrics:
+        """The values of a file that only grows; one that was replaced or cut is read from its beginning."""
+        path = self.folder / name
+        if not path.exists():
+            return {}
+        with path.open("rb") as stream:
+            inode = path.stat().st_ino
+            known, position, values = self._rows.get(name, (inode, 0, {}))
+            if known != inode or path.stat().st_size < position:
+                position, values = 0, {}
+            stream.seek(position)
+            content = stream.read()
+        whole = content[: content.rfind(b"\n") + 1]  # the last line may still be being written
+        for line in whole.splitlines():
+            values |= _row_values(json.loads(line), prefix)
+        self._rows[name] = (inode, position + len(whole), values)
+        return values
+
+    def _evaluated(self) -> Metrics:
+        signature = _signature(self.folder / "evaluation.jsonl")
+        if signature != self._evaluation[0]:
+            self._evaluation = (signature, evaluation_metrics(self.folder))
+        return self._evaluation[1]
+
+    def hashes(self, names: Sequence[str]) -> dict[str, str]:
+        """SHA-256 of those of the files that are there."""
+        found = {}
+        for name in names:
+            signature = _signature(self.folder / name)
+            if signature is None:
+                continue
+            if self._hashes.get(name, (None, ""))[0] != signature:
+                self._hashes[name] = (signature, sha256_file(self.folder / name))
+            found[name] = self._hashes[name][1]
+        return found
+
+
+def _signature(path: Path) -> Signature | None:
+    if not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _row_values(row: dict[str, Any], prefix: str) -> Metrics:
+    step = next(int(row[counter]) for counter in COUNTERS if counter in row)
+    return {(f"{prefix}{key}", step): float(value) for key, value in row.items() if key not in COUNTERS}
 
 
 def evaluation_metrics(folder: Path) -> Metrics:

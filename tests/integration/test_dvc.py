@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -41,7 +43,15 @@ class Checkout:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "dvc", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+        )
 
     def dvc(self, *arguments: str) -> str:
         running = self.start(*arguments)
@@ -112,6 +122,30 @@ def test_two_commands_at_once_wait_for_each_other(checkout: Checkout) -> None:
     for command in running:
         output, errors = command.communicate()
         assert command.returncode == 0, output + errors
+
+
+def test_half_a_list_of_locks_does_not_stop_the_stage(checkout: Checkout) -> None:
+    """What a kill in the middle of DVC's own bookkeeping leaves is removed, where plain DVC gives up."""
+    (checkout.folder / ".dvc" / "tmp" / "rwlock").write_text('{"write": {"da')
+    assert checkout.start("repro", STAGE).wait() != 0
+    command = [sys.executable, "-m", "hiper", "data", "repro", "alfworld_test"]
+    done = subprocess.run(command, cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "half written" in done.stderr
+
+
+def test_a_killed_stage_goes_on_with_the_same_command(checkout: Checkout) -> None:
+    """`kill -9` of DVC and the stage it runs, at several moments; then the same command makes the same files."""
+    before, random = checkout.digests(), np.random.default_rng(int(os.environ.get("HIPER_FAULT_SEED", "0")))
+    for _ in range(3):
+        running = checkout.start("--wait-for-lock", "repro", "--force", STAGE)
+        try:
+            running.communicate(timeout=float(random.uniform(0.5, 5.0)))
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.communicate()
+    checkout.dvc("--wait-for-lock", "repro", "--force", STAGE)
+    assert checkout.digests() == before
 
 
 def test_the_committed_lock_names_no_machine() -> None:

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
 from hiper.benchmarks.alfworld.games import write_index
 from hiper.benchmarks.alfworld.generation import generate_games
-from hiper.compose import compose_run
+from hiper.cli.main import main
+from hiper.compose import compose_run, write_config
 from hiper.config import RunSettings, parse_run
+from hiper.learning.batches import TurnRow
+from hiper.learning.learner import Learner
 from hiper.records import read_jsonl
 from hiper.stages import checkpoint, demonstrations, evaluation, tokenizer, training, warmstart
 
@@ -75,7 +79,7 @@ def test_the_warm_start_is_an_ordinary_model_folder(prepared: Path) -> None:
 def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
     """Metrics, weights and value heads of two runs with the same settings are equal byte for byte."""
     first, second = (train(prepared, tmp_path / name, settings()) for name in ("a", "b"))
-    for name in ("metrics.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
+    for name in ("metrics.jsonl", "episodes.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
@@ -98,8 +102,41 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert len(read_jsonl(tmp_path / "cut" / "metrics.jsonl")) == 3
     monkeypatch.setattr(training.Trainer, "iterate", real)
     cut = train(prepared, tmp_path / "cut", chosen)
-    for name in ("metrics.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
+    for name in ("metrics.jsonl", "episodes.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("algorithm", ["hiper", "ppo_turn"])
+def test_recorded_advantages_are_those_of_the_update(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """With all episodes recorded, their tokens' advantages and masks are, in order, the rows the actor was given."""
+    given: list[TurnRow] = []
+    real = Learner.update_actor
+
+    def notes(self: Learner, rows: list[TurnRow], *rest: Any) -> dict[str, float]:
+        given.extend(rows)
+        return real(self, rows, *rest)
+
+    monkeypatch.setattr(Learner, "update_actor", notes)
+    chosen = settings(f"alfworld_test-test-{algorithm}-seed0", training__iterations=1, tracking__episodes=8)
+    records = read_jsonl(train(prepared, tmp_path, chosen) / "episodes.jsonl")
+    turns = [turn for record in records for turn in record["decisions"]]
+    assert len(records) == 8 and len(turns) == len(given)
+    for turn, row in zip(turns, given, strict=True):
+        assert turn["token"]["advantage"] == pytest.approx(row.advantage.tolist(), abs=1e-6)
+        assert turn["token"]["trained"] == row.trained.tolist()
+        assert "".join(turn["token"]["text"]) == turn["response"]
+    assert any(value for turn in turns for value in turn["token"]["trained"])
+
+
+def test_no_episodes_are_recorded_when_none_are_wanted(prepared: Path, tmp_path: Path) -> None:
+    """`tracking.episodes: 0` leaves an empty file, other numbers as many rows an iteration; the model is the same."""
+    none, two = (train(prepared, tmp_path / str(n), settings(tracking__episodes=n)) for n in (0, 2))
+    assert (none / "episodes.jsonl").read_bytes() == b""
+    assert [row["iteration"] for row in read_jsonl(two / "episodes.jsonl")] == [1, 1, 2, 2]
+    name = "model/model.safetensors"
+    assert (none / name).read_bytes() == (two / name).read_bytes()
 
 
 def test_checkpoints_of_other_settings_are_not_resumed(prepared: Path, tmp_path: Path) -> None:
@@ -173,6 +210,46 @@ def test_evaluation_plays_every_game_of_a_split_once(prepared: Path, tmp_path: P
         assert [row["task"] for row in rows if row["split"] == split] == expected
     evaluation.run(chosen, tmp_path, prepared / "data")
     assert (tmp_path / "evaluation.jsonl").read_bytes() == first
+
+
+def test_a_broken_evaluation_episode_keeps_its_turns(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A game that breaks at its third turn is recorded as failed, with the two turns before; the others go on."""
+    real = AlfworldEnvironment.step
+
+    def breaks(self: AlfworldEnvironment, action: str) -> Any:
+        if self._turns_left == 4 and self is environments[0]:
+            raise OSError("gone")
+        return real(self, action)
+
+    environments: list[AlfworldEnvironment] = []
+    make = AlfworldBenchmark.environment
+    monkeypatch.setattr(
+        AlfworldBenchmark, "environment", lambda self: environments.append(make(self)) or environments[-1]
+    )
+    monkeypatch.setattr(AlfworldEnvironment, "step", breaks)
+    shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
+    evaluation.run(settings(evaluation__splits=["unseen"]), tmp_path, prepared / "data")
+    first, *others = read_jsonl(tmp_path / "evaluation.jsonl")
+    assert first["failure"] == "step: OSError: gone"
+    assert first["turns"] == len(first["decisions"]) == 2
+    assert all(turn["observation"] and turn["response"] and turn["action"] for turn in first["decisions"])
+    assert len(others) == 5 and all(row["failure"] is None and len(row["decisions"]) == row["turns"] for row in others)
+
+
+def test_a_trained_model_can_be_watched(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`hiper play --run` shows every turn of the chosen game to its end, the same game for the same seed."""
+    shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
+    write_config(settings(), tmp_path / "config.yaml")
+    arguments = ["play", "--run", str(tmp_path), "--data", str(prepared / "data"), "--number", "2", "--seed"]
+    shown = []
+    for seed in ("1", "1", "2"):
+        assert main([*arguments, seed]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != shown[2]
+    turns = [line for line in shown[0].splitlines() if line.startswith("turn ")]
+    assert f"after {len(turns)} turns" in shown[0] and "game 2  valid_unseen/" in shown[0]
 
 
 def test_the_sampled_protocol_draws_with_replacement_and_a_fixed_seed(prepared: Path) -> None:

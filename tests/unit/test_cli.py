@@ -39,6 +39,8 @@ COMMANDS = [
     *(
         ["report"],
         ["summary"],
+        ["inspect"],
+        ["play"],
         ["track"],
         ["track", "init"],
         ["track", "sync"],
@@ -46,6 +48,8 @@ COMMANDS = [
         ["track", "follow"],
     ),
     *(["parity"], ["parity", "hae"], ["parity", "alfworld"]),
+    *(["data", "repro"], ["compare"], ["doctor"]),
+    *(["bench"], *(["bench", name] for name in ("hae", "alfworld", "rollout", "train", "parser"))),
 ]
 
 

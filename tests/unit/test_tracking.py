@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from hiper import tracking
 from hiper.compose import compose_run, read_config, write_config
 from hiper.errors import UserError
 from hiper.records import append_jsonl, read_json, write_json, write_jsonl
-from hiper.tracking.mirror import RESULTS, RUN, Mirror
-from hiper.tracking.readings import evaluation_metrics, flatten, run_metrics
+from hiper.tracking import database, destination
+from hiper.tracking.mirror import RESULTS, RUN, WRITER, Mirror
+from hiper.tracking.readings import RunFiles, flatten
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRAINED = "alfworld_test-test-hiper-seed0"
@@ -76,6 +78,7 @@ def mirrored(experiment: Path) -> dict[str, Any]:
     for run in client.search_runs([described.experiment_id]) if described else []:
         files = sorted(item.path for item in client.list_artifacts(run.info.run_id))
         tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
+        tags.pop(WRITER, None)
         name = run.data.tags[RUN]
         assert name not in found, "mirrored twice"
         histories = {
@@ -177,7 +180,7 @@ def test_a_follower_mirrors_a_run_while_it_goes_on(experiment: Path) -> None:
         training.kill()
         training.wait()
         _, errors = follower.communicate(timeout=60)
-    assert (follower.returncode, errors) == (0, "")
+    assert follower.returncode == 0 and "WARNING" not in errors, errors
     assert mirrored(experiment)[STARTED][2]["train/success"][-1] == (4, 1.0)
 
 
@@ -188,51 +191,174 @@ def wait_for(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.5)
 
 
-def test_without_a_database_there_is_no_follower(experiment: Path) -> None:
-    """Training goes on without a mirror when the tracking database was never made, or could not be."""
-    assert tracking.start_follower(experiment / "runs" / TRAINED) is None
-    write_json(experiment / "tracking" / "experiment.json", {"experiment": "test", "experiment_id": None})
-    assert tracking.start_follower(experiment / "runs" / TRAINED) is None
+def test_a_follower_makes_what_is_missing(experiment: Path) -> None:
+    """Without `track init`, or after one that failed, the records arrive; the manifest ends the follower."""
+    (experiment / "tracking" / "mlflow.db").unlink()
+    folder = experiment / "runs" / STARTED
+    follower = tracking.start_follower(folder)
+    assert follower is not None
+    wait_for(lambda: "records go to" in (folder / "tracking.log").read_text())
+    (folder / "manifest.json").write_bytes((experiment / "runs" / TRAINED / "manifest.json").read_bytes())
+    assert follower.wait(timeout=90) == 0
+    assert mirrored(experiment)[STARTED][4] == "FINISHED"
 
 
 def test_starting_a_follower_never_raises(experiment: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A damaged file is a warning."""
-    (experiment / "tracking" / "experiment.json").write_text("{")
+    """Where not even its log file can be made, a warning is all that happens."""
+    (experiment / "runs" / TRAINED / "tracking.log").mkdir()
     assert tracking.start_follower(experiment / "runs" / TRAINED) is None
     assert "not mirrored live" in caplog.text
 
 
-def test_a_started_follower_writes_its_problems_to_a_file(experiment: Path) -> None:
-    """The parent's streams stay clean; here the database is damaged, and the run's manifest ends the follower."""
-    write_json(experiment / "tracking" / "experiment.json", {"experiment": "test", "experiment_id": "1"})
-    (experiment / "tracking" / "mlflow.db").write_text("not a database")
-    follower = tracking.start_follower(experiment / "runs" / STARTED)
-    assert follower is not None
-    time.sleep(3.0)
-    os.utime(experiment / "runs" / TRAINED / "manifest.json")
-    shutil.copy(experiment / "runs" / TRAINED / "manifest.json", experiment / "runs" / STARTED / "manifest.json")
-    assert follower.wait(timeout=90) == 0
-    assert "WARNING" in (experiment / "runs" / STARTED / "tracking.log").read_text()
-
-
-def test_a_damaged_database_is_a_warning_to_the_workflow_and_an_error_to_a_person(
-    experiment: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "half a page"])
+def test_a_damaged_database_is_set_aside_and_made_anew(
+    experiment: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With best effort the marker is still written, so that nothing waits for MLflow; both name the way out."""
-    (experiment / "tracking" / "mlflow.db").write_text("not a database")
-    with pytest.raises(UserError, match="hiper track rebuild"):
-        tracking.sync(experiment)
-    tracking.sync(experiment, best_effort=True)
-    assert "hiper track rebuild" in caplog.text
+    """One sync is enough, it says so, and the damaged file is kept."""
+    tracking.sync(experiment)
+    expected = mirrored(experiment)
+    path = experiment / "tracking" / "mlflow.db"
+    content = path.read_bytes()
+    path.write_bytes(
+        {"garbage": os.urandom(5000), "truncated": content[: len(content) // 2]}.get(damage, content[:700])
+    )
+    spoilt = path.read_bytes()
+    tracking.sync(experiment)
+    assert mirrored(experiment) == expected
+    assert (experiment / "tracking" / "damaged-1" / "mlflow.db").read_bytes() == spoilt
+    assert "was damaged" in caplog.text
+
+
+def test_a_locked_database_is_a_warning_to_the_workflow_and_an_error_to_a_person(
+    experiment: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With best effort the markers are still written, so that nothing waits for MLflow; both name the lock's holder and
+    the way out."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.5)
+    with holding(experiment / "tracking" / "mlflow.db") as holder:
+        with pytest.raises(UserError, match=rf"process {holder} .*(?s:.*)hiper track sync"):
+            tracking.sync(experiment)
+        tracking.sync(experiment, best_effort=True)
+        assert "hiper track sync" in caplog.text
+        tracking.initialize(experiment, best_effort=True)
     assert read_json(experiment / "tracking" / "synced.json") == {"runs": None}
+    assert read_json(experiment / "tracking" / "experiment.json")["experiment_id"] is None
+    tracking.sync(experiment)
+    assert set(mirrored(experiment)) == {TRAINED, STARTED, RESULTS}
 
 
-def test_half_a_line_of_metrics_is_left_for_later(tmp_path: Path) -> None:
-    """A follower may read while a row is being written."""
-    rows = [{"iteration": 1, "train/success": 0.5}]
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(rows[0]) + '\n{"iteration": 2, "tr')
-    assert run_metrics(tmp_path) == {("train/success", 1): 0.5}
-    assert evaluation_metrics(tmp_path) == {}
+@contextmanager
+def holding(path: Path) -> Iterator[int]:
+    """Another process with an exclusive transaction on the database; gives its id."""
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN EXCLUSIVE'); print(1, flush=True)"
+    )
+    command = [sys.executable, "-c", f"{program}; sys.stdin.read()", str(path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == b"1\n"
+        yield holder.pid
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_another_writer_is_waited_for_and_then_named(experiment: Path) -> None:
+    """The wait for our own lock ends, and says which command holds it."""
+    with database.exclusive(experiment / "tracking", 1.0), pytest.raises(UserError, match=f"process {os.getpid()} "):
+        Mirror(experiment, patience=0.2)
+
+
+def test_a_mirror_notices_that_its_database_was_replaced(experiment: Path) -> None:
+    """A deleted file, and another in its place: opening again writes to the new one."""
+    tracking.sync(experiment)
+    mirror, path = Mirror(experiment), experiment / "tracking" / "mlflow.db"
+    assert mirror.current()
+    path.unlink()
+    assert not mirror.current()
+    Mirror(experiment).run(experiment / "runs" / TRAINED)
+    assert set(mirrored(experiment)) == {TRAINED}
+    assert not mirror.current()
+
+
+def test_two_writers_of_a_run_double_nothing(experiment: Path) -> None:
+    """A follower remembers what it has written, and reads it again when a sync has written in between."""
+    follower, metrics = Mirror(experiment), experiment / "runs" / STARTED / "metrics.jsonl"
+    follower.run(metrics.parent)
+    append_jsonl(metrics, {"step": 4, "train/success": 0.0})
+    tracking.sync(experiment)
+    append_jsonl(metrics, {"step": 5, "train/success": 0.5})
+    follower.run(metrics.parent)
+    values = [(1, 0.125), (2, 0.25), (3, 0.375), (4, 0.0), (5, 0.5)]
+    assert mirrored(experiment)[STARTED][2]["train/success"] == values
+
+
+def test_only_changed_files_are_uploaded_and_only_new_values_written(experiment: Path) -> None:
+    """A second look at an unchanged run adds nothing, in the same process and in another."""
+    tracking.sync(experiment)
+    mirror = Mirror(experiment)
+    for _ in range(2):
+        mirror.run(experiment / "runs" / TRAINED)
+    assert (mirror.added.runs, mirror.added.values, mirror.added.files) == (0, 0, 0)
+    write_jsonl(experiment / "runs" / TRAINED / "evaluation.jsonl", [episode(True, "look"), episode(False, "pick")])
+    mirror.run(experiment / "runs" / TRAINED)
+    assert mirror.added.files == 3  # other numbers in a finished run: it is mirrored anew
+    assert mirror.added.runs == 1
+
+
+def test_one_broken_run_does_not_keep_the_others_out(experiment: Path) -> None:
+    """Its mistake is told at the end, when everything else has been mirrored."""
+    (experiment / "runs" / STARTED / "config.yaml").write_text("seed: [")
+    with pytest.raises(UserError, match=r"1 of 2 runs(?s:.*)config.yaml"):
+        tracking.sync(experiment)
+    assert {TRAINED, RESULTS} <= set(mirrored(experiment))
+    tracking.sync(experiment, best_effort=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("file:///tmp/mlruns", "begins with `file:`"),
+        ("databricks", "has no scheme"),
+        ("http://", "no host"),
+        ("http://user@host", "needs a password"),
+        ("http://user:hunter2@host:port", "cannot be read"),
+        ("https://host/path?token=hunter2", "more than that"),
+    ],
+)
+def test_a_wrong_tracking_address_is_explained(monkeypatch: pytest.MonkeyPatch, address: str, problem: str) -> None:
+    """The message says what is accepted and repeats no secret."""
+    monkeypatch.setenv(destination.ADDRESS, address)
+    with pytest.raises(UserError, match=problem) as caught:
+        destination.server()
+    assert "http[s]://" in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+def test_credentials_leave_the_address_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go into MLflow's own variables, decoded; an empty address means the database of the experiment."""
+    for name in (destination.USER, destination.PASSWORD):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setenv(destination.ADDRESS, "HTTPS://me:p%40ss:w@Host.example:8443/mlflow/")
+    assert destination.server() == "https://Host.example:8443/mlflow"
+    assert (os.environ[destination.USER], os.environ[destination.PASSWORD]) == ("me", "p@ss:w")
+    assert destination.server() == "https://Host.example:8443/mlflow"
+    error = OSError("cannot reach https://me:other@Host.example with p@ss:w\nat all")
+    assert "p@ss:w" not in destination.explain(error) and "other" not in destination.explain(error)
+    monkeypatch.setenv(destination.ADDRESS, " ")
+    assert destination.server() is None
+
+
+def test_metrics_are_read_as_they_grow(tmp_path: Path) -> None:
+    """Half a line is left for later, only what is new is read, and a file written anew is read from its beginning."""
+    path, files = tmp_path / "metrics.jsonl", RunFiles(tmp_path)
+    assert files.read() == {}
+    path.write_text('{"iteration":1,"train/success":0.5}\n{"iteration":2,"tr')
+    assert files.read() == {("train/success", 1): 0.5}
+    with path.open("a") as stream:
+        stream.write('ain/success":0.75}\n')
+    assert files.read() == {("train/success", 1): 0.5, ("train/success", 2): 0.75}
+    write_jsonl(path, [{"iteration": 1, "train/success": 0.25}])
+    assert files.read() == {("train/success", 1): 0.25}
 
 
 def test_nested_settings_become_dotted_parameters() -> None:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from checkout import git, snakemake
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 RUNS = [f"alfworld_test-test-{name}-seed0" for name in ("hiper", "ppo_turn", "warmstart")]
 TRAINED = RUNS[0]
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
@@ -24,21 +19,6 @@ pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
 # Snakemake wants a conda environment or a container per rule. This project has one environment for all of them, made
 # with pip from envs/constraints.txt by the Makefile: a second description of it could only disagree with the first.
 LINT_EXCEPTIONS = {"Specify a conda environment or container for each rule."}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout
-
-
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in the copy, on the copy's own package."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [str(SNAKEMAKE), "--cores", "2", *arguments]
-    if "--config" not in arguments:
-        command += ["--config", "experiment=test"]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def jobs(folder: Path, *arguments: str) -> dict[str, int]:
@@ -59,28 +39,6 @@ def edited(path: Path, old: str, new: str) -> Iterator[None]:
         yield
     finally:
         path.write_text(text)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of this checkout that git knows or would add, committed in a repository of their own."""
-    folder = tmp_path_factory.mktemp("workflow") / "project"
-    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "copy")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished(project: Path) -> Path:
-    """The copy after the whole experiment has run."""
-    done = snakemake(project)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return project
 
 
 def test_the_demo_is_the_default_experiment(project: Path) -> None:

@@ -14,6 +14,7 @@ from snakemake.exceptions import WorkflowError
 from hiper.compose import NAME, benchmark_digest, compose_run, load_benchmark
 from hiper.compose import load_grid, run_names, stage_digest, write_config
 from hiper.errors import UserError
+from hiper.locks import join_workflow
 
 # hiper and dvc of this very environment, whether it is activated or not.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
@@ -21,6 +22,8 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(workflow.basedir)
+if workflow.is_main_process:
+    ALIVE = join_workflow(Path(".snakemake"))  # kept open until this process ends
 # What the report stage writes, below results/<experiment>/.
 FURTHER_TABLES = [f"tables/{name}.{kind}" for name in ("success", "improvement") for kind in ("md", "tex")]
 FURTHER_TABLES += ["tables/rates.json", "tables/training.csv"]

@@ -20,7 +20,7 @@ rule games:
     params:
         settings=lambda wildcards: data_digest(wildcards.benchmark),
     shell:
-        "dvc --wait-for-lock repro -q games@{wildcards.benchmark:q} 2>&1 | tee {log:q}"
+        "hiper data repro {wildcards.benchmark:q} 2>&1 | tee {log:q}"
 
 
 rule tracking_database:

@@ -1,15 +1,19 @@
 """Unpacking archives and downloading them, trusting neither: nothing leaves the target folder or stays half-done.
 
-Archives hold plain files and folders only; a link, a device, an absolute path or one with `..` condemns the archive.
-Downloads go on where they stopped and are compared with their checksum.
+Archives hold plain files and folders only; a link, a device, an absolute path or one with `..` condemns the archive,
+and so does a content out of all proportion to its size. Downloads go on where they stopped and are compared with their
+checksum.
 """
 
 from __future__ import annotations
 
+import errno
+import gzip
 import logging
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import urllib.error
@@ -25,16 +29,20 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from hiper.errors import UserError
-from hiper.records import sha256_file
+from hiper.locks import exclusive
+from hiper.records import PARTIAL, sha256_file
 
 logger = logging.getLogger(__name__)
 
 ARCHIVE_ENDINGS = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
 _BROKEN = (
-    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, NotImplementedError),
+    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, struct.error, EOFError),
+    *(ValueError, OverflowError, RuntimeError),  # what zipfile and tarfile raise for senseless fields in headers
     *(FileExistsError, NotADirectoryError, IsADirectoryError),  # one member is a file where another needs a folder
 )
+_SENSELESS = (errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)  # places and names that no archive has
 _BLOCK = 1 << 20
+_ROOM, _RATIO = 1 << 30, 500  # what an archive may unpack to: so many bytes, or so many times its size; games: 50 times
 _ATTEMPTS = 3
 _TIMEOUT = 60.0  # seconds without a byte
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -58,18 +66,23 @@ class Download:
 
 @contextmanager
 def building(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that replaces it when the block succeeds and disappears when it fails."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        new = workspace / "new"
-        new.mkdir()
-        yield new
-        if target.exists():
-            target.rename(workspace / "old")
-        new.rename(target)
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
+    """A new folder beside `target` that replaces it when the block succeeds and disappears when it fails.
+
+    One process at a time builds a target; what a killed one left beside it is removed.
+    """
+    with exclusive(target):
+        for leftover in target.parent.glob(f".{target.name}.*{PARTIAL}"):
+            shutil.rmtree(leftover)
+        workspace = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL, dir=target.parent))
+        try:
+            new = workspace / "new"
+            new.mkdir()
+            yield new
+            if target.exists():
+                target.rename(workspace / "old")
+            new.rename(target)
+        finally:
+            shutil.rmtree(workspace, ignore_errors=True)
 
 
 def extract(archive: Path, folder: Path) -> None:
@@ -88,11 +101,19 @@ def extract(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive}: no such archive") from None
     except _BROKEN as error:
         raise UserError(f"{archive}: damaged or cut off ({error}); fetch it again") from None
+    except OSError as error:
+        if error.errno in _SENSELESS:
+            raise UserError(f"{archive}: damaged or cut off ({error.strerror}); fetch it again") from None
+        if error.filename is None:
+            error.filename = str(folder)  # an error while writing does not know where
+        raise
 
 
 def _extract_tar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as tar:
+        room = _room(archive)
         for member in tar:
+            room = _taken(archive, room, member.size)
             _check(archive, member.name, plain=member.isfile() or member.isdir())
             if member.isfile() and (content := tar.extractfile(member)) is not None:
                 _copy(content, folder / member.name)
@@ -100,7 +121,9 @@ def _extract_tar(archive: Path, folder: Path) -> None:
 
 def _extract_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as package:
+        room = _room(archive)
         for member in package.infolist():
+            room = _taken(archive, room, member.file_size)
             kind = stat.S_IFMT(member.external_attr >> 16)
             _check(archive, member.filename, plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
             if not member.is_dir():
@@ -114,6 +137,19 @@ def _check(archive: Path, name: str, *, plain: bool) -> None:
         raise UserError(f"{archive}: refused, {name!r} is a link or a special file; only plain files are unpacked")
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         raise UserError(f"{archive}: refused, {name!r} would be written outside the target folder")
+
+
+def _room(archive: Path) -> int:
+    return max(_ROOM, _RATIO * archive.stat().st_size)
+
+
+def _taken(archive: Path, room: int, size: int) -> int:
+    """What is left of `room` after a member of `size` bytes; both formats never yield more than a header declares."""
+    if not 0 <= size <= room:
+        raise UserError(
+            f"{archive}: refused, it would unpack to more than {_room(archive) >> 20} MB; no games are in it"
+        )
+    return room - size
 
 
 def _copy(content: IO[bytes], path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from hiper.benchmarks.alfworld.games import Game, GameText, read_game, read_index
+from hiper.benchmarks.alfworld.games import GAME_FILE, Game, GameText, read_game, read_index
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
 from hiper.benchmarks.base import Info
@@ -113,13 +113,19 @@ class AlfworldBenchmark:
         self._cached_games = cached_games
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The split's tasks, sorted by id; UserError when there are none."""
+        """The split's tasks, sorted by id; UserError when there are none, or when the file of one is missing."""
         games = [game for game in self._index.get(split, []) if game.task_type in self.task_types]
         if not games:
             known = ", ".join(f"{name} ({len(found)})" for name, found in self._index.items()) or "none"
             raise UserError(
                 f"{self._root}: no games in split {split!r} with task types {', '.join(self.task_types)}; splits there "
                 f"are: {known}. Change benchmark.splits or benchmark.task_types, or make the dataset again"
+            )
+        missing = [game for game in games if not (game.folder / GAME_FILE).is_file()]
+        if missing:
+            raise UserError(
+                f"{missing[0].folder / GAME_FILE}: no such file, but games.json lists it ({len(missing)} of "
+                f"{len(games)} games of split {split!r} are missing); make the dataset again, or `dvc checkout` it"
             )
         return [Task(game.id, game.split, game.task_type) for game in games]
 
@@ -144,7 +150,7 @@ class AlfworldBenchmark:
     def _spec(self, task: Task) -> GameSpec:
         spec = self._cache.get(task.id)
         if spec is None:
-            spec = parse_game(self._text(task), str(self._game(task).folder))
+            spec = parse_game(self._text(task), str(self._game(task).folder / GAME_FILE))
             self._cache[task.id] = spec
             if len(self._cache) > self._cached_games:
                 self._cache.popitem(last=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.records import read_json, write_json
+from hiper.records import read_json, require, write_json
 
 GAME_FILE = "game.tw-pddl"
 TRAJECTORY_FILE = "traj_data.json"
@@ -109,17 +109,20 @@ def read_index(root: Path) -> dict[str, list[Game]]:
     path = root / INDEX_FILE
     if not path.exists():
         raise UserError(f"{path}: no index of games; make the dataset first (`dvc repro`, or `hiper data games`)")
-    splits: Any = _mapping(path).get("splits")
-    try:
-        return {
-            split: sorted((_indexed(root, split, row) for row in rows), key=lambda game: game.id)
-            for split, rows in sorted(splits.items())
-        }
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: `splits` must map a split to a list of {{id, task_type}} ({error!r})") from None
+    splits = require(_mapping(path), {"splits": dict}, str(path))["splits"]
+    require(splits, dict.fromkeys(splits, list), f"{path}, splits")
+    return {
+        split: sorted((_indexed(root, split, row) for row in rows), key=lambda game: game.id)
+        for split, rows in sorted(splits.items())
+    }
 
 
-def _indexed(root: Path, split: str, row: Mapping[str, str]) -> Game:
+def _indexed(root: Path, split: str, row: Any) -> Game:
+    where = f"{root / INDEX_FILE}, {split}"
+    row = require(row, {"id": str, "task_type": str}, where)
+    parts = row["id"].split("/")
+    if len(parts) < 2 or parts[0] != split or {"", ".", ".."} & set(parts) or not row["id"].isprintable():
+        raise UserError(f"{where}: `id` = {row['id'][:120]!r} must be a path {split}/<task>/<trial>")
     return Game(row["id"], split, row["task_type"], root / row["id"])
 
 
@@ -147,5 +150,8 @@ def _instruction(path: Path, grammar: str) -> str:
     found = _TASK.search(grammar)
     if found is None:
         raise UserError(f'{path}: the grammar has no sentence "{_TASK_PREFIX}..."; fetch or make the game again')
-    sentence: str = json.loads(found.group())
+    try:
+        sentence: str = json.loads(found.group())
+    except ValueError as error:
+        raise UserError(f"{path}: the grammar's task sentence is damaged ({error}); fetch the game again") from None
     return sentence.split(_TASK_PREFIX, 1)[1]

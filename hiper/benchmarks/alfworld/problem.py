@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hiper.benchmarks.alfworld.games import GameText
-from hiper.benchmarks.alfworld.goal import Fact, Fluent, Goal, GoalCompiler, read_formula, typed_names
+from hiper.benchmarks.alfworld.goal import Fact, Fluent, Formula, Goal, GoalCompiler, read_formula, typed_names
 from hiper.errors import UserError
 
 _FACT = re.compile(r"\(([^()]+)\)")
@@ -71,6 +71,8 @@ def parse_problem(text: GameText, fluents: Mapping[str, Fluent], source: str) ->
         return _Reader(text.problem).spec(text.instruction, fluents)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(f"{source}: damaged PDDL problem ({error!r}); fetch or make the game again") from None
 
 
 def player_names(identifiers: Iterable[str]) -> dict[str, str]:
@@ -198,7 +200,30 @@ class _Reader:
         facts: set[Fact] = {
             (predicate, *row) for predicate, rows in self._by_predicate.items() if predicate in asked for row in rows
         }
-        return GoalCompiler(self._number, members, facts, fluents).compile(read_formula(self._goal))
+        formula = read_formula(self._goal)
+        goal = GoalCompiler(self._number, members, facts, fluents).compile(formula)
+        granted = dict.fromkeys(fluents, _granted)
+        if not _negates(formula, fluents) and not (
+            GoalCompiler(self._number, members, facts, granted).compile(formula).reached(None)
+        ):
+            raise UserError("nobody can win this game: its goal asks for things that the game does not have")
+        return goal
+
+
+def _granted(state: object, entities: Sequence[int]) -> bool:
+    """A changing fact that somebody has brought about."""
+    return True
+
+
+def _negates(formula: Formula, fluents: Mapping[str, Fluent], inside: bool = False) -> bool:
+    """Whether a changing fact stands anywhere below a negation, where having it could hinder the goal."""
+    if not formula:
+        return False
+    head = formula[0]
+    if isinstance(head, str) and head in fluents:
+        return inside
+    below = inside or head in ("not", "imply")
+    return any(_negates(part, fluents, below) for part in formula if isinstance(part, list))
 
 
 def _grouped(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:

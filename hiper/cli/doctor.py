@@ -1,0 +1,30 @@
+"""`hiper doctor`: what this machine can run, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hiper.cli.command import Commands, declare
+
+
+def add(commands: Commands) -> None:
+    summary = "what this machine can run, what is missing and how to get it"
+    parser = declare(commands, "doctor", doctor, summary)
+    parser.description = f"{summary}; exit status 1 when the demo (or the experiment named) cannot run here"
+    parser.add_argument("--experiment", metavar="NAME", help="check what this experiment needs (default: the demo)")
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    from hiper.views.doctor import able, diagnose, show
+
+    findings = diagnose(Path.cwd(), arguments.experiment)
+    subject = f"experiment {arguments.experiment}" if arguments.experiment else "the demo"
+    try:
+        from hiper.views.terminal import console
+    except ImportError:  # an environment so incomplete that even the tables' package is missing
+        for finding in findings:
+            print(f"{finding.state:9}{finding.section} {finding.name}: {finding.detail} {finding.remedy}".rstrip())
+    else:
+        show(console(), findings, subject)
+    return 0 if able(findings) else 1

@@ -1,0 +1,107 @@
+"""`hiper play`: play a game oneself, or watch the expert or a run's model play it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hiper.cli.command import Commands, data_option, declare, natural, settings_of
+from hiper.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXAMPLES = """\
+hiper play alfworld_small                     play oneself, the first game of the unseen rooms
+hiper play alfworld_small --expert --pause 1  watch the scripted expert
+hiper play --run RUN_DIR --number 17          watch a run's model
+"""
+
+
+def add(commands: Commands) -> None:
+    parser = declare(commands, "play", play, "play a game oneself, or watch the expert or a trained model play it")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("benchmark", metavar="BENCHMARK", nargs="?", help="a file of configs/benchmark, without .yaml")
+    parser.add_argument("--expert", action="store_true", help="the scripted expert plays BENCHMARK")
+    parser.add_argument("--run", type=Path, metavar="RUN_DIR", help="this run's model plays its own benchmark")
+    parser.add_argument("--split", choices=("train", "seen", "unseen"), default="unseen", help="default: unseen")
+    game = parser.add_mutually_exclusive_group()
+    game.add_argument("--number", type=natural, default=0, metavar="N", help="of the game in its split (default: 0)")
+    game.add_argument("--task", metavar="TEXT", help="the first game with this in its name")
+    parser.add_argument("--temperature", type=_not_negative, metavar="T", help="default: the first one of evaluation")
+    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the model's sampling (default: 0)")
+    parser.add_argument("--pause", type=_not_negative, default=0.0, metavar="SECONDS", help="between turns")
+    data_option(parser)
+
+
+def play(arguments: argparse.Namespace) -> int:
+    from hiper.views.terminal import console
+
+    if (arguments.benchmark is None) == (arguments.run is None):
+        raise UserError("give either BENCHMARK (to play, or to watch the --expert) or --run RUN_DIR (to watch a model)")
+    if arguments.run is None:
+        _play_benchmark(arguments, console())
+    elif arguments.expert:
+        raise UserError("--expert plays a BENCHMARK, not a run: give one of --expert and --run")
+    else:
+        _watch_run(arguments, console())
+    return 0
+
+
+def _play_benchmark(arguments: argparse.Namespace, screen: Console) -> None:
+    from hiper.compose import benchmark_file, load_benchmark
+    from hiper.views import play as views
+
+    if arguments.temperature is not None:
+        raise UserError("--temperature is for a model: give --run RUN_DIR")
+    settings = load_benchmark(benchmark_file(arguments.benchmark, Path.cwd()))
+    benchmark = views.open_benchmark(settings, arguments.data)
+    tasks = benchmark.tasks(getattr(settings.splits, arguments.split))
+    game = views.pick(benchmark, tasks, arguments.number, arguments.task)
+    if arguments.expert:
+        views.watch_expert(screen, game, arguments.seed, arguments.pause)
+    else:
+        views.play_oneself(screen, game, settings.max_turns, _read_line)
+
+
+def _watch_run(arguments: argparse.Namespace, screen: Console) -> None:
+    from hiper.views import play as views
+
+    folder: Path = arguments.run
+    settings = settings_of(folder)
+    benchmark = views.open_benchmark(settings.benchmark, arguments.data)
+    evaluated = settings.evaluation.temperatures[0]
+    temperature = evaluated if arguments.temperature is None else arguments.temperature
+    policy = views.model_of(folder, settings, temperature)
+    from hiper.stages.evaluation import evaluation_tasks  # after the checks: this import takes seconds
+
+    if arguments.split == "train":
+        tasks = list(benchmark.tasks(settings.benchmark.splits.train))
+    else:
+        tasks = evaluation_tasks(settings, benchmark, arguments.split)
+    game = views.pick(benchmark, tasks, arguments.number, arguments.task)
+    remark = f"played by {folder.resolve().name}, T = {temperature:g}"
+    views.watch_model(screen, game, policy, settings.prompt, arguments.seed, arguments.pause, remark)
+    if arguments.split != "train" and temperature in settings.evaluation.temperatures:
+        name = f"{arguments.split}:{temperature:g}:{game.number}"
+        screen.print("Evaluation draws for many games at once, so this one may have gone otherwise there:", style="dim")
+        screen.print(f"hiper inspect {folder} {name}", style="dim", soft_wrap=True)
+
+
+def _read_line() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    if not sys.stdin.isatty():
+        print(line, end="")  # what came through a pipe is to be seen as if typed
+    return line
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} must not be negative")
+    return value

@@ -1,0 +1,125 @@
+"""Checks of a tokenizer that came with a model folder: readable files, an end token, room in the model, a chat template
+that renders and comes to an end.
+
+A chat template is a program. `transformers` runs it in Jinja's sandbox, which keeps it from Python's internals but not
+from looping for days or filling the memory, so its first rendering here has a limit of lines and of memory.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from hiper.errors import UserError
+from hiper.records import read_json, require
+
+FILE, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+LINES = 2_000_000  # Python lines that reading a template may take; those of the Qwen family take thousands
+MEMORY = 1 << 30  # bytes beyond those that the process has
+
+T = TypeVar("T")
+
+
+def open_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a folder as `transformers` reads it; UserError names the damaged file."""
+    from transformers import PreTrainedTokenizerFast
+
+    content = require(read_json(folder / FILE), {"model": dict}, str(folder / FILE))
+    if (folder / SETTINGS).exists():
+        require(read_json(folder / SETTINGS), {}, str(folder / SETTINGS))
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        highest = max(tokenizer.get_vocab().values(), default=-1)
+    except BaseException as error:
+        # a panic of the Rust library is a BaseException of its own
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        kind = content["model"].get("type")
+        raise UserError(
+            f"{folder / FILE}: not a tokenizer that can be read (model type {kind!r}; {_brief(error)}); check it and "
+            f"{SETTINGS} beside it, or make the folder again"
+        ) from None
+    _require_ends(tokenizer, folder)
+    _require_room(highest, folder)
+    return tokenizer
+
+
+def _require_ends(tokenizer: Any, folder: Path) -> None:
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{folder / SETTINGS}: no eos_token that {FILE} knows; name the token that ends an answer")
+
+
+def _require_room(highest: int, folder: Path) -> None:
+    """The model beside the tokenizer must have an embedding for every token."""
+    path = folder / "config.json"
+    if not path.exists():
+        return  # the tokenizer of a model that is still to be made
+    size = require(read_json(path), {"vocab_size": int}, str(path))["vocab_size"]
+    if highest >= size:
+        raise UserError(
+            f"{folder / FILE}: has token number {highest}, but config.json says vocab_size = {size}; the tokenizer "
+            "belongs to another model"
+        )
+
+
+def require_template(render: Callable[[], T], folder: Path) -> T:
+    """What `render` gives; UserError when the chat template raises, reaches for Python's internals or never ends."""
+    path = folder / TEMPLATE if (folder / TEMPLATE).exists() else folder / SETTINGS
+    try:
+        with _memory_limited():
+            return _counted(render)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:
+        raise UserError(f"{path}: the chat template cannot be used: {_brief(error)}") from None
+
+
+class _TooLong(BaseException):
+    """Not an Exception, so that nothing on the way takes it for an error of its own."""
+
+
+def _counted(action: Callable[[], T]) -> T:
+    """`action()` within LINES lines of Python: a limit that, unlike a time, is the same on every machine."""
+    left, before = LINES, sys.gettrace()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _TooLong
+        return trace
+
+    sys.settrace(trace)
+    try:
+        return action()
+    except _TooLong:
+        raise UserError(f"the chat template does not end within {LINES} steps") from None
+    finally:
+        sys.settrace(before)
+
+
+@contextmanager
+def _memory_limited() -> Iterator[None]:
+    """Let the process grow by MEMORY at most, then raise MemoryError; without effect where /proc does not tell."""
+    sizes = Path("/proc/self/statm")
+    if not sizes.exists():
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = int(sizes.read_text().split()[0]) * resource.getpagesize() + MEMORY
+    if soft == resource.RLIM_INFINITY or wanted < soft:
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _brief(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"

@@ -1,0 +1,157 @@
+"""The recorded episodes of a run folder: each with a name that can be typed, found by outcome, split, task or name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hiper.errors import UserError
+from hiper.records import read_jsonl
+from hiper.stages.episodes import FILE, outcome
+from hiper.stages.results import task_label
+
+TRAIN, SEEN, UNSEEN = "train", "seen", "unseen"
+OUTCOMES = ("won", "lost", "truncated", "failed")
+EVALUATION = "evaluation.jsonl"
+UNFINISHED = "evaluation.unfinished.jsonl"
+SEVERITY = {"failed": 0, "truncated": 1, "lost": 2, "won": 3}
+
+_KEYS = ("task", "task_type", "won", "truncated", "failure", "turns", "switches", "valid_turns", "decisions")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """`name` is `train:<iteration>:<number>` or `<split>:<temperature>:<number>`, numbers from 0 in the order played;
+    `part` is the name without the number, `record` the episode's row."""
+
+    name: str
+    part: str
+    record: Mapping[str, Any]
+
+    @property
+    def split(self) -> str:
+        return self.part.split(":")[0]
+
+    @property
+    def outcome(self) -> str:
+        return outcome(self.record["won"], self.record["truncated"], self.record["failure"])
+
+    @property
+    def invalid(self) -> int:
+        """Turns with a malformed response."""
+        return int(self.record["turns"]) - int(self.record["valid_turns"])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for; None and False exclude nothing. The outcome `lost` is every episode that was not won, of which
+    `truncated` and `failed` ones are parts. `task` is any part of the game's name or of the task sentence."""
+
+    split: str | None = None
+    iteration: int | None = None
+    outcome: str | None = None
+    task_type: str | None = None
+    task: str | None = None
+    invalid: bool = False
+
+    def matches(self, episode: Episode) -> bool:
+        record = episode.record
+        lost = self.outcome == "lost" and episode.outcome != "won"
+        kinds = (record["task_type"].lower(), task_label(record["task_type"]).lower())
+        texts = (record["task"].lower(), record.get("instruction", "").lower())
+        return all(
+            (
+                self.split in (None, episode.split),
+                self.iteration is None or episode.part == f"{TRAIN}:{self.iteration}",
+                lost or self.outcome in (None, episode.outcome),
+                self.task_type is None or self.task_type.lower() in kinds,
+                self.task is None or any(self.task.lower() in text for text in texts),
+                not self.invalid or episode.invalid > 0,
+            )
+        )
+
+
+def load(folder: Path) -> list[Episode]:
+    """All recorded episodes: training by iteration, then evaluation as played. A run that is still going on may be
+    read. UserError when there is no such run or none of its episodes is recorded."""
+    if not (folder / "config.yaml").exists():
+        raise UserError(f"{folder}: no run (a run's folder has a config.yaml); {_neighbours(folder)}")
+    episodes = [*_training(folder / FILE), *_evaluation(folder / EVALUATION)]
+    if not episodes:
+        raise UserError(f"{folder}: no episodes to show; {'; '.join(gaps(folder)) or 'nothing has been played yet'}")
+    return episodes
+
+
+def gaps(folder: Path) -> list[str]:
+    """What a reader must know is not there, as sentences without a full stop."""
+    found = []
+    if (
+        not (folder / FILE).exists()
+        and (folder / "metrics.jsonl").exists()
+        and "-warmstart-" not in folder.resolve().name
+    ):
+        found.append(f"trained before episodes were recorded: no {FILE} (training again writes it)")
+    elif (folder / FILE).exists() and not (folder / FILE).stat().st_size:
+        found.append(f"{FILE} is empty: no iteration has ended yet, or tracking.episodes is 0")
+    if (folder / UNFINISHED).exists():
+        found.append(f"evaluation is not finished: `hiper evaluate {folder}` goes on with it")
+    elif not (folder / EVALUATION).exists():
+        found.append(f"not evaluated yet: `hiper evaluate {folder}`")
+    return found
+
+
+def select(episodes: Iterable[Episode], wanted: Wanted) -> list[Episode]:
+    """The episodes that match, broken ones first, then out of turns, lost, won; otherwise in the order played."""
+    return sorted(filter(wanted.matches, episodes), key=lambda episode: SEVERITY[episode.outcome])
+
+
+def find(episodes: Sequence[Episode], name: str) -> Episode:
+    """The episode of that name; UserError says which names there are."""
+    for episode in episodes:
+        if episode.name == name:
+            return episode
+    part, _, _ = name.rpartition(":")
+    near = [episode.name for episode in episodes if episode.part == part]
+    if near:
+        raise UserError(f"no episode {name!r}; recorded of {part}: {_few(near)}")
+    parts = list(dict.fromkeys(episode.part for episode in episodes))
+    raise UserError(f"no episode {name!r}; a name is one of {_few(parts)}, then a colon and the episode's number")
+
+
+def _training(path: Path) -> list[Episode]:
+    parts = ((f"{TRAIN}:{row['iteration']}", row) for row in _rows(path, ("iteration", "number")))
+    return [Episode(f"{part}:{row['number']}", part, row) for part, row in parts]
+
+
+def _evaluation(path: Path) -> list[Episode]:
+    counts: dict[str, int] = {}
+    episodes = []
+    for row in _rows(path, ("split", "temperature")):
+        part = f"{row['split']}:{row['temperature']:g}"
+        number = counts.get(part, 0)
+        counts[part] = number + 1
+        episodes.append(Episode(f"{part}:{number}", part, row))
+    return episodes
+
+
+def _rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    rows = read_jsonl(path, partial_ok=True) if path.exists() else []
+    for number, row in enumerate(rows, start=1):
+        missing = [key for key in (*keys, *_KEYS) if key not in row]
+        if missing:
+            raise UserError(f"{path}:{number}: no {', '.join(missing)}; run the stage that wrote it again")
+    return rows
+
+
+def _neighbours(folder: Path) -> str:
+    """Runs that were perhaps meant: those beside the folder, else all there are."""
+    found = sorted(path.parent for path in folder.parent.glob("*/config.yaml"))
+    found = found or sorted(path.parent for path in Path("results").glob("*/runs/*/config.yaml"))
+    return f"there are: {', '.join(map(str, found))}" if found else "`make demo` makes some"
+
+
+def _few(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"

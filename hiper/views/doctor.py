@@ -1,0 +1,241 @@
+"""`hiper doctor`: what this machine can run, what is missing and how to get it.
+
+The findings are made here and in `hiper.views.machine`, shown by `show`. Nothing is changed or downloaded; the only
+address asked is the tracking server's, where one is named.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
+
+from hiper.errors import UserError
+from hiper.views.machine import Finding, State, examine, gpus, weights_here
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hiper.config import BenchmarkSettings, RunSettings
+
+DEMO = "demo"
+MARKS: dict[State, tuple[str, str]] = {
+    "ok": ("ok", "green"),
+    "missing": ("MISSING", "bold red"),
+    "optional": ("optional", "yellow"),
+}
+SERVER_SECONDS, DATABASE_SECONDS = 2.0, 0.5
+
+
+def diagnose(root: Path, experiment: str | None = None) -> list[Finding]:
+    """Everything looked at in the project at `root`; what `experiment` (default: the demo) cannot do without is
+    `missing`. UserError for an experiment that does not exist."""
+    found = list(examine(root))
+    parts: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _experiments(root, experiment or DEMO, alone=experiment is not None),
+        lambda: _tracking(root),
+        lambda: _folders(root),
+        lambda: _leftovers(root),
+    ]
+    for part in parts:
+        try:
+            found += part()
+        except ImportError as error:  # said above, under packages, with what to do about it
+            found.append(Finding("Project", "not looked at", "missing", f"{error}"))
+    return found
+
+
+def able(findings: Sequence[Finding]) -> bool:
+    return all(finding.state != "missing" for finding in findings)
+
+
+def _experiments(root: Path, target: str, alone: bool) -> Iterator[Finding]:
+    """Each experiment's configurations, then the data sets of those that compose; `alone`: only the target's."""
+    from hiper.compose import available
+
+    names = available("experiment", root)
+    if alone and target not in names:
+        raise UserError(f"experiment {target!r} is unknown; configs/experiment/ has: {', '.join(names)}")
+    benchmarks: dict[str, tuple[BenchmarkSettings, State]] = {}
+    for name in [target] if alone else names:
+        lacking: State = "missing" if name == target else "optional"
+        try:
+            runs = _compositions(name, root, every=name == target)
+        except UserError as error:
+            yield Finding("Experiments", name, lacking, str(error), "correct the file that the message names")
+            continue
+        yield from _experiment(name, runs, lacking)
+        for run in runs:
+            if lacking == "missing" or run.benchmark.dataset not in benchmarks:
+                benchmarks[run.benchmark.dataset] = (run.benchmark, lacking)
+    for benchmark, lacking in benchmarks.values():
+        yield _data(benchmark, root, lacking)
+
+
+def _compositions(experiment: str, root: Path, every: bool) -> list[RunSettings]:
+    """The settings of one run of each combination of the grid, or, to be quick, of so many that each file is used."""
+    from hiper.compose import compose_run, load_grid, run_names
+
+    chosen, used = [], set[str]()
+    for run in run_names(load_grid(experiment, root)):
+        parts = {str((run.benchmark, run.model, run.algorithm))} if every else {run.benchmark, run.model, run.algorithm}
+        if parts - used:
+            chosen.append(run)
+            used |= parts
+    return [compose_run(experiment, str(run), root) for run in chosen]
+
+
+def _experiment(name: str, runs: Sequence[RunSettings], lacking: State) -> Iterator[Finding]:
+    """Whether its configurations compose is clear by now: is there a GPU where it wants one, are its models here?"""
+    possible = True
+    if any(run.engine.device == "cuda" for run in runs) and not gpus():
+        possible = False
+        yield Finding("Experiments", name, lacking, "needs a GPU; torch sees none", "run it on a machine with one")
+    for model in sorted({run.model.path for run in runs if run.model.path is not None}):
+        if not weights_here(model):
+            possible = False
+            remedy = f"hf download {model}, or set model.path to a folder that has it"
+            yield Finding("Experiments", name, lacking, f"the model {model} is not on this machine", remedy)
+    if possible:
+        command = "make demo" if name == DEMO else f"snakemake --cores 2 --config experiment={name}"
+        yield Finding("Experiments", name, "ok", f"can run here: {command}")
+
+
+def _data(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Finding:
+    from hiper.benchmarks.alfworld.games import read_index
+    from hiper.manifest import data_source
+
+    name, folder = benchmark.dataset, root / "data" / benchmark.dataset
+    command = f"dvc repro games@{name} (a run does it by itself)"
+    if (folder / "games.json").exists():
+        try:
+            games = [game for split in read_index(folder).values() for game in split]
+            source = data_source(root / "data", name) or "unknown"
+        except UserError as error:
+            return Finding("Data", name, lacking, str(error), f"rm {folder / 'games.json'}; {command}")
+        if absent := sum(not game.folder.is_dir() for game in games):
+            return Finding("Data", name, lacking, f"{absent} of {len(games)} games are gone", f"dvc checkout {folder}")
+        return Finding("Data", name, "ok", f"{len(games)} games, source: {source}")
+    origin, obtainable = _origin(benchmark, root)
+    if obtainable:
+        return Finding("Data", name, "optional", f"not made yet; will come from {origin}", command)
+    return Finding("Data", name, lacking, f"not made yet, and {origin}", "see configs/benchmark/ and the README")
+
+
+def _origin(benchmark: BenchmarkSettings, root: Path) -> tuple[str, bool]:
+    """Where the games would come from, and whether that is at hand; nothing of it is opened."""
+    data = benchmark.data
+    folder = data.folder or os.environ.get("ALFWORLD_DATA")
+    here = [archive for archive in data.archives if (root / archive).exists()]
+    complete = bool(here) and len(here) == len(data.archives)
+    if data.source in ("auto", "folder") and folder and Path(folder).expanduser().is_dir():
+        return f"the folder {folder}", True
+    if data.source == "folder":
+        return f"its folder is not there: {folder or 'set data.folder or $ALFWORLD_DATA'}", False
+    if data.source in ("auto", "archives") and complete:
+        return f"the archives {', '.join(here)}", True
+    if data.source == "archives" or here:
+        absent = ", ".join(archive for archive in data.archives if archive not in here)
+        return f"archives are missing: {absent or 'none is named'}", False
+    if data.source == "generate":
+        return "generation", True
+    otherwise = "; without network, GENERATED games take their place" if data.source == "auto" else ""
+    return f"the official download (or set $ALFWORLD_DATA, or put archives into downloads/{otherwise})", True
+
+
+def _tracking(root: Path) -> Iterator[Finding]:
+    """Where MLflow's records go, and whether that answers. Training needs neither."""
+    from hiper.tracking import destination
+
+    try:
+        server = destination.server()
+    except UserError as error:
+        yield Finding("Tracking", "MLflow", "optional", str(error), f"correct or unset {destination.ADDRESS}")
+        return
+    if server is not None:
+        yield _server(server)
+        return
+    databases = sorted(root.glob("results/*/tracking/mlflow.db"))
+    if not databases:
+        yield Finding("Tracking", "MLflow", "ok", "records go to results/<experiment>/tracking/mlflow.db")
+    for path in databases:
+        yield _database(path, root)
+
+
+def _server(address: str) -> Finding:
+    """MLflow's own sign of life, asked without credentials."""
+    try:
+        with urlopen(Request(f"{address}/health"), timeout=SERVER_SECONDS) as answer:
+            answer.read(100)
+        return Finding("Tracking", "MLflow", "ok", f"records go to {address}, which answers")
+    except (OSError, ValueError) as error:
+        detail = f"{address} does not answer: {getattr(error, 'reason', error)}"
+        return Finding("Tracking", "MLflow", "optional", detail, "training goes on without; hiper track sync later")
+
+
+def _database(path: Path, root: Path) -> Finding:
+    from hiper.tracking import database
+
+    name, experiment = str(path.relative_to(root)), path.parent.parent.relative_to(root)
+    remedy = f"hiper track sync {experiment}"
+    try:
+        damage = database.inspect(path, DATABASE_SECONDS)
+    except (UserError, sqlite3.Error, OSError) as error:
+        return Finding("Tracking", "MLflow", "optional", str(error), remedy)
+    if damage:
+        return Finding("Tracking", "MLflow", "optional", f"{name}: {damage}", f"{remedy} (makes it anew)")
+    return Finding("Tracking", "MLflow", "ok", f"{name} can be written")
+
+
+def _folders(root: Path) -> Iterator[Finding]:
+    for name in ("results", "data"):
+        folder = root / name
+        present = folder if folder.exists() else root
+        if os.access(present, os.W_OK | os.X_OK):
+            yield Finding("Folders", name, "ok", "can be written")
+        else:
+            remedy = f"change the owner or permissions of {present}"
+            yield Finding("Folders", name, "missing", "no permission to write", remedy)
+
+
+def _leftovers(root: Path) -> Iterator[Finding]:
+    """Runs that somebody is writing now, and runs that were cut short."""
+    from hiper.locks import owner
+
+    for folder in sorted(path for path in root.glob("results/*/runs/*") if path.is_dir()):
+        name = str(folder.relative_to(root))
+        if (holder := owner(folder)) is not None:
+            yield Finding("Runs", name, "ok", f"being written by {holder}")
+        elif any(folder.glob("checkpoints/*.pt")) and not (folder / "manifest.json").exists():
+            remedy = "the command that started it goes on from its last checkpoint"
+            yield Finding("Runs", name, "optional", "unfinished, with checkpoints", remedy)
+
+
+def show(console: Console, findings: Sequence[Finding], subject: str) -> None:
+    """One section after the other, then the sentence that matters."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for section, group in groupby(sorted(findings, key=_order(findings)), key=lambda finding: finding.section):
+        console.print(Text(f"\n{section}", "bold"))
+        table = Table.grid(padding=(0, 2))
+        for finding in group:
+            word, style = MARKS[finding.state]
+            remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
+            table.add_row(Text(word, style), finding.name, Text(finding.detail).append(remedy, "cyan"))
+        console.print(table)
+    if not able(findings):
+        missing = dict.fromkeys(finding.name for finding in findings if finding.state == "missing")
+        console.print(Text(f"\n{subject} cannot run here yet; see: {', '.join(missing)}", "bold red"))
+    else:
+        console.print(Text(f"\n{subject} can run here", "bold green"))
+
+
+def _order(findings: Sequence[Finding]) -> Callable[[Finding], int]:
+    """Sections in the order of their first finding."""
+    sections = list(dict.fromkeys(finding.section for finding in findings))
+    return lambda finding: sections.index(finding.section)

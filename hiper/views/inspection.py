@@ -1,0 +1,170 @@
+"""`hiper inspect`: what a run's episodes came to, and one of them turn by turn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hiper.errors import UserError
+from hiper.records import read_jsonl
+from hiper.stages.results import task_label
+from hiper.views.archive import TRAIN, Episode, Wanted, gaps, load, select
+from hiper.views.terminal import harmless, inline
+from hiper.views.turns import ENDINGS, STYLES, Token, segment_title, signed, tokens_of, turn_view
+
+ITERATIONS = 12  # counted one by one in the overview, the latest
+
+
+def show_overview(console: Console, folder: Path, wanted: Wanted, limit: int) -> None:
+    """Counts per iteration and split (left out when looking for something), then up to `limit` of the episodes wanted;
+    0: all of them."""
+    episodes = load(folder)
+    found = select(episodes, wanted)
+    console.print(Text(folder.resolve().name, "bold"))
+    for gap in gaps(folder):
+        console.print(Text(f"{gap}.", "yellow"))
+    if wanted == Wanted():
+        console.print(_counts(episodes, _rates(folder)))
+    if not found:
+        console.print(f"None of the {len(episodes)} recorded episodes is like that: {_present(episodes)}.")
+        return
+    shown = found[: limit or None]
+    console.print(_listing(shown))
+    console.print(
+        f"{len(shown)} of {len(found)} episodes" + (" (--limit 0 shows all)" if len(shown) < len(found) else "")
+    )
+    console.print(f"One of them, turn by turn: hiper inspect {folder} {shown[0].name}", soft_wrap=True)
+
+
+def show_episode(console: Console, episode: Episode, turn: int | None, every_token: bool) -> None:
+    """An episode, or one turn of it; with `every_token` a table of each turn's tokens as well."""
+    record = episode.record
+    decisions = record["decisions"]
+    if decisions and not isinstance(decisions[0], Mapping):
+        raise UserError(f"{episode.name} was played before turns were recorded in full; evaluate the run again")
+    if turn is not None and not 0 <= turn < len(decisions):
+        raise UserError(
+            f"{episode.name} has no turn {turn}; " + (f"0 to {len(decisions) - 1}" if decisions else "none")
+        )
+    _show_head(console, episode)
+    for number, decision in enumerate(decisions):
+        if turn not in (None, number):
+            continue
+        if (title := segment_title(decision, begins=number == 0 or decision["switch"] or turn is not None)) is not None:
+            console.print(title)
+        console.print(turn_view(number, decision))
+        if every_token and "token" in decision:
+            console.print(_token_table(tokens_of(decision)))
+    if turn is None:
+        _show_end(console, episode)
+
+
+def _show_head(console: Console, episode: Episode) -> None:
+    record = episode.record
+    console.print(Text(f"{episode.name}  ", "bold").append(_ending(episode)).append(f"  return {record['return']:g}"))
+    console.print(f"task  {harmless(record['instruction'])}")
+    console.print(f"game  {record['task']} ({task_label(record['task_type'])})")
+    console.print(_history(record), style="dim")
+
+
+def _history(record: Mapping[str, Any]) -> str:
+    if "iteration" not in record:
+        return "Evaluation has no critic: there are no values and advantages."
+    if not record["updated"]:
+        return "This episode broke before it could enter an update: there are no values and advantages."
+    origin = f"Iteration {record['iteration']}, episode {record['number']}, group {record['group']}. "
+    if "actor" not in record["updated"]:
+        return origin + "The critic alone was trained in this iteration: no token's advantage was used."
+    return (
+        f"{origin}In answers, ‹text +0.41› are tokens trained with this advantage; all others carried no gradient. "
+        "Values: what was estimated → what it was trained towards."
+    )
+
+
+def _show_end(console: Console, episode: Episode) -> None:
+    record = episode.record
+    console.print(Text("end  ", "bold").append(_ending(episode)))
+    if record["failure"] is not None:
+        console.print(f"cause: {inline(record['failure'])}", style="red")
+    if record["observation"]:
+        console.print(f"seen last: {harmless(record['observation'])}")
+
+
+def _ending(episode: Episode) -> Text:
+    turns = episode.record["turns"]
+    text = f"{ENDINGS[episode.outcome]} after {turns} turn{'' if turns == 1 else 's'}"
+    return Text(text, STYLES[episode.outcome])
+
+
+def _counts(episodes: Sequence[Episode], rates: Mapping[str, float]) -> Table:
+    """One row per training iteration (the latest) and per evaluated split and temperature."""
+    parts = list(dict.fromkeys(episode.part for episode in episodes))
+    iterations = [part for part in parts if part.startswith(TRAIN)]
+    hidden = set(iterations[:-ITERATIONS])
+    table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
+    table.add_column("episodes of")
+    for title in ("recorded", "won", "out of turns", "lost", "broke", "malformed turns", "success, all episodes"):
+        table.add_column(title, justify="right")
+    for part in parts:
+        if part not in hidden:
+            table.add_row(part, *_row([e for e in episodes if e.part == part], rates.get(part)))
+    if hidden:
+        table.caption = f"{len(hidden)} earlier iterations are not counted here; --iteration N lists one."
+    return table
+
+
+def _row(episodes: Sequence[Episode], rate: float | None) -> list[str]:
+    endings = Counter(episode.outcome for episode in episodes)
+    rate = endings["won"] / len(episodes) if rate is None else rate
+    counts = [len(episodes), *(endings[name] for name in ("won", "truncated", "lost", "failed"))]
+    return [*map(str, counts), str(sum(episode.invalid for episode in episodes)), f"{100 * rate:.0f} %"]
+
+
+def _rates(folder: Path) -> dict[str, float]:
+    """Success over all episodes of an iteration, of which a few are recorded."""
+    path = folder / "metrics.jsonl"
+    rows = read_jsonl(path, partial_ok=True) if path.exists() else []
+    return {f"{TRAIN}:{row['iteration']}": row["train/success"] for row in rows if "train/success" in row}
+
+
+def _listing(episodes: Sequence[Episode]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("episode", no_wrap=True)
+    table.add_column("ended", no_wrap=True)
+    for title in ("turns", "switches", "malformed"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    table.add_column("task", overflow="fold")
+    for episode in episodes:
+        record = episode.record
+        ending = Text(ENDINGS[episode.outcome], STYLES[episode.outcome])
+        numbers = (str(record[key]) for key in ("turns", "switches"))
+        text = record.get("instruction") or record["task"]
+        kind = task_label(record["task_type"])
+        table.add_row(episode.name, ending, *numbers, str(episode.invalid), kind, inline(text))
+    return table
+
+
+def _present(episodes: Sequence[Episode]) -> str:
+    outcomes = Counter(episode.outcome for episode in episodes)
+    kinds = dict.fromkeys(task_label(episode.record["task_type"]) for episode in episodes)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items()))
+    return f"there are {counts}; task types {', '.join(kinds)}"
+
+
+def _token_table(tokens: Sequence[Token]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("token", "text", "block", "advantage", "log probability", ""):
+        table.add_column(title, justify="left" if title in ("text", "block", "") else "right")
+    for number, token in enumerate(tokens):
+        advantage = signed(token.advantage) if token.trained else "–"
+        logprob = "" if token.forced else signed(token.logprob)
+        style = "" if token.trained else "dim"
+        table.add_row(str(number), inline(token.text), token.block, advantage, logprob, token.fate, style=style)
+    return table

@@ -1,0 +1,79 @@
+"""Players that are no models, behind the contract of policies: a person at the terminal and the scripted expert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rich.columns import Columns
+from rich.console import Console
+from rich.text import Text
+
+from hiper.plan_execute import render, render_react
+from hiper.policies.base import Request, Response
+from hiper.policies.expert import AlfworldExpert
+from hiper.views.terminal import harmless, inline
+
+HELP = "Type the number or the text of an action. `quit`, or the end of input, stops; a typing error costs no turn."
+
+
+class Quit(Exception):
+    """The player has had enough."""
+
+
+class Person:
+    """Shows what there is to see and to do, and asks; `read` gives a line or raises EOFError."""
+
+    def __init__(self, console: Console, read: Callable[[], str], max_turns: int) -> None:
+        self.console, self.read, self.max_turns = console, read, max_turns
+        self.asked = 0
+
+    def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
+        """A flat answer per request; raises Quit when the player stops."""
+        return [Response(render_react("", self._answer(request))) for request in requests]
+
+    def _answer(self, request: Request) -> str:
+        self.asked += 1
+        actions = request.admissible_actions
+        self.console.print(Text(harmless(request.observation)))
+        numbered = [f"{number:>3} {action}" for number, action in enumerate(actions, start=1)]
+        self.console.print(Columns(numbered, padding=(0, 2), column_first=True))
+        while True:
+            typed = self._read()
+            if typed.isdecimal() and 1 <= int(typed) <= len(actions):
+                return actions[int(typed) - 1]
+            if typed in actions:
+                return typed
+            if typed == "help":
+                self.console.print(HELP)
+            elif typed:
+                self.console.print(f"“{inline(typed)}” is none of these {len(actions)} actions; `help` explains.")
+
+    def _read(self) -> str:
+        self.console.print(f"turn {self.asked} of {self.max_turns} > ", end="", style="bold")
+        try:
+            typed = " ".join(self.read().split()).lower()
+        except EOFError:
+            self.console.print()
+            raise Quit from None
+        if typed == "quit":
+            raise Quit
+        return typed
+
+
+class Expert:
+    """The scripted expert, for one episode, without the hesitation that demonstrations may have."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        self.player: AlfworldExpert | None = None
+
+    def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
+        """A plan-execute answer per request."""
+        return [Response(self._answer(request)) for request in requests]
+
+    def _answer(self, request: Request) -> str:
+        if self.player is None:
+            self.player = AlfworldExpert(request.instruction, self.random, hesitation=0.0)
+        decision = self.player.act(request.observation, request.admissible_actions)
+        return render(decision.switch, decision.subgoal, decision.action)

@@ -1,0 +1,197 @@
+"""`hiper doctor` on real folders: what it finds, what it says to do, and when it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from hiper.benchmarks.alfworld.games import Game, write_index
+from hiper.errors import UserError
+from hiper.locks import exclusive
+from hiper.views import doctor, machine
+from hiper.views.machine import Finding
+from hiper.views.terminal import console
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No tracking server, no games named by the environment, no model cache, and no proxy before this machine."""
+    for name in ("MLFLOW_TRACKING_URI", "ALFWORLD_DATA"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no-models"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no-models"))  # for processes that a test starts
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project's configurations and pins, without data and results."""
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    (folder / "envs").mkdir()
+    shutil.copy(ROOT / machine.PINS, folder / machine.PINS)
+    return folder
+
+
+def found(findings: Sequence[Finding], section: str, name: str) -> list[Finding]:
+    return [finding for finding in findings if (finding.section, finding.name) == (section, name)]
+
+
+def test_a_fresh_clone_can_run_the_demo(project: Path) -> None:
+    """With the packages installed nothing is missing: games are made by the run, the paper's GPU is optional."""
+    findings = doctor.diagnose(project)
+    assert doctor.able(findings)
+    assert [finding.state for finding in found(findings, "Experiments", "demo")] == ["ok"]
+    (games,) = found(findings, "Data", "alfworld_small")
+    assert games.state == "optional" and "generation" in games.detail and "dvc repro" in games.remedy
+    assert all(finding.remedy for finding in findings if finding.state == "missing")
+
+
+def test_what_the_experiment_named_lacks_is_missing(project: Path) -> None:
+    """Its model is not in the cache: an obstacle for it alone, and the message says how to get it."""
+    paper = doctor.diagnose(project, "paper")
+    lacking = [finding for finding in found(paper, "Experiments", "paper") if "model" in finding.detail]
+    assert {finding.state for finding in lacking} == {"missing"} and not doctor.able(paper)
+    assert "hf download Qwen/Qwen2.5-1.5B-Instruct" in lacking[0].remedy
+    assert {finding.name for finding in paper if finding.section == "Experiments"} == {"paper"}
+    others = found(doctor.diagnose(project), "Experiments", "paper")
+    assert {finding.state for finding in others} == {"optional"}
+
+
+def test_a_model_folder_with_weights_is_enough(project: Path, tmp_path: Path) -> None:
+    """A path instead of a name is looked at on the disk."""
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for model in ("qwen2.5_1.5b_instruct", "qwen2.5_7b_instruct"):
+        (project / "configs" / "model" / f"{model}.yaml").write_text(f"name: {model}\npath: {weights}\nscratch: null\n")
+    assert any("not on this machine" in finding.detail for finding in doctor.diagnose(project, "paper"))
+    (weights / "model.safetensors").write_bytes(b"")
+    assert not any("not on this machine" in finding.detail for finding in doctor.diagnose(project, "paper"))
+
+
+def test_a_mistake_in_a_configuration_is_shown(project: Path) -> None:
+    """The demo's stops the demo; another experiment's does not."""
+    path = project / "configs" / "experiment" / "alfworld_real.yaml"
+    path.write_text(path.read_text() + "\ntrainig: {}\n")
+    findings = doctor.diagnose(project)
+    (finding,) = found(findings, "Experiments", "alfworld_real")
+    assert finding.state == "optional" and "trainig" in finding.detail and doctor.able(findings)
+    assert not doctor.able(doctor.diagnose(project, "alfworld_real"))
+    with pytest.raises(UserError, match=r"alfworld_rael.*alfworld_real"):
+        doctor.diagnose(project, "alfworld_rael")
+
+
+def test_data_sets_are_looked_at(project: Path) -> None:
+    """Made, cut short, with games gone, or to come from a folder that is not there."""
+    folder = project / "data" / "alfworld_small"
+    game = Game("train/look-1/trial", "train", "look_at_obj_in_light", folder / "train/look-1/trial")
+    game.folder.mkdir(parents=True)
+    write_index(folder, "alfworld_small", {"kind": "generate"}, [game])
+
+    def seen() -> Finding:
+        return found(doctor.diagnose(project, "demo"), "Data", "alfworld_small")[0]
+
+    assert (seen().state, seen().detail) == ("ok", "1 games, source: generate")
+    game.folder.rmdir()
+    assert seen().state == "missing" and "1 of 1 games are gone" in seen().detail
+    (folder / "games.json").write_text('{"dataset": ')
+    assert seen().state == "missing" and "not valid JSON" in seen().detail
+    (folder / "games.json").unlink()
+    path = project / "configs" / "benchmark" / "alfworld_small.yaml"
+    path.write_text(path.read_text().replace("source: generate", "source: folder"))
+    assert seen().state == "missing" and "ALFWORLD_DATA" in seen().detail
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is one of another version; a compiler is needed as long as packages are."""
+    monkeypatch.setattr(machine, "_required", lambda: ({"numpy", "no-such-package"}, {"another-one"}))
+    monkeypatch.setenv("PATH", "")
+    pins = project / machine.PINS
+    pins.write_text(pins.read_text().replace("numpy==", "numpy==0."))
+    findings = list(machine.examine(project))
+    (packages,) = found(findings, "Software", "packages")
+    assert packages == Finding("Software", "packages", "missing", "not installed: no-such-package", machine.SETUP)
+    assert found(findings, "Software", "development")[0].state == "optional"
+    assert "numpy" in found(findings, "Software", "versions")[0].detail
+    for tool in ("git", "make", "c++"):
+        (finding,) = found(findings, "Software", tool)
+        assert finding.state == "missing" and "apt install" in finding.remedy
+
+
+def test_runs_going_on_and_runs_cut_short_are_told_apart(project: Path) -> None:
+    """The first with who writes them, the second with what to do."""
+    folder = project / "results" / "demo" / "runs" / "a-b-c-seed0"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "00000001.pt").write_bytes(b"")
+    name = "results/demo/runs/a-b-c-seed0"
+    (cut,) = found(doctor.diagnose(project), "Runs", name)
+    assert cut.state == "optional" and "goes on" in cut.remedy
+    with exclusive(folder):
+        (going,) = found(doctor.diagnose(project), "Runs", name)
+    assert going.state == "ok" and f"process {os.getpid()}" in going.detail
+
+
+def test_tracking_is_looked_at_without_its_password(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that refuses, a wrong address, a damaged database: optional, each with what to do, no secret shown."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter2@{address}")
+    findings = doctor.diagnose(project)
+    (refused,) = found(findings, "Tracking", "MLflow")
+    assert refused.state == "optional" and f"http://{address} does not answer" in refused.detail
+    assert "hunter2" not in str(findings) and doctor.able(findings)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
+    (wrong,) = found(doctor.diagnose(project), "Tracking", "MLflow")
+    assert "http[s]://" in wrong.detail
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    damaged = project / "results" / "demo" / "tracking" / "mlflow.db"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"no database" * 1000)
+    (damage,) = found(doctor.diagnose(project), "Tracking", "MLflow")
+    assert damage.state == "optional" and "hiper track sync results/demo" in damage.remedy
+
+
+def test_the_report_is_plain_text_with_sections_and_a_conclusion() -> None:
+    """Away from a terminal there are no escape sequences; brackets are text."""
+    findings = [
+        Finding("Data", "games", "missing", "none [yet]", "make them"),
+        Finding("Machine", "cores", "ok", "2"),
+        Finding("Data", "more", "optional", "none"),
+    ]
+    stream = StringIO()
+    doctor.show(console(stream), findings, "the demo")
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert "\x1b" not in stream.getvalue()
+    assert lines[1:5] == [
+        "Data",
+        "MISSING   games  none [yet]",
+        "                 → make them",
+        "optional  more   none",
+    ]
+    assert lines[-1] == "the demo cannot run here yet; see: games"
+    stream = StringIO()
+    doctor.show(console(stream), findings[1:], "the demo")
+    assert stream.getvalue().rstrip().endswith("the demo can run here")
+
+
+def test_the_command_fails_when_its_experiment_cannot_run(project: Path) -> None:
+    """As a person types it: exit status 1 and nothing written; outside a project it says where to go."""
+    before = sorted(project.rglob("*"))
+    command = [sys.executable, "-m", "hiper", "doctor", "--experiment"]
+    done = subprocess.run([*command, "paper"], cwd=project, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "experiment paper cannot run here yet" in done.stdout
+    assert sorted(project.rglob("*")) == before
+    lost = subprocess.run([*command, "demo"], cwd=project.parent, capture_output=True, text=True, timeout=120)
+    assert lost.returncode == 2 and "project's root" in lost.stderr

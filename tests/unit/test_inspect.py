@@ -1,0 +1,214 @@
+"""`hiper inspect`: every recorded episode can be found and read, and what is shown is what is recorded."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recorded_run import KINDS, TYPES, make_run
+
+from hiper.cli.main import main
+from hiper.errors import UserError
+from hiper.records import append_jsonl, read_jsonl, write_jsonl
+from hiper.views.archive import Wanted, find, load, select
+from hiper.views.inspection import show_episode
+from hiper.views.terminal import console, harmless
+from hiper.views.turns import answer_view, tokens_of
+
+BRACKETED = re.compile(r"‹(.*?) ([+−]\d+\.\d\d)›")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("runs") / "alfworld_test-test-hiper-seed0")
+
+
+def shown(run: Path, name: str, turn: int | None = None, tokens: bool = False) -> str:
+    stream = io.StringIO()
+    show_episode(console(stream), find(load(run), name), turn, tokens)
+    return stream.getvalue()
+
+
+def test_every_episode_has_a_name_of_its_own(run: Path) -> None:
+    """Iteration or split and temperature, then the number in the order played; each name finds its row."""
+    episodes = load(run)
+    assert [e.name for e in episodes[:7]] == [*(f"train:1:{n}" for n in range(6)), "train:2:0"]
+    assert {e.part for e in episodes} == {"train:1", "train:2", "unseen:0.4", "unseen:1"}
+    assert all(find(episodes, episode.name) is episode for episode in episodes)
+    rows = [*read_jsonl(run / "episodes.jsonl"), *read_jsonl(run / "evaluation.jsonl")]
+    assert [episode.record for episode in episodes] == rows
+
+
+@pytest.mark.parametrize("outcome", ["won", "lost", "truncated", "failed"])
+def test_an_outcome_finds_exactly_its_episodes(run: Path, outcome: str) -> None:
+    """`lost` is whatever was not won; the other names are the episodes that ended so."""
+    found = {episode.name for episode in select(load(run), Wanted(outcome=outcome))}
+    wanted = [n for n, kind in enumerate(KINDS) if kind == outcome or (outcome == "lost" and kind != "won")]
+    assert found == {f"{part}:{n}" for part in ("train:1", "train:2", "unseen:0.4", "unseen:1") for n in wanted}
+
+
+def test_filters_narrow_each_other(run: Path) -> None:
+    """Split, iteration, type (long or short), part of the task and malformed turns, alone and together."""
+    episodes = load(run)
+
+    def names(wanted: Wanted) -> list[str]:
+        return [episode.name for episode in select(episodes, wanted)]
+
+    assert sorted(names(Wanted(iteration=2))) == [f"train:2:{n}" for n in range(6)]
+    assert len(names(Wanted(split="unseen"))) == 12 and len(names(Wanted(split="train"))) == 12
+    assert names(Wanted(split="seen")) == []
+    assert names(Wanted(task_type=TYPES[1])) == names(Wanted(task_type="Look")) != []
+    assert names(Wanted(iteration=1, task="MUG 4 on")) == names(Wanted(iteration=1, task="game-4")) == ["train:1:4"]
+    assert names(Wanted(split="train", invalid=True)) == ["train:1:3", "train:2:3"]
+    assert names(Wanted(iteration=1, outcome="lost")) == ["train:1:2", "train:1:1", "train:1:4", "train:1:3"]
+
+
+def test_brackets_stand_around_exactly_the_trained_tokens(run: Path) -> None:
+    """Taking the brackets and numbers away gives the response; what they hold is what carried a gradient, with its
+    advantage."""
+    for episode in select(load(run), Wanted(split="train")):
+        for turn in episode.record["decisions"]:
+            if "token" not in turn:
+                continue
+            tokens = tokens_of(turn)
+            text = answer_view(tokens).plain.replace("\\x1b", "\x1b")
+            shares = [(character, number) for part, number in BRACKETED.findall(text) for character in part]
+            numbers = [f"{token.advantage:+.2f}".replace("-", "−") for token in tokens]
+            # a token of these runs is a character; the end token, the last, is shown as several
+            trained = [(token.text, number) for token, number in zip(tokens, numbers, strict=True) if token.trained]
+            if tokens[-1].trained:
+                trained[-1:] = [(character, numbers[-1]) for character in tokens[-1].text]
+            assert shares == trained
+            assert BRACKETED.sub(r"\1", text).removesuffix("·end·") == turn["response"]
+
+
+def test_a_training_turn_shows_values_advantages_and_tokens(run: Path) -> None:
+    """The three levels by their names, with the recorded numbers and the tokens each went to."""
+    text = shown(run, "train:1:0", turn=0, tokens=True)
+    turn = load(run)[0].record["decisions"][0]
+    for name, key in (("A_switch", "switch"), ("A_high", "subgoal"), ("A_low", "action")):
+        first, stop = turn["spans"][key]
+        number = f"{turn['advantages'][key]:+.3f}".replace("-", "−")
+        assert re.search(rf"{name} +{re.escape(number)}  {key} tokens {first}–{stop - 1}: ", text), text
+    for head, value in turn["values"].items():
+        assert f"V_{head} {value:+.3f}".replace("-", "−") in text
+    blocks = {
+        block: "".join(t.text for t in tokens_of(turn) if t.block == block) for block in ("switch", "subgoal", "")
+    }
+    assert blocks == {"switch": "<switch>SWITCH</switch>", "subgoal": "<subgoal>find mug</subgoal>", "": "·end·"}
+    fates = [line.split()[-1] for line in text.splitlines() if re.match(r" *\d+ ", line)]
+    counts = {"trained": sum(turn["token"]["trained"]), "forced": sum(turn["token"]["forced"])}
+    assert {fate: fates.count(fate) for fate in counts} == counts and len(fates) == turn["tokens"]
+
+
+def test_subgoals_head_their_segments(run: Path) -> None:
+    """Turns 0 and 2 begin segments, turn 1 does not; the end says how the episode ended."""
+    text = shown(run, "train:1:1")
+    lines = [line for line in text.splitlines() if line.startswith(("subgoal", "turn"))]
+    assert [line.split()[0] for line in lines] == ["subgoal:", "turn", "turn", "subgoal:", "turn"]
+    assert "end  out of turns after 3 turns" in text and "seen last: The end." in text
+    assert "cause: step: OSError: gone" in shown(run, "train:1:2")
+
+
+def test_evaluation_says_that_it_has_no_values(run: Path) -> None:
+    """Its turns are shown without numbers that do not exist."""
+    text = shown(run, "unseen:0.4:3")
+    assert "Evaluation has no critic" in text and "A_low" not in text
+    assert "malformed" in text and "no blocks at all" in text
+
+
+def test_piped_output_has_no_control_characters(run: Path) -> None:
+    """Neither colours of ours nor escape sequences of a model reach the pipe; lines have at most 100 columns."""
+    environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    for rest in ([], ["train:1:3"], ["unseen:1:3", "--tokens"], ["train:1:3", "--json"]):
+        command = [sys.executable, "-m", "hiper", "inspect", str(run), *rest]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert not any(ord(character) < 32 and character != "\n" for character in done.stdout)
+        assert "[bold]" in done.stdout or not rest
+        assert "--json" in rest or all(
+            len(line) <= 100 for line in done.stdout.splitlines() if "hiper inspect" not in line
+        )
+
+
+def test_hostile_text_is_written_out() -> None:
+    """Escape sequences, bells, direction marks and carriage returns are shown, not obeyed."""
+    assert harmless("a\x1b[2Jb\a\u202ec\rd\n\ne") == "a\\x1b[2Jb\\x07\\u202ec\\rd\ne"
+
+
+def test_json_prints_the_record(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it stands in the file."""
+    assert main(["inspect", str(run), "train:2:4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == find(load(run), "train:2:4").record
+
+
+def test_the_overview_counts_and_lists(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Per iteration and split: recorded, won, out of turns, lost, broke, malformed; broken ones head the list."""
+    assert main(["inspect", str(run), "--limit", "4"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["train:1", "6", "2", "2", "1", "1", "1", "33", "%"] in lines
+    assert ["unseen:0.4", "6", "2", "2", "1", "1", "1", "33", "%"] in lines
+    assert [line[0] for line in lines if line[1:2] == ["broke"]] == [
+        "train:1:2",
+        "train:2:2",
+        "unseen:0.4:2",
+        "unseen:1:2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("train:1:9", "recorded of train:1: train:1:0, train:1:1"),
+        ("train:9:1", "a name is one of train:1, train:2, unseen:0.4, unseen:1"),
+        ("nonsense", "a name is one of train:1"),
+    ],
+)
+def test_an_unknown_episode_is_answered_with_known_ones(run: Path, name: str, wanted: str) -> None:
+    """The message says what may be typed instead."""
+    with pytest.raises(UserError, match=re.escape(wanted)):
+        find(load(run), name)
+
+
+def test_an_unknown_turn_is_answered_with_the_range(run: Path) -> None:
+    """Turns are counted from 0."""
+    with pytest.raises(UserError, match="no turn 3; 0 to 2"):
+        shown(run, "train:1:0", turn=3)
+
+
+def test_an_unknown_run_is_answered_with_its_neighbours(run: Path) -> None:
+    """A folder without config.yaml is no run; those beside it are named."""
+    with pytest.raises(UserError, match=f"there are: {re.escape(str(run))}"):
+        load(run.parent / "nosuch")
+
+
+def test_a_run_that_goes_on_can_be_read(tmp_path: Path) -> None:
+    """A last line that is being written is left out; what is not there yet is said."""
+    run = make_run(tmp_path / "run", iterations=1)
+    (run / "evaluation.jsonl").unlink()
+    with (run / "episodes.jsonl").open("a") as stream:
+        stream.write('{"iteration": 2, "numb')
+    assert [episode.part for episode in load(run)] == ["train:1"] * 6
+    assert main(["inspect", str(run)]) == 0
+
+
+def test_runs_from_before_episodes_were_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their evaluation is counted; one of its episodes is refused with what to do, and so is a run with nothing."""
+    run = make_run(tmp_path / "run")
+    (run / "episodes.jsonl").unlink()
+    rows = read_jsonl(run / "evaluation.jsonl")
+    decisions = [[True, "find mug", "look"]]
+    write_jsonl(run / "evaluation.jsonl", [{**row, "decisions": decisions} for row in rows])
+    append_jsonl(run / "metrics.jsonl", {"iteration": 1, "train/success": 0.5})
+    assert main(["inspect", str(run)]) == 0
+    assert "trained before episodes were recorded" in capsys.readouterr().out
+    assert main(["inspect", str(run), "unseen:1:0"]) == 2
+    assert "evaluate the run again" in capsys.readouterr().err
+    (run / "evaluation.jsonl").unlink()
+    with pytest.raises(UserError, match="no episodes to show; trained before episodes were recorded"):
+        load(run)

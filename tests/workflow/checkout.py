@@ -1,0 +1,55 @@
+"""A copy of the project in a repository of its own, and Snakemake on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def copy_project(folder: Path) -> Path:
+    """The files of this checkout that git knows or would add, committed."""
+    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "copy")
+    return folder
+
+
+def start(folder: Path, *arguments: str, experiment: str = "test", **environment: str) -> subprocess.Popen[str]:
+    """Snakemake in a process group of its own, on the copy's own package."""
+    command = [str(SNAKEMAKE), "--cores", "2", *arguments]
+    if "--config" not in arguments:
+        command += ["--config", f"experiment={experiment}"]
+    surroundings = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", **environment}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=folder, env=surroundings, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+def snakemake(folder: Path, *arguments: str, **further: str) -> subprocess.CompletedProcess[str]:
+    process = start(folder, *arguments, **further)
+    output, errors = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def run_whole(folder: Path, *arguments: str, **further: str) -> Path:
+    """The whole experiment in the copy; its folder of results."""
+    done = snakemake(folder, *arguments, **further)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "results" / further.get("experiment", "test")
