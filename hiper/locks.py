@@ -29,12 +29,12 @@ PATIENCE = 0.5  # seconds: somebody who only asks for the owner holds a lock for
 def exclusive(folder: Path) -> Iterator[None]:
     """Be the only writer of `folder` (a file or a folder, made or not); UserError that says who is, if another.
 
-    What a killed writer left half written (temporary files of `hiper.records`) is removed: nobody else can own it now.
+    What a killed writer left half written (in temporary folders of `hiper.records`) is removed: nobody else owns it.
     """
     with held(lock_file(folder), folder):
         if folder.is_dir():
             for leftover in sorted(folder.rglob(f".*{PARTIAL}")):
-                leftover.unlink(missing_ok=True)
+                shutil.rmtree(leftover)
         yield
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import IO, Any
 
 from hiper.errors import UserError
 
-PARTIAL = ".partial"  # how the names of temporary files end, which begin with a dot
+PARTIAL = ".partial"  # how the names of temporary folders end, which begin with a dot
 
 _USER_PART = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@")
 _SECRET_VALUE = re.compile(r"(?i)((?:token|password|secret|api_?key|access_?key)=)\S+")
@@ -22,24 +23,25 @@ _SECRET_VALUE = re.compile(r"(?i)((?:token|password|secret|api_?key|access_?key)
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` for the block to write; on success synced and renamed over `path`, on any error
-    removed. An OSError without a file name gets this one, so that a full disk is reported with the file it hit."""
+    """A temporary name for the block to write; on success synced and renamed over `path`, on any error removed.
+
+    It lies in a folder of its own beside `path`, where libraries may leave temporary files too. An OSError without a
+    file name gets that of `path`, so that a full disk is reported with the file it hit.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent))
         try:
+            temporary = folder / path.name
             yield temporary
             with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        if error.errno is not None and (error.filename is None or str(error.filename).endswith(PARTIAL)):
+        if error.errno is not None and (error.filename is None or PARTIAL in str(error.filename)):
             error.filename = str(path)
         raise
 

@@ -42,3 +42,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_file=str(path), eos_token="<|end|>", chat_template=template, clean_up_tokenization_spaces=False
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups that one worker runs in a row (the workflow, above all) begin first: the other worker does the rest."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)

@@ -53,7 +53,8 @@ def test_a_killed_writer_leaves_no_lock(tmp_path: Path) -> None:
     (folder / "model").mkdir(parents=True)
     with another(HOLD, folder) as process:
         torn, whole = folder / "model" / ".weights.abc.partial", folder / "model" / "weights"
-        torn.touch()
+        torn.mkdir()
+        (torn / "weights").touch()
         whole.touch()
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

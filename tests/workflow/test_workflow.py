@@ -100,7 +100,7 @@ def test_the_runs_are_in_mlflow(finished: Path) -> None:
     assert "evaluation/unseen/T0.4/success" in runs[TRAINED].data.metrics
     steps = [metric.step for metric in client.get_metric_history(runs[TRAINED].info.run_id, "train/success")]
     assert steps == [1, 2]
-    assert (results / "runs" / TRAINED / "tracking.log").read_text() == ""
+    assert "WARNING" not in (results / "runs" / TRAINED / "tracking.log").read_text()
 
 
 def test_a_second_call_has_nothing_to_do(finished: Path) -> None:
