@@ -209,7 +209,7 @@ def _compare(
 
     def ours(number: int) -> float:
         decoder.zero_grad(set_to_none=True)
-        learner._actor_losses(rows, every, None)
+        learner.accumulate_actor_gradients(rows, every)
         machine.wait()
         return 1.0
 
@@ -221,7 +221,7 @@ def _compare(
         return run
 
     decoder.zero_grad(set_to_none=True)
-    loss = learner._actor_losses(rows, every, None)["loss"]
+    loss = learner.accumulate_actor_gradients(rows, every)["loss"]
     said = require_equal(loss, padded.backward(None), decoder, model, TOLERANCE[machine.dtype])
     sides, ratios = [Side(OURS, ours), Side(LONGEST, theirs(None))], {LONGEST: OURS}
     if micro_batch * sum(limits) * shape.vocab_size <= LOGITS_ROOM:

@@ -130,7 +130,7 @@ class Learner:
             order = random.permutation(len(rows))
             for chosen in mini_batches(len(rows), self.settings.mini_batch_turns, order):
                 self.actor_optimizer.zero_grad(set_to_none=True)
-                for name, value in self._actor_losses(rows, chosen, reference).items():
+                for name, value in self.accumulate_actor_gradients(rows, chosen, reference).items():
                     totals[name] += value
                 norm = torch.nn.utils.clip_grad_norm_(self.actor.parameters(), self.settings.gradient_clip)
                 totals["norm"] += float(norm)
@@ -138,11 +138,12 @@ class Learner:
                 steps += 1
         return {f"policy/{name}": value / steps for name, value in totals.items()}
 
-    def _actor_losses(
-        self, rows: Sequence[TurnRow], chosen: npt.NDArray[np.int64], reference: Sequence[Tensor] | None
+    def accumulate_actor_gradients(
+        self, rows: Sequence[TurnRow], chosen: npt.NDArray[np.int64], reference: Sequence[Tensor] | None = None
     ) -> dict[str, float]:
-        """Backward of one mini-batch: every term is divided by the token count of the whole mini-batch. `reference`
-        holds log π_ref of every row's response tokens."""
+        """Add the gradients of one mini-batch, `rows[chosen]`, to the actor's, without a step; returns means over its
+        tokens. Every term is divided by the token count of the whole mini-batch. `reference`: log π_ref of the response
+        tokens of each of `rows`, [response] per row; without it there is no KL term."""
         settings = self.settings
         trained_count = max(1, sum(int(rows[i].trained.sum()) for i in chosen))
         chosen_count = max(1, sum(int(rows[i].chosen.sum()) for i in chosen))

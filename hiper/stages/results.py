@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ TASK_LABELS = {
     "pick_two_obj_and_place": "Pick2",
 }
 SPLITS = ("seen", "unseen")
+LARGEST = sys.float_info.max
 
 _RUN_NAME = re.compile(r"([a-z0-9_.]+)-([a-z0-9_.]+)-([a-z0-9_.]+)-seed([0-9]+)")
 _EPISODE_KEYS = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
@@ -167,12 +169,17 @@ def _load_run(path: Path) -> Run | None:
 
 
 def _rows(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> tuple[dict[str, Any], ...]:
-    """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `kinds`, of their types."""
+    """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `kinds`, of their types,
+    and no number that a float cannot hold."""
     rows = read_jsonl(path, partial_ok=True) if path.exists() else []
     try:
-        return tuple(require(row, kinds, f"{path}:{number}") for number, row in enumerate(rows, start=1))
+        for number, row in enumerate(rows, start=1):
+            require(row, kinds, f"{path}:{number}")
+            if large := [key for key, value in row.items() if isinstance(value, int | float) and abs(value) > LARGEST]:
+                raise UserError(f"{path}:{number}: `{large[0]}` is larger than any number a stage writes")
     except UserError as error:
         raise UserError(f"{error}; remove the file and run the stage that makes it again") from None
+    return tuple(rows)
 
 
 def _setting(settings: Mapping[str, Any], key: str) -> Any:

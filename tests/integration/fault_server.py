@@ -24,7 +24,13 @@ from pathlib import Path
 from typing import Any
 
 # What stages import when they need it, and what takes long.
-LAZY = ("hydra", "matplotlib.pyplot", "torch._inductor.config", "transformers.tokenization_utils_tokenizers")
+LAZY = (
+    "hydra",
+    "matplotlib.pyplot",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "torch._inductor.config",
+    "transformers.tokenization_utils_tokenizers",
+)
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"}
 

@@ -22,35 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipeline import RESULTS, ROWS, RUN, RUN_FOLDER, STAGES, TOKENIZER, WARM_FOLDER, make_games, run_settings
 
-from hiper.benchmarks.alfworld.games import write_index
-from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.cli.main import main
-from hiper.compose import compose_run, write_config
-from hiper.config import parse_run
+from hiper.compose import write_config
 
-ROOT = Path(__file__).resolve().parents[2]
-RUN = "alfworld_test-test-hiper-seed0"
-WARM = "alfworld_test-test-warmstart-seed0"
-RUNS, MADE = Path("results/test/runs"), Path("results/test")
-ROWS, TOKENIZER = MADE / "demonstrations" / "demonstrations.jsonl", MADE / "tokenizer"
-# stage → its command and the folder it writes; in the order of the workflow
-STAGES: dict[str, tuple[list[str], Path]] = {
-    "demonstrations": (
-        ["demonstrations", f"{RUNS / WARM}/config.yaml", "--output", str(ROWS.parent)],
-        ROWS.parent,
-    ),
-    "tokenizer": (
-        ["tokenizer", f"{RUNS / WARM}/config.yaml", "--demonstrations", str(ROWS), "--output", str(TOKENIZER)],
-        TOKENIZER,
-    ),
-    "warmstart": (
-        ["warmstart", str(RUNS / WARM), "--demonstrations", str(ROWS), "--tokenizer", str(TOKENIZER)],
-        RUNS / WARM,
-    ),
-    "train": (["train", str(RUNS / RUN), "--start", str(RUNS / WARM / "model")], RUNS / RUN),
-    "evaluate": (["evaluate", str(RUNS / RUN)], RUNS / RUN),
-    "report": (["report", str(MADE)], MADE / "tables"),
+# What each stage writes.
+OUTPUTS = {
+    "demonstrations": ROWS.parent,
+    "tokenizer": TOKENIZER,
+    "warmstart": WARM_FOLDER,
+    "train": RUN_FOLDER,
+    "evaluate": RUN_FOLDER,
+    "report": RESULTS / "tables",
 }
 # What tells of one execution, or grows row by row while a stage runs.
 EXECUTION = ("manifest.json", "timings.jsonl")
@@ -61,21 +45,21 @@ GROWING = ("metrics.jsonl", "timings.jsonl", "episodes.jsonl", "evaluation.unfin
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every stage has run."""
     folder = tmp_path_factory.mktemp("whole")
-    values = compose_run("test", RUN, ROOT).model_dump()
-    values["tracking"]["live"] = False
-    values["benchmark"]["data"]["generate"] |= {"train": 20, "valid_seen": 2, "valid_unseen": 2}
-    values["demonstrations"]["games"] = 14
-    values["warm_start"] |= {"steps": 6, "warmup_steps": 1, "checkpoint_every": 3}
-    values["training"] |= {"episodes": 4}
-    settings = parse_run(values, "test")
-    games = folder / "data" / settings.benchmark.dataset
-    games.mkdir(parents=True)
-    made = generate_games(games, settings.benchmark.task_types, settings.benchmark.data.generate)
-    write_index(games, settings.benchmark.dataset, {"kind": "generate"}, made)
-    for run in (WARM, RUN):
-        write_config(settings, folder / RUNS / run / "config.yaml")
+    settings = run_settings(
+        benchmark__data__generate__train=20,
+        benchmark__data__generate__valid_seen=2,
+        benchmark__data__generate__valid_unseen=2,
+        demonstrations__games=14,
+        warm_start__steps=6,
+        warm_start__warmup_steps=1,
+        warm_start__checkpoint_every=3,
+        training__episodes=4,
+    )
+    make_games(folder / "data", settings.benchmark)
+    for run in (WARM_FOLDER, RUN_FOLDER):
+        write_config(settings, folder / run / "config.yaml")
     with contextlib.chdir(folder):
-        for command, _ in STAGES.values():
+        for command in STAGES.values():
             assert main(command) == 0
     return folder
 
@@ -85,8 +69,8 @@ def before(whole: Path, stage: str, folder: Path) -> None:
     shutil.copytree(whole, folder, dirs_exist_ok=True)
     number = list(STAGES).index(stage)
     for later in ("figures", "tables"):
-        shutil.rmtree(folder / MADE / later, ignore_errors=True)
-    for name, (_, output) in list(STAGES.items())[number:]:
+        shutil.rmtree(folder / RESULTS / later, ignore_errors=True)
+    for name, output in list(OUTPUTS.items())[number:]:
         if name == "evaluate":
             (folder / output / "evaluation.jsonl").unlink(missing_ok=True)
         for path in (folder / output).glob("*") if name not in ("evaluate", "report") else ():
@@ -197,7 +181,7 @@ def test_a_full_disk_costs_nothing_but_time(
 ) -> None:
     """Status 2 and one message with a file name each time the disk fills up, at whatever file that happens; earlier
     results and finished files keep their bytes; with room the same command ends as it would have."""
-    command, output = STAGES[stage]
+    command, output = STAGES[stage], OUTPUTS[stage]
 
     def scenario() -> dict[str, Any]:
         possible = mounted(tmp_path, kind)
@@ -255,7 +239,7 @@ def forbidden(folder: Path) -> Path:
 @pytest.mark.parametrize("stage", ["demonstrations", "tokenizer", "warmstart", "train", "evaluate", "report"])
 def test_without_write_permission_nothing_changes(whole: Path, stage: str) -> None:
     """Status 2 and one message that names a file of the folder and what to do; every byte as before."""
-    command, _ = STAGES[stage]
+    command = STAGES[stage]
     # not below the tests' own folder, which other users may not enter
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "project"
@@ -290,7 +274,7 @@ def test_a_file_in_the_way_is_named(whole: Path, tmp_path: Path, place: str, wan
 
     def scenario() -> tuple[int, str]:
         os.chdir(tmp_path)
-        return run(STAGES["tokenizer"][0])
+        return run(STAGES["tokenizer"])
 
     code, text = in_child(scenario)
     assert code == 2 and wanted in text and str(TOKENIZER) in text, text
@@ -303,7 +287,7 @@ def test_too_many_open_files_is_no_traceback(whole: Path, tmp_path: Path) -> Non
     def scenario() -> tuple[int, str]:
         os.chdir(tmp_path)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-        return run(["demonstrations", f"{RUNS / WARM}/config.yaml", "--output", "x"])
+        return run(["demonstrations", f"{WARM_FOLDER}/config.yaml", "--output", "x"])
 
     code, text = in_child(scenario)
     assert code == 2 and "too many open files" in text and "ulimit -n" in text, text

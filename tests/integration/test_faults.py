@@ -17,37 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pipeline
 import pytest
 import yaml
+from mlflow import MlflowClient
+from pipeline import GAMES, ROOT, RUN_FOLDER, WARM_FOLDER
 
 from hiper.locks import exclusive
 from hiper.stages.comparison import compare
+from hiper.tracking.readings import RunFiles
 
-ROOT = Path(__file__).resolve().parents[2]
 POINTS = int(os.environ.get("HIPER_FAULTS", "6"))
 SEED = int(os.environ.get("HIPER_FAULT_SEED", "0"))
 KILLED = {-signal.SIGKILL, -signal.SIGXFSZ, -signal.SIGALRM}
-
-GAMES = "data/alfworld_test"
-RESULTS = "results/test"
-DEMONSTRATIONS = f"{RESULTS}/demonstrations/alfworld_test"
-TOKENIZER = f"{RESULTS}/tokenizers/alfworld_test-test"
-START, RUN = (f"{RESULTS}/runs/alfworld_test-test-{name}-seed0" for name in ("warmstart", "hiper"))
-
-STAGES: dict[str, list[str]] = {
-    "games": ["data", "games", "configs/benchmark/alfworld_test.yaml", "--output", GAMES],
-    "demonstrations": ["demonstrations", f"{START}/config.yaml", "--output", DEMONSTRATIONS],
-    "tokenizer": [
-        *("tokenizer", f"{START}/config.yaml", "--output", TOKENIZER),
-        *("--demonstrations", f"{DEMONSTRATIONS}/demonstrations.jsonl"),
-    ],
-    "warmstart": [
-        *("warmstart", START, "--tokenizer", TOKENIZER),
-        *("--demonstrations", f"{DEMONSTRATIONS}/demonstrations.jsonl"),
-    ],
-    "train": ["train", RUN, "--start", f"{START}/model"],
-    "evaluate": ["evaluate", RUN],
-    "report": ["report", RESULTS],
+STAGES = {
+    "games": ["data", "games", f"configs/benchmark/{GAMES.name}.yaml", "--output", str(GAMES)],
+    **pipeline.STAGES,
 }
 
 
@@ -113,8 +98,8 @@ def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dic
     settings["training"]["iterations"] = 4
     settings["tracking"] = {"live": False}
     path.write_text("# @package _global_\n" + yaml.safe_dump(settings))
-    for run in (START, RUN):
-        server.succeed(folder, ["compose", "test", Path(run).name, "--output", f"{run}/config.yaml"])
+    for run in (WARM_FOLDER, RUN_FOLDER):
+        server.succeed(folder, ["compose", "test", run.name, "--output", f"{run}/config.yaml"])
     found = {}
     for stage, argv in STAGES.items():
         shutil.copytree(folder, root / stage)
@@ -156,7 +141,7 @@ def test_the_second_process_in_a_run_folder_is_told_who_the_first_is(
     """Exit status 2, one message that names the process, and no file touched."""
     folder = tmp_path / "folder"
     shutil.copytree(undisturbed[stage].before, folder)
-    with exclusive(folder / (START if stage == "warmstart" else RUN)):
+    with exclusive(folder / (WARM_FOLDER if stage == "warmstart" else RUN_FOLDER)):
         assert server.run(folder, STAGES[stage])[0] == 2
     assert f"process {os.getpid()} on" in server.log.read_text() and "Traceback" not in server.log.read_text()
     assert compare(undisturbed[stage].before, folder)[1] == []
@@ -173,10 +158,39 @@ def test_a_damaged_checkpoint_is_passed_over_loudly(
     while len(kept) < 2:  # die at one operation after the other until two checkpoints are there
         point += 5
         server.run(folder, STAGES["train"], event=point)
-        kept = sorted((folder / RUN / "checkpoints").glob("*.pt"))
+        kept = sorted((folder / RUN_FOLDER / "checkpoints").glob("*.pt"))
     kept[-1].write_bytes(kept[-1].read_bytes()[:-100])
     server.succeed(folder, STAGES["train"])
     log = server.log.read_text()
     assert f"{kept[-1].name} is damaged" in log
     assert f"resuming after iteration {int(kept[-2].stem)} of 4" in log
     assert compare(whole.after, folder)[1] == []
+
+
+def test_records_killed_while_they_are_written_are_complete_after_one_command(
+    server: Server, undisturbed: dict[str, Undisturbed], tmp_path: Path
+) -> None:
+    """`hiper track sync` and `rebuild` die at random moments, MLflow's write transactions among them; one more `sync`,
+    and the database has every number of the files exactly once."""
+    folder, deaths = tmp_path / "folder", 0
+    shutil.copytree(undisturbed["report"].after, folder)
+    results = str(pipeline.RESULTS)
+    random = np.random.default_rng([SEED, *b"tracking"])
+    for seconds in random.uniform(0.05, 8.0, size=POINTS):
+        command = ["track", random.choice(["sync", "sync", "rebuild"]).item(), results]
+        status, _ = server.run(folder, command, seconds=float(seconds))
+        deaths += status in KILLED
+    assert deaths > 0
+    server.succeed(folder, ["track", "sync", results])
+    client = MlflowClient(f"sqlite:///{folder / results / 'tracking' / 'mlflow.db'}")
+    (experiment,) = (found for found in client.search_experiments() if found.name == "test")
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == sorted([WARM_FOLDER.name, RUN_FOLDER.name, "results"])
+    for run in runs:
+        if run.info.run_name != "results":
+            source = folder / results / "runs" / run.info.run_name
+            histories = [client.get_metric_history(run.info.run_id, name) for name in run.data.metrics]
+            logged = [((metric.key, metric.step), metric.value) for history in histories for metric in history]
+            wanted = RunFiles(source).read()
+            assert sorted(logged) == sorted(wanted.items())
+            assert run.info.status == "FINISHED"

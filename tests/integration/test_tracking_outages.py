@@ -21,18 +21,16 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
+from pipeline import ROOT, prepare, run_settings
+from pipeline import RUN as NAME
 
 from hiper import tracking
-from hiper.benchmarks.alfworld.games import write_index
-from hiper.benchmarks.alfworld.generation import generate_games
-from hiper.compose import compose_run, write_config
-from hiper.config import RunSettings, parse_run
+from hiper.compose import write_config
+from hiper.config import RunSettings
 from hiper.records import read_json, read_jsonl
-from hiper.stages import demonstrations, tokenizer, training, warmstart
+from hiper.stages import training
 from hiper.tracking.mirror import RUN, Mirror
 
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "alfworld_test-test-hiper-seed0"
 FILES = ("metrics.jsonl", "model/model.safetensors", "model/value_heads.safetensors")
 SECRET = "hunter2-not-to-be-seen"
 pytestmark = pytest.mark.xdist_group("outages")  # one server and one warm start for all
@@ -51,42 +49,36 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def settings() -> RunSettings:
-    values = compose_run("test", NAME, ROOT).model_dump()
-    values["training"]["iterations"] = 3
-    values["tracking"]["live"] = True
-    return parse_run(values, "test")
+    return run_settings(training__iterations=3, tracking__live=True)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory, settings: RunSettings) -> Path:
-    """Games, a warm start, a migrated empty database, and in `undisturbed` a run without a mirror."""
-    folder = tmp_path_factory.mktemp("prepared")
-    games = folder / "data" / settings.benchmark.dataset
-    games.mkdir(parents=True)
-    made = generate_games(games, settings.benchmark.task_types, settings.benchmark.data.generate)
-    write_index(games, settings.benchmark.dataset, {"kind": "generate"}, made)
-    rows = folder / "demonstrations" / "demonstrations.jsonl"
-    demonstrations.make(settings, folder / "data", rows.parent)
-    tokenizer.make(settings, rows, folder / "tokenizer")
+    """Games, a warm start, and in `undisturbed` a run without a mirror."""
     quiet = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"live": False})})
-    warmstart.run(quiet, rows, folder / "tokenizer", folder / "warmstart", folder / "data")
+    folder = prepare(tmp_path_factory.mktemp("prepared"), quiet)
     training.run(quiet, folder / "warmstart" / "model", folder / "undisturbed", folder / "data")
-    client = Mirror(folder / "template").client
-    client.rename_experiment(client.get_experiment_by_name("template").experiment_id, "unused")
     return folder
 
 
 class Outage:
     """A real run with its real follower, and what happens to MLflow while it goes on."""
 
-    def __init__(self, prepared: Path, results: Path, settings: RunSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        prepared: Path,
+        empty_database: Path,
+        results: Path,
+        settings: RunSettings,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         self.prepared, self.settings, self.monkeypatch = prepared, settings, monkeypatch
         self.experiment = results / "results" / "test"
         self.folder = self.experiment / "runs" / NAME
         self.database = self.experiment / "tracking" / "mlflow.db"
         write_config(settings, self.folder / "config.yaml")
         self.database.parent.mkdir()
-        shutil.copy(prepared / "template" / "tracking" / "mlflow.db", self.database)
+        shutil.copy(empty_database, self.database)
 
     def train(self, between: Callable[[], None] | None = None) -> str:
         """Train, `between` the first two iterations, wait for the follower; the training's files must be those of the
@@ -136,8 +128,10 @@ class Outage:
 
 
 @pytest.fixture
-def outage(prepared: Path, tmp_path: Path, settings: RunSettings, monkeypatch: pytest.MonkeyPatch) -> Outage:
-    return Outage(prepared, tmp_path, settings, monkeypatch)
+def outage(
+    prepared: Path, empty_database: Path, tmp_path: Path, settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> Outage:
+    return Outage(prepared, empty_database, tmp_path, settings, monkeypatch)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 90.0) -> None:
@@ -275,9 +269,9 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
     made = Server(tmp_path_factory.mktemp("server"))
-    shutil.copy(prepared / "template" / "tracking" / "mlflow.db", made.folder / "server.db")
+    shutil.copy(empty_database, made.folder / "server.db")
     made.start()
     try:
         yield made

@@ -9,49 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pipeline import prepare, run_settings
 
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
-from hiper.benchmarks.alfworld.games import write_index
-from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.cli.main import main
-from hiper.compose import compose_run, write_config
-from hiper.config import RunSettings, parse_run
+from hiper.compose import write_config
+from hiper.config import RunSettings
 from hiper.learning.batches import TurnRow
 from hiper.learning.learner import Learner
 from hiper.records import read_jsonl
-from hiper.stages import checkpoint, demonstrations, evaluation, tokenizer, training, warmstart
-
-ROOT = Path(__file__).resolve().parents[2]
-RUN = "alfworld_test-test-hiper-seed0"
-
-
-def settings(run: str = RUN, **changes: Any) -> RunSettings:
-    """The test experiment's settings, without the MLflow mirror; `changes` are dotted keys with __ for the dot."""
-    values = compose_run("test", run, ROOT).model_dump()
-    values["tracking"]["live"] = False
-    for key, value in changes.items():
-        *path, last = key.split("__")
-        section = values
-        for name in path:
-            section = section[name]
-        section[last] = value
-    return parse_run(values, "test")
+from hiper.stages import checkpoint, evaluation, training
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with games, demonstrations, tokenizer and a warm start of a few steps."""
-    folder = tmp_path_factory.mktemp("prepared")
-    chosen = settings()
-    games = folder / "data" / chosen.benchmark.dataset
-    games.mkdir(parents=True)
-    made = generate_games(games, chosen.benchmark.task_types, chosen.benchmark.data.generate)
-    write_index(games, chosen.benchmark.dataset, {"kind": "generate"}, made)
-    demonstrations.make(chosen, folder / "data", folder / "demonstrations")
-    rows = folder / "demonstrations" / "demonstrations.jsonl"
-    tokenizer.make(chosen, rows, folder / "tokenizer")
-    warmstart.run(chosen, rows, folder / "tokenizer", folder / "warmstart", folder / "data")
-    return folder
+    return prepare(tmp_path_factory.mktemp("prepared"), run_settings())
 
 
 def train(prepared: Path, folder: Path, chosen: RunSettings) -> Path:
@@ -78,7 +51,7 @@ def test_the_warm_start_is_an_ordinary_model_folder(prepared: Path) -> None:
 
 def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
     """Metrics, weights and value heads of two runs with the same settings are equal byte for byte."""
-    first, second = (train(prepared, tmp_path / name, settings()) for name in ("a", "b"))
+    first, second = (train(prepared, tmp_path / name, run_settings()) for name in ("a", "b"))
     for name in ("metrics.jsonl", "episodes.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
@@ -87,7 +60,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that dies in its third iteration, after writing a metrics row too many, ends with the same bytes."""
-    chosen = settings(training__iterations=4, training__checkpoint_every=2)
+    chosen = run_settings(training__iterations=4, training__checkpoint_every=2)
     whole = train(prepared, tmp_path / "whole", chosen)
     real = training.Trainer.iterate
 
@@ -119,7 +92,7 @@ def test_recorded_advantages_are_those_of_the_update(
         return real(self, rows, *rest)
 
     monkeypatch.setattr(Learner, "update_actor", notes)
-    chosen = settings(f"alfworld_test-test-{algorithm}-seed0", training__iterations=1, tracking__episodes=8)
+    chosen = run_settings(f"alfworld_test-test-{algorithm}-seed0", training__iterations=1, tracking__episodes=8)
     records = read_jsonl(train(prepared, tmp_path, chosen) / "episodes.jsonl")
     turns = [turn for record in records for turn in record["decisions"]]
     assert len(records) == 8 and len(turns) == len(given)
@@ -132,7 +105,7 @@ def test_recorded_advantages_are_those_of_the_update(
 
 def test_no_episodes_are_recorded_when_none_are_wanted(prepared: Path, tmp_path: Path) -> None:
     """`tracking.episodes: 0` leaves an empty file, other numbers as many rows an iteration; the model is the same."""
-    none, two = (train(prepared, tmp_path / str(n), settings(tracking__episodes=n)) for n in (0, 2))
+    none, two = (train(prepared, tmp_path / str(n), run_settings(tracking__episodes=n)) for n in (0, 2))
     assert (none / "episodes.jsonl").read_bytes() == b""
     assert [row["iteration"] for row in read_jsonl(two / "episodes.jsonl")] == [1, 1, 2, 2]
     name = "model/model.safetensors"
@@ -143,7 +116,7 @@ def test_checkpoints_of_other_settings_are_not_resumed(prepared: Path, tmp_path:
     """A checkpoint left by another configuration is discarded instead of continued."""
     checkpoint.begin(tmp_path / "run" / "checkpoints", {"settings": "other", "start": "other"})
     checkpoint.save(tmp_path / "run" / "checkpoints", 1, {"actor": torch.zeros(1)})
-    train(prepared, tmp_path / "run", settings())
+    train(prepared, tmp_path / "run", run_settings())
     assert [row["iteration"] for row in read_jsonl(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -172,18 +145,18 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
 )
 def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Each option's path runs on real games and leaves finite metrics."""
-    folder = train(prepared, tmp_path, settings(training__iterations=1, **changes))
+    folder = train(prepared, tmp_path, run_settings(training__iterations=1, **changes))
     (row,) = read_jsonl(folder / "metrics.jsonl")
     assert all(np.isfinite(value) for value in row.values())
 
 
 def test_micro_batches_do_not_change_the_update(prepared: Path, tmp_path: Path) -> None:
     """One micro-batch or many: the same step up to rounding, because losses are normalised over the mini-batch."""
-    chosen = settings(training__iterations=1)
+    chosen = run_settings(training__iterations=1)
     start, data = prepared / "warmstart" / "model", prepared / "data"
     weights = []
     for tokens in (1 << 20, 300):
-        changed = settings(training__iterations=1, training__micro_batch_tokens=tokens)
+        changed = run_settings(training__iterations=1, training__micro_batch_tokens=tokens)
         trainer = training.Trainer(changed, start, tmp_path, data)
         trainer.iterate(chosen.training.critic.warmup_iterations)
         weights.append(torch.cat([p.detach().flatten() for p in trainer.actor.parameters()]))
@@ -197,7 +170,7 @@ def test_micro_batches_do_not_change_the_update(prepared: Path, tmp_path: Path) 
 
 def test_evaluation_plays_every_game_of_a_split_once(prepared: Path, tmp_path: Path) -> None:
     """The rows' tasks are the split's tasks, each once per temperature, and two evaluations are equal bytes."""
-    chosen = settings()
+    chosen = run_settings()
     shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
     evaluation.run(chosen, tmp_path, prepared / "data")
     first = (tmp_path / "evaluation.jsonl").read_bytes()
@@ -230,7 +203,7 @@ def test_a_broken_evaluation_episode_keeps_its_turns(
     )
     monkeypatch.setattr(AlfworldEnvironment, "step", breaks)
     shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
-    evaluation.run(settings(evaluation__splits=["unseen"]), tmp_path, prepared / "data")
+    evaluation.run(run_settings(evaluation__splits=["unseen"]), tmp_path, prepared / "data")
     first, *others = read_jsonl(tmp_path / "evaluation.jsonl")
     assert first["failure"] == "step: OSError: gone"
     assert first["turns"] == len(first["decisions"]) == 2
@@ -241,7 +214,7 @@ def test_a_broken_evaluation_episode_keeps_its_turns(
 def test_a_trained_model_can_be_watched(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`hiper play --run` shows every turn of the chosen game to its end, the same game for the same seed."""
     shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
-    write_config(settings(), tmp_path / "config.yaml")
+    write_config(run_settings(), tmp_path / "config.yaml")
     arguments = ["play", "--run", str(tmp_path), "--data", str(prepared / "data"), "--number", "2", "--seed"]
     shown = []
     for seed in ("1", "1", "2"):
@@ -256,10 +229,10 @@ def test_the_sampled_protocol_draws_with_replacement_and_a_fixed_seed(prepared: 
     """Thirty draws from a split of fewer games repeat some; the draw is the same every time and differs by seed."""
     from hiper.stages.tasks import make_benchmark
 
-    sampled = settings(evaluation__protocol="sampled", evaluation__episodes=30)
+    sampled = run_settings(evaluation__protocol="sampled", evaluation__episodes=30)
     benchmark = make_benchmark(sampled.benchmark, prepared / "data")
     drawn = evaluation.evaluation_tasks(sampled, benchmark, "seen")
     assert len(drawn) == 30 and len(set(drawn)) < 30
     assert drawn == evaluation.evaluation_tasks(sampled, benchmark, "seen")
-    other = settings(evaluation__protocol="sampled", evaluation__episodes=30, seed=1)
+    other = run_settings(evaluation__protocol="sampled", evaluation__episodes=30, seed=1)
     assert drawn != evaluation.evaluation_tasks(other, benchmark, "seen")

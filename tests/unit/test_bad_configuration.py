@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pipeline import ROOT, RUN, changed
 
 from hiper.cli.main import main
 from hiper.compose import compose_run, load_grid, read_config
@@ -20,8 +21,6 @@ from hiper.config_errors import SHOWN
 from hiper.errors import UserError
 from hiper.yaml_files import LARGEST, read_yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-RUN = "alfworld_test-test-hiper-seed0"
 CELLS = {"test": RUN, "demo": "alfworld_small-tiny-ppo_turn-seed1", "paper": "alfworld-qwen2.5_7b_instruct-hiper-seed2"}
 SCREEN = 24  # lines
 Path_ = tuple[str, ...]
@@ -58,15 +57,6 @@ def section(values: dict[str, Any], path: Path_) -> dict[str, Any]:
     for key in path[:-1]:
         found = found[key]
     return found
-
-
-def changed(values: dict[str, Any], **settings: Any) -> dict[str, Any]:
-    """A copy with some settings replaced; `__` stands for the dot of a key."""
-    copied = copy.deepcopy(values)
-    for name, value in settings.items():
-        path = tuple(name.split("__"))
-        section(copied, path)[path[-1]] = value
-    return copied
 
 
 def message(values: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hiper.benchmarks.alfworld.games import Game, write_index
+from hiper.cli.main import main
 from hiper.errors import UserError
 from hiper.locks import exclusive
 from hiper.views import doctor, machine
@@ -134,10 +135,10 @@ def test_runs_going_on_and_runs_cut_short_are_told_apart(project: Path) -> None:
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "00000001.pt").write_bytes(b"")
     name = "results/demo/runs/a-b-c-seed0"
-    (cut,) = found(doctor.diagnose(project), "Runs", name)
+    (cut,) = found(doctor.diagnose(project, "demo"), "Runs", name)
     assert cut.state == "optional" and "goes on" in cut.remedy
     with exclusive(folder):
-        (going,) = found(doctor.diagnose(project), "Runs", name)
+        (going,) = found(doctor.diagnose(project, "demo"), "Runs", name)
     assert going.state == "ok" and f"process {os.getpid()}" in going.detail
 
 
@@ -148,18 +149,18 @@ def test_tracking_is_looked_at_without_its_password(project: Path, monkeypatch: 
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:hunter2@{address}")
-    findings = doctor.diagnose(project)
+    findings = doctor.diagnose(project, "demo")
     (refused,) = found(findings, "Tracking", "MLflow")
     assert refused.state == "optional" and f"http://{address} does not answer" in refused.detail
     assert "hunter2" not in str(findings) and doctor.able(findings)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "databricks")
-    (wrong,) = found(doctor.diagnose(project), "Tracking", "MLflow")
+    (wrong,) = found(doctor.diagnose(project, "demo"), "Tracking", "MLflow")
     assert "http[s]://" in wrong.detail
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     damaged = project / "results" / "demo" / "tracking" / "mlflow.db"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"no database" * 1000)
-    (damage,) = found(doctor.diagnose(project), "Tracking", "MLflow")
+    (damage,) = found(doctor.diagnose(project, "demo"), "Tracking", "MLflow")
     assert damage.state == "optional" and "hiper track sync results/demo" in damage.remedy
 
 
@@ -186,12 +187,15 @@ def test_the_report_is_plain_text_with_sections_and_a_conclusion() -> None:
     assert stream.getvalue().rstrip().endswith("the demo can run here")
 
 
-def test_the_command_fails_when_its_experiment_cannot_run(project: Path) -> None:
+def test_the_command_fails_when_its_experiment_cannot_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As a person types it: exit status 1 and nothing written; outside a project it says where to go."""
     before = sorted(project.rglob("*"))
-    command = [sys.executable, "-m", "hiper", "doctor", "--experiment"]
-    done = subprocess.run([*command, "paper"], cwd=project, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "hiper", "doctor", "--experiment", "paper"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "experiment paper cannot run here yet" in done.stdout
     assert sorted(project.rglob("*")) == before
-    lost = subprocess.run([*command, "demo"], cwd=project.parent, capture_output=True, text=True, timeout=120)
-    assert lost.returncode == 2 and "project's root" in lost.stderr
+    monkeypatch.chdir(project.parent)
+    assert main(["doctor", "--experiment", "demo"]) == 2
+    assert "project's root" in capsys.readouterr().err

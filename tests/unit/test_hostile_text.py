@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import random
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pytest
@@ -94,10 +95,8 @@ def output(random: random.Random) -> str:
 def tokenization(random: random.Random, text: str) -> list[int]:
     """Where the tokens of a cut at random places begin: across tag edges, empty ones (pieces of a character) too."""
     widest = random.choice((1, 4, 9, 30))
-    offsets = [0]
-    while offsets[-1] < len(text):
-        offsets.append(min(offsets[-1] + random.randint(0, widest), len(text)))
-    return offsets + [len(text)] * random.randrange(2)
+    edges = list(accumulate(random.choices(range(widest + 1), k=4 * len(text) // widest + 20), initial=0))
+    return edges[: bisect_left(edges, len(text))] + [len(text)] * random.randrange(1, 3)
 
 
 @dataclass
@@ -144,7 +143,7 @@ def tag_at(text: str, at: int, names: Sequence[str], mark: str) -> str | None:
         found = text[at : at + len(tag)]
         if found == tag:
             return name
-        if name == "action" and "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in found) == tag:
+        if name == "action" and found.isascii() and found.lower() == tag:
             return name
     return None
 
@@ -152,13 +151,16 @@ def tag_at(text: str, at: int, names: Sequence[str], mark: str) -> str | None:
 def tokens_of(characters: tuple[int, int], offsets: Sequence[int]) -> tuple[int, int]:
     """First and last + 1 of the tokens that share a character with the block."""
     start, stop = characters
-    touching = [i for i in range(len(offsets) - 1) if max(offsets[i], start) < min(offsets[i + 1], stop)]
+    touching = [
+        i for i, (first, after) in enumerate(pairwise(offsets)) if first < after and first < stop and start < after
+    ]
     return touching[0], touching[-1] + 1
 
 
 def check(text: str, offsets: Sequence[int]) -> ParsedTurn:
     """Both parsers against the reference; what is executed is the action block's text, or else no subgoal's."""
     turns = parse(text, offsets), parse_react(text, offsets)
+    foreign = any("\u4e00" <= character <= "\u9fff" for character in text)
     for names, parsed in zip((PLAN, FLAT), turns, strict=True):
         reading = read(text, names)
         plan = reading if names is PLAN else Reading({}, {}, None, [])
@@ -169,7 +171,7 @@ def check(text: str, offsets: Sequence[int]) -> ParsedTurn:
         decision = plan.texts.get("switch", "").strip().upper()
         assert parsed.switch == (decision == "SWITCH")
         assert parsed.subgoal == (plan.texts["subgoal"].strip() if "subgoal" in plan.texts else None)
-        wrong = any("\u4e00" <= character <= "\u9fff" for character in text) or set(names) - reading.blocks.keys()
+        wrong = foreign or set(names) - reading.blocks.keys()
         assert parsed.valid == (not wrong and (names is FLAT or decision in ("KEEP", "SWITCH")))
         assert parsed.valid == (not parsed.problems)
         check_action(parsed, text, reading)

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pipeline import ROOT, make_games
 
 from hiper.benchmarks.alfworld.environment import AlfworldEnvironment
-from hiper.benchmarks.alfworld.games import write_index
-from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.base import Benchmark
 from hiper.cli.main import main
 from hiper.compose import load_benchmark
@@ -26,7 +25,6 @@ from hiper.views.play import Game, bare_prompt, pick, play_oneself, watch_expert
 from hiper.views.players import Expert
 from hiper.views.terminal import console
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS = load_benchmark(ROOT / "configs" / "benchmark" / "alfworld_test.yaml")
 
 
@@ -34,10 +32,9 @@ SETTINGS = load_benchmark(ROOT / "configs" / "benchmark" / "alfworld_test.yaml")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two unseen games of each type."""
     root = tmp_path_factory.mktemp("data")
-    (root / SETTINGS.dataset).mkdir()
     amounts = SETTINGS.data.generate.model_copy(update={"train": 6, "valid_seen": 6, "valid_unseen": 12})
-    made = generate_games(root / SETTINGS.dataset, SETTINGS.task_types, amounts)
-    write_index(root / SETTINGS.dataset, SETTINGS.dataset, {"kind": "generate"}, made)
+    data = SETTINGS.data.model_copy(update={"generate": amounts})
+    make_games(root, SETTINGS.model_copy(update={"data": data}))
     return root
 
 

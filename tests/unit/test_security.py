@@ -1,7 +1,7 @@
 """What must never happen: code run out of a data or model file, files written elsewhere, a port open to the network, a
 secret in a file or a message.
 
-Archives are also in test_sources.py (links, devices, parent folders, absolute names) and test_damaged_files.py (bombs).
+Archives are also in test_sources.py (links, devices, parent folders, absolute names) and test_damaged_games.py (bombs).
 """
 
 from __future__ import annotations
@@ -26,23 +26,19 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from pipeline import FEW_GAMES, RESULTS, ROOT, RUN_FOLDER, STAGES, WARM_FOLDER, make_games, run_settings
 
 from hiper.benchmarks.alfworld.archives import building, extract
-from hiper.benchmarks.alfworld.games import write_index
-from hiper.benchmarks.alfworld.generation import generate_games
-from hiper.compose import compose_run, read_config, write_config
-from hiper.config import RunSettings, parse_run
+from hiper.compose import read_config, write_config
 from hiper.errors import UserError
 from hiper.learning.folders import load_decoder
 from hiper.locks import exclusive, owner
 from hiper.manifest import command
 from hiper.policies.local import load_tokenizer
 from hiper.records import read_json, without_credentials, write_json
-from hiper.stages import checkpoint, demonstrations, tokenizer, warmstart
+from hiper.stages import checkpoint
 from hiper.yaml_files import _Strict
 
-ROOT = Path(__file__).resolve().parents[2]
-RUN = "alfworld_test-test-hiper-seed0"
 SOURCES = sorted((ROOT / "hiper").rglob("*.py"))
 
 
@@ -64,43 +60,10 @@ def marker(tmp_path: Path) -> Iterator[Path]:
     assert not path.exists(), "code out of a file was run"
 
 
-@pytest.fixture(scope="module")
-def settings() -> RunSettings:
-    values = compose_run("test", RUN, ROOT).model_dump()
-    values["benchmark"]["data"]["generate"] |= {"train": 14, "valid_seen": 2, "valid_unseen": 2}
-    values["demonstrations"]["games"] = 10
-    values["warm_start"] |= {"steps": 2, "warmup_steps": 0, "batch_turns": 4}
-    values["training"] |= {"episodes": 4, "iterations": 1}
-    return parse_run(values, "test")
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, settings: RunSettings) -> Path:
-    """A data set and the configurations of a run and its warm start, as the stages want them."""
-    folder = tmp_path_factory.mktemp("project")
-    games = folder / "data" / settings.benchmark.dataset
-    games.mkdir(parents=True)
-    made = generate_games(games, settings.benchmark.task_types, settings.benchmark.data.generate)
-    write_index(games, settings.benchmark.dataset, {"kind": "generate"}, made)
-    for run in (RUN, RUN.replace("hiper", "warmstart")):
-        write_config(settings, folder / "results" / "test" / "runs" / run / "config.yaml")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, settings: RunSettings, project: Path) -> Path:
-    """A model folder, made by the stages."""
-    folder = tmp_path_factory.mktemp("model")
-    demonstrations.make(settings, project / "data", folder / "demonstrations")
-    rows = folder / "demonstrations" / "demonstrations.jsonl"
-    tokenizer.make(settings, rows, folder / "tokenizer")
-    warmstart.run(settings, rows, folder / "tokenizer", folder / "run", project / "data")
-    return folder / "run" / "model"
-
-
 @pytest.fixture
-def model(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "model")
+def model(small_pipeline: Path, tmp_path: Path) -> Path:
+    """A model folder, made by the stages, that a test may change."""
+    shutil.copytree(small_pipeline / "warmstart" / "model", tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -395,34 +358,45 @@ SECRETS = {
 VALUES = ("hf_secretHuggingFaceToken", "secretAmazon", "secretTracking", "secretWeights", "secretAddress", "someone")
 
 
-def test_no_secret_of_the_environment_reaches_a_file_or_a_message(project: Path) -> None:
+# Commands given one after the other in a single process, each as if it had been typed.
+TYPED = """
+import json, runpy, sys
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["hiper", *arguments]
+    try:
+        runpy.run_module("hiper", run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+def test_no_secret_of_the_environment_reaches_a_file_or_a_message(tmp_path: Path) -> None:
     """The stages up to training, with the live mirror on a server that is not there: afterwards no secret stands in any
     file they made, nor in what they wrote to the terminal."""
-    environment = {**os.environ, **SECRETS, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    runs, warm = "results/test/runs", RUN.replace("hiper", "warmstart")
-    rows = "results/test/demonstrations/demonstrations.jsonl"
-    said = ""
-    for arguments in (
-        ["track", "init", "results/test", "--best-effort"],
-        ["demonstrations", f"{runs}/{warm}/config.yaml", "--output", "results/test/demonstrations"],
-        ["tokenizer", f"{runs}/{warm}/config.yaml", "--demonstrations", rows, "--output", "results/test/tokenizer"],
-        ["warmstart", f"{runs}/{warm}", "--demonstrations", rows, "--tokenizer", "results/test/tokenizer"],
-        ["train", f"{runs}/{RUN}", "--start", f"{runs}/{warm}/model"],
-        ["track", "sync", "results/test", "--best-effort"],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "hiper", *arguments],
-            cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        said += done.stdout
-    _settled(project)
-    files = [path for path in project.rglob("*") if path.is_file()]
+    settings = run_settings(**FEW_GAMES, training__episodes=4, training__iterations=1, tracking__live=True)
+    make_games(tmp_path / "data", settings.benchmark)
+    for run in (RUN_FOLDER, WARM_FOLDER):
+        write_config(settings, tmp_path / run / "config.yaml")
+    stages = [STAGES[name] for name in ("demonstrations", "tokenizer", "warmstart", "train")]
+    track = [["track", step, str(RESULTS), "--best-effort"] for step in ("init", "sync")]
+    done = subprocess.run(
+        [sys.executable, "-c", TYPED, json.dumps([track[0], *stages, track[1]])],
+        cwd=tmp_path,
+        env={**os.environ, **SECRETS, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    _settled(tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"manifest.json", "tracking.log", "metrics.jsonl"} <= {path.name for path in files}
     for secret in VALUES:
-        assert secret not in said
+        assert secret not in done.stdout
         assert [str(path) for path in files if secret.encode() in path.read_bytes()] == []
-    manifest = read_json(project / runs / RUN / "manifest.json")
+    manifest = read_json(tmp_path / RUN_FOLDER / "manifest.json")
+    assert manifest["command"].startswith("hiper train ")
     assert not any(name in json.dumps(manifest) for name in SECRETS)
 
 

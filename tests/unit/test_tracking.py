@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pipeline import ROOT
+from pipeline import RUN as TRAINED
+from pipeline import WARM as STARTED
 
 from hiper import tracking
 from hiper.compose import compose_run, read_config, write_config
@@ -23,23 +26,7 @@ from hiper.tracking import database, destination
 from hiper.tracking.mirror import RESULTS, RUN, WRITER, Mirror
 from hiper.tracking.readings import RunFiles, flatten
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TRAINED = "alfworld_test-test-hiper-seed0"
-STARTED = "alfworld_test-test-warmstart-seed0"
 pytestmark = pytest.mark.xdist_group("mlflow")  # one process makes the database that the tests copy
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database without our experiment: making one takes ten seconds."""
-    folder = tmp_path_factory.mktemp("mlflow") / "template"
-    Mirror(folder)
-    from mlflow import MlflowClient
-
-    database = folder / "tracking" / "mlflow.db"
-    client = MlflowClient(f"sqlite:///{database}")
-    client.rename_experiment(client.get_experiment_by_name("template").experiment_id, "unused")
-    return database
 
 
 @pytest.fixture

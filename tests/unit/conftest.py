@@ -1,0 +1,42 @@
+"""A small pipeline whose files the unit tests read, copy and damage."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pipeline import FEW_GAMES, prepare, run_settings
+
+from hiper.config import RunSettings
+
+ROOM = 3 << 30  # bytes of address space beyond those at the start of a module's tests
+
+
+@pytest.fixture(scope="session")
+def small_settings() -> RunSettings:
+    return run_settings(**FEW_GAMES)
+
+
+@pytest.fixture(scope="session")
+def small_pipeline(tmp_path_factory: pytest.TempPathFactory, small_settings: RunSettings) -> Path:
+    """Games, demonstrations, a tokenizer and a model folder, each by its stage. Who damages a file mends it again."""
+    return prepare(tmp_path_factory.mktemp("small"), small_settings)
+
+
+@pytest.fixture
+def copied_pipeline(small_pipeline: Path, tmp_path: Path) -> Path:
+    shutil.copytree(small_pipeline, tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+@pytest.fixture(scope="module")
+def limited_memory() -> Iterator[None]:
+    """A reader that believes a damaged size gets MemoryError, which is no UserError."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)

@@ -1,0 +1,170 @@
+"""Truncated, overwritten and foreign records (demonstrations, metrics, evaluations, manifests): read, or refused with
+file and line; and a manifest's checksums find every changed byte.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from damage import damages, many, read_or_refused
+from hypothesis import given
+from pipeline import RUN
+
+from hiper.compose import write_config
+from hiper.config import RunSettings, parse_run
+from hiper.errors import UserError
+from hiper.learning.folders import HEADS, WEIGHTS
+from hiper.manifest import read_manifest, verify_outputs, write_manifest
+from hiper.policies.local import load_tokenizer
+from hiper.records import read_json, read_jsonl, write_jsonl
+from hiper.stages import warmstart
+from hiper.stages.demonstrations import read_demonstrations
+from hiper.stages.results import load_studies
+from hiper.stages.tables import success_records, training_records
+
+pytestmark = pytest.mark.usefixtures("limited_memory")
+
+
+@many
+@given(damage=damages())
+def test_damaged_demonstrations(
+    small_pipeline: Path, small_settings: RunSettings, damage: Callable[[bytes], bytes]
+) -> None:
+    """demonstrations.jsonl: examples for the warm start, or refused."""
+    path = small_pipeline / "demonstrations" / "demonstrations.jsonl"
+    loaded = load_tokenizer(small_pipeline / "tokenizer")
+    read_or_refused(path, path.read_bytes(), damage, lambda: warmstart._examples(small_settings, path, loaded))
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (b"", "holds no demonstration"),
+        (b"\n", ":1: not valid JSON"),
+        (b"{}\n", ":1: no task, messages"),
+        (b'{"task": "t", "messages": []}\n', ":1: `messages` must be a user's and an assistant's message, found 0"),
+        (b'{"task": 3, "messages": []}\n', ":1: `task` = 3 must be of type str"),
+        (b'{"task": "t", "messages": [1, 2]}\n', ":1, messages: expected a JSON object, found int"),
+        (b"[" * 100_000 + b"\n", ":1: not valid JSON (nested too deeply)"),
+        (b'{"task": NaN}\n', ":1: not valid JSON (NaN is no JSON number)"),
+        (b'{"task": "\\ud800"}\n', ":1: not valid JSON"),
+        (b'{"task": 1' + b"0" * 5000 + b"}\n", ":1: not valid JSON"),
+        (b'{"task": "t\xff"}\n', ":1: not valid JSON"),
+    ],
+    ids=range(11),
+)
+def test_demonstrations_are_refused_with_their_line(tmp_path: Path, content: bytes, wanted: str) -> None:
+    """File, line and reason."""
+    path = tmp_path / "demonstrations.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_demonstrations(path)
+    assert str(path) in str(caught.value) and wanted in str(caught.value)
+
+
+def test_a_warm_start_needs_something_to_learn_from(copied_pipeline: Path, small_settings: RunSettings) -> None:
+    """A single episode, all of it held out; fewer turns than a batch; a prompt over the limit, named by its line."""
+    path = copied_pipeline / "demonstrations" / "demonstrations.jsonl"
+    loaded, rows = load_tokenizer(copied_pipeline / "tokenizer"), read_jsonl(path)
+    values = small_settings.model_dump()
+    short = parse_run({**values, "prompt": {**values["prompt"], "max_tokens": 100}}, "test")
+    longest = max(range(len(rows)), key=lambda number: len(rows[number]["messages"][0]["content"]))
+    for kept, given_settings, wanted in (
+        (
+            [row for row in rows if row["task"] == rows[0]["task"]],
+            small_settings,
+            "keeps all of its 1 episodes from training",
+        ),
+        (rows[:3] + rows[-1:], small_settings, "fewer than warm_start.batch_turns=4"),
+        ([rows[longest], *rows], short, r"demonstrations\.jsonl:1: the prompt has \d+ tokens, over prompt.max_tokens"),
+    ):
+        write_jsonl(path, kept)
+        with pytest.raises(UserError, match=wanted):
+            warmstart._examples(given_settings, path, loaded)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, small_settings: RunSettings, small_pipeline: Path) -> Path:
+    """An experiment with one evaluated run."""
+    run = tmp_path_factory.mktemp("results") / "test" / "runs" / RUN
+    write_config(small_settings, run / "config.yaml")
+    episode = {"task": "a/b/c", "task_type": "look_at_obj_in_light", "split": "seen", "temperature": 0.4}
+    rows = [{**episode, "won": won, "turns": 3, "failure": None} for won in (True, False)]
+    write_jsonl(run / "evaluation.jsonl", rows)
+    write_jsonl(run / "metrics.jsonl", [{"iteration": n, "train/success": 0.5, "episodes": 8 * n} for n in (1, 2)])
+    shutil.copytree(small_pipeline / "warmstart" / "model", run / "model")
+    outputs = [path for path in (run / "model").iterdir() if path.is_file()]
+    write_manifest(run, small_settings, small_pipeline / "data", outputs=outputs)
+    return run
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "evaluation.jsonl", "config.yaml", "manifest.json"])
+def test_damaged_results(results: Path, name: str) -> None:
+    """The report's tables and the manifest's checks: made, or refused."""
+    path = results / name
+    content = path.read_bytes()
+
+    def read() -> None:
+        for study in load_studies(results.parent.parent):
+            success_records(study)
+            training_records(study)
+        read_manifest(results)
+        verify_outputs(results)
+
+    @many
+    @given(damage=damages())
+    def damaged(damage: Callable[[bytes], bytes]) -> None:
+        read_or_refused(path, content, damage, read)
+
+    damaged()
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1e999", "-1e999"], ids=["integer", "infinite", "negative"])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("metrics.jsonl", "train/success"), ("evaluation.jsonl", "temperature")],
+    ids=["metrics", "episodes"],
+)
+def test_a_number_beyond_all_floats_is_refused(results: Path, tmp_path: Path, name: str, key: str, number: str) -> None:
+    """JSON knows no largest number: what a float cannot hold is named with file, line and key."""
+    run = tmp_path / "test" / "runs" / RUN
+    shutil.copytree(results, run)
+    first, second = (run / name).read_text().splitlines()
+    (run / name).write_text(f"{first}\n" + re.sub(rf'("{key}": ?)[\d.]+', rf"\g<1>{number}", second) + "\n")
+    with pytest.raises(UserError, match=rf"{name}:2: `{key}` is larger than any number"):
+        load_studies(run.parent.parent)
+
+
+def test_outputs_are_verified_by_their_checksums(results: Path, tmp_path: Path) -> None:
+    """Every bit of every listed file counts, and so does a missing file; a folder without a manifest is nobody's."""
+    run = tmp_path / RUN
+    shutil.copytree(results, run)
+    verify_outputs(run)
+    names = sorted(read_json(run / "manifest.json")["outputs"])
+    assert f"model/{WEIGHTS}" in names and "model/config.json" in names and f"model/{HEADS}" not in names
+    for name in names:
+        content = (run / name).read_bytes()
+        (run / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(UserError, match=rf"{name}: is not as its stage wrote it .* run the stage that makes"):
+            verify_outputs(run)
+        (run / name).unlink()
+        with pytest.raises(UserError, match=rf"{name}: is missing"):
+            verify_outputs(run)
+        (run / name).write_bytes(content)
+    verify_outputs(run)
+    (run / "manifest.json").unlink()
+    verify_outputs(run)
+
+
+def test_a_growing_metrics_file_may_end_anywhere(tmp_path: Path) -> None:
+    """Cut inside a character, a word or a number: the whole rows are read."""
+    (tmp_path / "metrics.jsonl").write_bytes('{"iteration":1,"é":0.5}\n{"iteration":2,"é":0.5}\n'.encode())
+    content = (tmp_path / "metrics.jsonl").read_bytes()
+    for length in range(len(content) + 1):
+        (tmp_path / "metrics.jsonl").write_bytes(content[:length])
+        rows = read_jsonl(tmp_path / "metrics.jsonl", partial_ok=True)
+        assert [row["iteration"] for row in rows] == [1, 2][: (length >= 24) + (length >= 49)]
