@@ -48,6 +48,8 @@ bench: $(READY)
 
 mlflow: $(READY)
 	@test -f results/$(EXPERIMENT)/tracking/mlflow.db || { echo "no runs yet: make demo, or snakemake --cores 2 --config experiment=$(EXPERIMENT)"; exit 1; }
+	@id=$$(python -c "import json; print(json.load(open('results/$(EXPERIMENT)/tracking/experiment.json'))['experiment_id'])"); \
+	    echo "open http://127.0.0.1:5000/#/experiments/$$id/runs?workflowType=machine_learning   (stop with Ctrl-C)"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///results/$(EXPERIMENT)/tracking/mlflow.db
 
 clean:

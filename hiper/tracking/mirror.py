@@ -16,7 +16,7 @@ from hiper.compose import config_digest, read_config
 from hiper.manifest import content_hash, read_manifest
 from hiper.records import read_json, sha256_json, write_json
 from hiper.tracking import database, destination
-from hiper.tracking.readings import Metrics, RunFiles, columns, flatten
+from hiper.tracking.readings import Metrics, RunFiles, columns, ended, flatten, origin, result_note, spent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUN, CONFIGURATION, CONTENT = "hiper.run", "hiper.configuration", "hiper.content"  # tags
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 FILES, WRITER, OWNER = "hiper.files", "hiper.writer", "hiper.mirror"  # tags, too
 RESULTS = "results"  # the MLflow run that shows the tables and figures
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens MLflow's pages for model training
@@ -122,15 +123,16 @@ class Mirror:
             run = self._current(folder.name, {CONFIGURATION: digest}, lambda run: self._fits(run, known, complete))
             if run is None:
                 tags = {CONFIGURATION: digest, "algorithm": folder.name.split("-")[-2], "seed": str(settings.seed)}
-                run = self._create(folder.name, {**tags, "benchmark": settings.benchmark.dataset})
+                began = None if manifest is None else ended(folder) - spent(manifest)
+                run = self._create(folder.name, {**tags, "benchmark": settings.benchmark.dataset}, began)
                 known.logged = {}
                 self._log_parameters(run, flatten(settings.model_dump(mode="json")))
             self._log_metrics(run, known, metrics)
             self._log_files(run, known)
             if manifest and run.info.status == "RUNNING":
-                for tag, value in (("hiper.commit", manifest["git"]), ("hiper.data", manifest["data"])):
-                    self.client.set_tag(run.info.run_id, tag, json.dumps(value, sort_keys=True))
-                self.client.set_terminated(run.info.run_id)
+                for tag, value in origin(manifest).items():
+                    self.client.set_tag(run.info.run_id, tag, value)
+                self.client.set_terminated(run.info.run_id, end_time=ended(folder))
 
     def results(self) -> None:
         """Show `tables/` and `figures/` in a run of their own; new content replaces it."""
@@ -142,7 +144,7 @@ class Mirror:
             run = self._current(RESULTS, {CONTENT: content}, lambda run: True)
             if run is not None and run.info.status == "FINISHED":
                 return
-            run = run or self._create(RESULTS, {CONTENT: content})
+            run = run or self._create(RESULTS, {CONTENT: content, NOTE: result_note(self.folder)})
             for path in files:
                 self.client.log_artifact(run.info.run_id, str(path), path.parent.name)
                 if path.suffix == ".csv":
@@ -180,9 +182,10 @@ class Mirror:
                 self.client.delete_run(run.info.run_id)
         return current
 
-    def _create(self, name: str, tags: dict[str, str]) -> Run:
+    def _create(self, name: str, tags: dict[str, str], began: int | None = None) -> Run:
         owned = {OWNER: self.owner} if self.owner else {}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={RUN: name, **tags, **owned})
+        every = {RUN: name, **tags, **owned}
+        run = self.client.create_run(self.experiment_id, start_time=began, run_name=name, tags=every)
         self.added.runs += 1
         return run
 

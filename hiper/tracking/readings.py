@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hiper.manifest import FILE as MANIFEST
 from hiper.records import read_jsonl, sha256_file
 
+NOTE_LENGTH = 5000  # characters; MLflow refuses descriptions beyond 8000
 COUNTERS = ("iteration", "step")  # what a row of metrics.jsonl counts
 GROWING = {"metrics.jsonl": "", "timings.jsonl": "seconds/"}  # file to the prefix of its metrics
 
@@ -111,3 +113,28 @@ def columns(path: Path) -> dict[str, list[str]]:
     with path.open(encoding="utf-8", newline="") as stream:
         head, *rows = list(csv.reader(stream))
     return {name: [row[i] for row in rows] for i, name in enumerate(head)}
+
+
+def ended(folder: Path) -> int:
+    """When the run's manifest was written, in milliseconds since 1970."""
+    return int((folder / MANIFEST).stat().st_mtime * 1000)
+
+
+def spent(manifest: dict[str, Any]) -> int:
+    """The wall time of the stage that made a run, in milliseconds."""
+    return int(1000 * (manifest.get("wall_time_seconds") or 0.0))
+
+
+def origin(manifest: dict[str, Any]) -> dict[str, str]:
+    """The commit (marked when files differed from it) and the data's hash, as tags that a person can copy."""
+    git, data = manifest.get("git") or {}, manifest.get("data") or {}
+    commit = f"{git['commit']}{'-dirty' if git.get('dirty') else ''}" if git else "unknown"
+    return {"hiper.commit": commit, "hiper.data": next(iter(data.values()), "unknown")}
+
+
+def result_note(experiment: Path) -> str:
+    """The success table as the description of the run that holds the results."""
+    path = experiment / "tables" / "success.md"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = f"{text}\n\nAll tables and figures are under Artifacts."
+    return whole if len(whole) <= NOTE_LENGTH else "Tables and figures are under Artifacts."

@@ -90,9 +90,23 @@ def test_the_mirror_says_what_the_files_say(experiment: Path) -> None:
     assert histories["evaluation/unseen/T0.4/success/look"] == [(0, 0.5)]
     assert histories["evaluation/unseen/T0.4/turns"] == [(0, 5.0)]
     assert files == ["config.yaml", "evaluation.jsonl", "manifest.json"]
-    assert (status, tags["hiper.commit"]) == ("FINISHED", '{"commit": "c0ffee", "dirty": false}')
+    assert (status, tags["hiper.commit"]) == ("FINISHED", "c0ffee")
     assert (tags["algorithm"], tags["seed"], runs[STARTED][4]) == ("hiper", "0", "RUNNING")
     assert runs[RESULTS][3] == ["success.json", "tables"]
+
+
+def test_a_reader_sees_how_long_a_run_took_and_the_result_table(experiment: Path) -> None:
+    """A run mirrored afterwards has the stage's own times; the run `results` has the table as its description."""
+    manifest = experiment / "runs" / TRAINED / "manifest.json"
+    write_json(manifest, {**read_json(manifest), "wall_time_seconds": 90.0})
+    (experiment / "tables" / "success.md").write_text("| HiPER | 49.8 |\n")
+    mirror = Mirror(experiment)
+    mirror.run(manifest.parent)
+    mirror.results()
+    runs = {run.data.tags[RUN]: run for run in mirror.client.search_runs([mirror.experiment_id])}
+    assert runs[TRAINED].info.end_time == int(manifest.stat().st_mtime * 1000)
+    assert runs[TRAINED].info.end_time - runs[TRAINED].info.start_time == 90_000
+    assert "| HiPER | 49.8 |" in runs[RESULTS].data.tags["mlflow.note.content"]
 
 
 def test_repeating_a_sync_changes_nothing(experiment: Path) -> None:
