@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from checkout import ROOT, snakemake
-from test_workflow import edited
 
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
 
 RUN = "results/test/runs/alfworld_test-test-reinforce-seed0"
 
 
-def test_the_algorithm_of_the_guide_trains(finished: Path) -> None:
+def test_the_algorithm_of_the_guide_trains(finished: Path, tmp_path: Path) -> None:
     """Its module, its line in the registry and its configuration, as printed, are all that a new algorithm needs."""
     part = (ROOT / "docs" / "guide.md").read_text().split("## Add an algorithm")[1]
     module, line, settings = re.findall(r"```(?:python|yaml)\n(.*?)```", part, flags=re.DOTALL)
-    registry = finished / "hiper" / "algorithms" / "registry.py"
-    (finished / "hiper" / "algorithms" / "reinforce.py").write_text(module)
-    (finished / "configs" / "algorithm" / "reinforce.yaml").write_text(settings)
-    with (
-        edited(registry, "import hiper, ppo_turn", "import hiper, ppo_turn, reinforce"),
-        edited(registry, "= {\n", f"= {{\n{line}"),
-    ):
-        done = snakemake(finished, f"{RUN}/evaluation.jsonl")
+    project = tmp_path / "project"
+    shutil.copytree(finished, project)
+    registry = project / "hiper" / "algorithms" / "registry.py"
+    (project / "hiper" / "algorithms" / "reinforce.py").write_text(module)
+    (project / "configs" / "algorithm" / "reinforce.yaml").write_text(settings)
+    text = registry.read_text().replace("import hiper, ppo_turn", "import hiper, ppo_turn, reinforce")
+    registry.write_text(text.replace("= {\n", f"= {{\n{line}"))
+    done = snakemake(project, f"{RUN}/evaluation.jsonl")
     assert done.returncode == 0, done.stdout + done.stderr
-    row = json.loads((finished / RUN / "metrics.jsonl").read_text().splitlines()[-1])
+    row = json.loads((project / RUN / "metrics.jsonl").read_text().splitlines()[-1])
     assert row["policy/norm"] > 0 and not any(name.startswith("critic/") for name in row)
