@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hiper.errors import UserError
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -56,3 +58,22 @@ class Credit:
     trains_other: bool
     trained_subgoal: Bools
     targets: Mapping[str, tuple[Floats, Bools]]
+
+
+def require_credit(credit: Credit, turns: Turns, heads: Mapping[str, str], name: str) -> None:
+    """UserError where what the algorithm `name` returned does not fit the batch, or the value heads it asked for."""
+    wanted = turns.present.shape
+    arrays = {key: getattr(credit, key) for key in ("switch", "subgoal", "action", "other", "trained_subgoal")}
+    for head, (target, mask) in credit.targets.items():
+        arrays |= {f"targets[{head!r}], return": target, f"targets[{head!r}], mask": mask}
+    for key, array in arrays.items():
+        if (shape := getattr(array, "shape", None)) != wanted:
+            raise UserError(
+                f"algorithm {name}: Credit.{key} has shape {shape}, but [trajectory, turn] of this batch is {wanted}; "
+                "values have one column more than turns, for bootstraps: cut it off"
+            )
+    if set(credit.targets) != set(heads):
+        raise UserError(
+            f"algorithm {name}: Credit.targets is for the heads {sorted(credit.targets)}, heads() names "
+            f"{sorted(heads)}; each head needs a target"
+        )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hiper.algorithms.interface import Credit, Floats
+from hiper.algorithms.interface import Credit, Floats, require_credit
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
@@ -125,7 +125,9 @@ class Trainer:
             raise UserError(f"iteration {iteration + 1}: every episode broke, the first with: {played[0].failure}")
         clock.lap("rollout")
         states, values = self._values(trajectories)
-        credit = self.estimator.credit(turn_arrays(trajectories), values, settings.algorithm)
+        turns = turn_arrays(trajectories)
+        credit = self.estimator.credit(turns, values, settings.algorithm)
+        require_credit(credit, turns, self.kinds, settings.algorithm.name)
         clock.lap("credit")
         random = np.random.default_rng(stream(settings, "update", iteration))
         updates = self.learner.update_critic(states, _targets(states, values, credit), random)
