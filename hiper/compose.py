@@ -1,8 +1,9 @@
 """From configuration files to runs: Hydra composes, `hiper.config` validates, a digest per stage says what it reads.
 
-An experiment file (`configs/experiment/<name>.yaml`) holds a `grid` (lists of benchmarks, models, algorithms, seeds)
-and overrides of any section. A run is one cell of the grid, named `<benchmark>-<model>-<algorithm>-seed<n>`; the warm
-start that the algorithms of one benchmark, model and seed share has the algorithm `warmstart`.
+An experiment file (`configs/experiment/<name>.yaml`) holds a `grid` (lists of benchmarks, models, algorithms, seeds),
+overrides of any section and, under `by_benchmark`, overrides for one of its benchmarks. A run is one cell of the grid,
+named `<benchmark>-<model>-<algorithm>-seed<n>`; the warm start that the algorithms of one benchmark, model and seed
+share has the algorithm `warmstart`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
-from hiper.config_errors import nearest
+from hiper.config.errors import nearest
 from hiper.errors import UserError
 from hiper.records import sha256_json, write_text
 from hiper.yaml_files import read_yaml
@@ -25,12 +26,12 @@ WARM_START = "warmstart"
 NAME = r"[a-z0-9_.]+"
 _RUN = re.compile(rf"({NAME})-({NAME})-({NAME})-seed([0-9]+)")
 
-Stage = Literal["games", "demonstrations", "tokenizer", "warmstart", "train", "evaluate"]
+Stage = Literal["data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate"]
 
 # What each stage reads; a dotted name is a part of a section. A stage also depends on the stages before it, through
 # their files, so that nothing need be listed twice.
 _READS: dict[Stage, tuple[str, ...]] = {
-    "games": ("benchmark.name", "benchmark.dataset", "benchmark.task_types", "benchmark.data"),
+    "data": ("benchmark.name", "benchmark.dataset", "benchmark.task_types", "benchmark.data"),
     "demonstrations": ("benchmark", "prompt", "demonstrations"),
     "tokenizer": ("model", "prompt", "decoding"),
     "warmstart": (
@@ -122,7 +123,7 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     engines = sorted((root / "configs" / "engine").glob("*.yaml"))  # the experiment's own `defaults` choose one
     for path in (root / "configs" / "config.yaml", *engines, *chosen):
         read_yaml(path)  # for its errors: Hydra's name neither file nor line
-    values = _compose(root / "configs", choices)
+    values = _specialized(_compose(root / "configs", choices), name.benchmark, chosen[-1])
     values.pop("grid", None)
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
@@ -147,6 +148,28 @@ def _compose(folder: Path, choices: dict[str, str]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{folder}/config.yaml: must be a mapping of sections")
     return {str(key): value for key, value in values.items()}
+
+
+def _specialized(values: dict[str, Any], benchmark: str, experiment: Path) -> dict[str, Any]:
+    """An experiment's settings for one of its benchmarks, `by_benchmark: {<benchmark>: …}`, put over all others."""
+    sections = values.pop("by_benchmark", None) or {}
+    known = read_yaml(experiment).get("grid", {}).get("benchmarks", [])
+    if not isinstance(sections, dict) or any(not isinstance(section, dict) for section in sections.values()):
+        raise UserError(f"{experiment}, by_benchmark: must map a benchmark's name to sections of settings")
+    for name in sections:
+        if name not in known:
+            raise UserError(f"{experiment}, by_benchmark: {name!r} is not in grid.benchmarks{nearest(name, known)}")
+    return _merged(values, sections.get(benchmark, {}))
+
+
+def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` put over `values`, section by section; lists are replaced."""
+    both = {key: _merged(values[key], over[key]) for key in over if _sections(values.get(key), over[key])}
+    return {**values, **over, **both}
+
+
+def _sections(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _composition_problem(error: Exception) -> str:
@@ -212,9 +235,9 @@ def stage_digest(settings: RunSettings, stage: Stage) -> str:
 
 
 def benchmark_digest(settings: BenchmarkSettings) -> str:
-    """SHA-256 of what a data set is made of: `stage_digest(…, "games")` without a run."""
+    """SHA-256 of what a data set is made of: `stage_digest(…, "data")` without a run."""
     values = {"benchmark": settings.model_dump(mode="json")}
-    return sha256_json({name: _lookup(values, name) for name in _READS["games"]})
+    return sha256_json({name: _lookup(values, name) for name in _READS["data"]})
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:

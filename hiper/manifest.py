@@ -98,8 +98,8 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
             raise UserError(f"{lock}: is no lock file of DVC ({error}); take it from the repository again") from None
         if found is not None:
             return {"dvc": found}
-    index = data_root / dataset / "games.json"
-    return {"games.json": sha256_file(index)} if index.exists() else None
+    index = data_root / dataset / "dataset.json"
+    return {"dataset.json": sha256_file(index)} if index.exists() else None
 
 
 def _locked(lock: Path, output: str) -> str | None:
@@ -114,7 +114,7 @@ def _locked(lock: Path, output: str) -> str | None:
 
 def data_source(data_root: Path, dataset: str) -> str | None:
     """Where the games came from (folder, archives, download, generate), as the data set's index says."""
-    index = data_root / dataset / "games.json"
+    index = data_root / dataset / "dataset.json"
     if not index.exists():
         return None
     source = require(read_json(index), {}, str(index)).get("source") or {}

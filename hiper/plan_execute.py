@@ -23,6 +23,9 @@ from dataclasses import dataclass
 Span = tuple[int, int]
 """Half-open range `[start, stop)` of characters or of tokens."""
 
+FREE_TEXT = "<your query>"
+"""In an admissible action this stands for any text of the agent's choice."""
+
 PLAN_EXECUTE_BLOCKS = ("switch", "subgoal", "action")
 REACT_BLOCKS = ("think", "action")
 FALLBACK_CHARACTERS = 30

@@ -10,7 +10,7 @@ from typing import Any
 
 from hiper.benchmarks.alfworld.sources import make_dataset
 from hiper.compose import compose_run
-from hiper.config import BenchmarkSettings, RunSettings, parse_run
+from hiper.config import AlfworldSettings, RunSettings, parse_run
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "alfworld_test-test-hiper-seed0"
@@ -44,7 +44,7 @@ FEW_GAMES: dict[str, Any] = {
     "benchmark__data__generate__train": 14,
     "benchmark__data__generate__valid_seen": 2,
     "benchmark__data__generate__valid_unseen": 2,
-    "demonstrations__games": 12,
+    "demonstrations__tasks": 12,
     "warm_start__steps": 1,
     "warm_start__warmup_steps": 0,
     "warm_start__batch_turns": 4,
@@ -70,7 +70,7 @@ def run_settings(run: str = RUN, **changes: Any) -> RunSettings:
     return parse_run(changed(values, **{"tracking__live": False, **changes}), "test")
 
 
-def make_games(data: Path, benchmark: BenchmarkSettings) -> Path:
+def make_games(data: Path, benchmark: AlfworldSettings) -> Path:
     """The benchmark's data set in the folder `data` of data sets; its own folder."""
     folder = data / benchmark.dataset
     make_dataset(benchmark.dataset, benchmark.data, benchmark.task_types, folder)
@@ -82,6 +82,7 @@ def prepare(folder: Path, settings: RunSettings) -> Path:
     from hiper.stages import demonstrations, tokenizer, warmstart
 
     data, rows = folder / "data", folder / "demonstrations" / "demonstrations.jsonl"
+    assert isinstance(settings.benchmark, AlfworldSettings)
     make_games(data, settings.benchmark)
     demonstrations.make(settings, data, rows.parent)
     tokenizer.make(settings, rows, folder / "tokenizer")

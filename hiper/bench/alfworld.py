@@ -24,7 +24,7 @@ from hiper.benchmarks.alfworld.games import read_index, write_index
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.base import TextEnvironment
 from hiper.compose import benchmark_file, load_benchmark
-from hiper.config import BenchmarkSettings
+from hiper.config import AlfworldSettings
 from hiper.trajectory import Task
 
 OURS, ORIGINAL = "native", "TextWorld"
@@ -37,7 +37,7 @@ Walks = Mapping[Task, Sequence[str]]
 
 
 @contextmanager
-def games(data: Path | None, root: Path) -> Iterator[tuple[BenchmarkSettings, Path]]:
+def games(data: Path | None, root: Path) -> Iterator[tuple[AlfworldSettings, Path]]:
     """Settings and data root of the games in the folder `data` (default: `data/alfworld_test`, generated into a
     temporary folder when it is not there)."""
     settings = load_benchmark(benchmark_file(GENERATED, root))
@@ -152,7 +152,7 @@ def _steps(native: AlfworldBenchmark, original: TextEnvironment, walks: Walks, b
 
 def _resets(
     native: AlfworldBenchmark,
-    settings: BenchmarkSettings,
+    settings: AlfworldSettings,
     data_root: Path,
     original: TextEnvironment,
     tasks: Sequence[Task],

@@ -65,7 +65,7 @@ class Setting:
 
     def policy(self, mode: str, temperature: float, tokens: int, planned: Sequence[int] = ()) -> LocalPolicy:
         """Free decoding has room for `tokens`; with `planned`, answers end there."""
-        decoding = Decoding(mode=mode, temperature=temperature, max_response_tokens=tokens, max_subgoal_tokens=16)
+        decoding = Decoding(mode=mode, temperature=temperature, max_response_tokens=tokens, max_text_tokens=16)
         kind = PlannedPolicy if len(planned) else LocalPolicy
         made = kind(self.decoder, self.tokenizer, decoding, "plan_execute", LONGEST_PROMPT, self.machine.device)
         if isinstance(made, PlannedPolicy):

@@ -11,21 +11,21 @@ from hiper.cli.command import Commands, declare, existing
 def add(commands: Commands) -> None:
     parser = commands.add_parser("data", help="make data sets", description="make data sets")
     parts = parser.add_subparsers(metavar="COMMAND", required=True)
-    games = declare(parts, "games", make_games, "find, fetch or generate the games of a benchmark file")
-    games.add_argument("configuration", type=Path, metavar="CONFIG", help="a file of configs/benchmark")
-    games.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    make = declare(parts, "make", make_data, "find, fetch or generate the data set of a benchmark file")
+    make.add_argument("configuration", type=Path, metavar="CONFIG", help="a file of configs/benchmark")
+    make.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set's folder")
     repro = declare(parts, "repro", reproduce, "bring a data set up to date: DVC runs its stage if anything changed")
     repro.add_argument("benchmark", metavar="BENCHMARK", help="a file name in configs/benchmark, without .yaml")
 
 
-def make_games(arguments: argparse.Namespace) -> int:
-    from hiper.stages import games
+def make_data(arguments: argparse.Namespace) -> int:
+    from hiper.stages import data
 
-    games.make(existing(arguments.configuration), arguments.output)
+    data.make(existing(arguments.configuration), arguments.output)
     return 0
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    from hiper.stages import games
+    from hiper.stages import data
 
-    return games.reproduce(arguments.benchmark)
+    return data.reproduce(arguments.benchmark)

@@ -16,7 +16,7 @@ def add(commands: Commands) -> None:
     run_folder(parser)
     parser.add_argument("episode", metavar="EPISODE", nargs="?", help=f"{NAMES}; without it, all are listed")
     listing = parser.add_argument_group("which episodes are listed (broken ones first)")
-    listing.add_argument("--split", choices=("seen", "unseen", "train"))
+    listing.add_argument("--split", metavar="NAME", help="train, or a split of evaluation such as unseen")
     listing.add_argument("--iteration", type=natural, metavar="N", help="of training")
     listing.add_argument(
         "--outcome",

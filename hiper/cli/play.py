@@ -13,6 +13,8 @@ from hiper.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hiper.config import BenchmarkSettings
+
 EXAMPLES = """\
 hiper play alfworld_small                     play oneself, the first game of the unseen rooms
 hiper play alfworld_small --expert --pause 1  watch the scripted expert
@@ -27,7 +29,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("benchmark", metavar="BENCHMARK", nargs="?", help="a file of configs/benchmark, without .yaml")
     parser.add_argument("--expert", action="store_true", help="the scripted expert plays BENCHMARK")
     parser.add_argument("--run", type=Path, metavar="RUN_DIR", help="this run's model plays its own benchmark")
-    parser.add_argument("--split", choices=("train", "seen", "unseen"), default="unseen", help="default: unseen")
+    parser.add_argument("--split", metavar="NAME", help="train, or a split of evaluation (default: the last of these)")
     game = parser.add_mutually_exclusive_group()
     game.add_argument("--number", type=natural, default=0, metavar="N", help="of the game in its split (default: 0)")
     game.add_argument("--task", metavar="TEXT", help="the first game with this in its name")
@@ -59,7 +61,7 @@ def _play_benchmark(arguments: argparse.Namespace, screen: Console) -> None:
         raise UserError("--temperature is for a model: give --run RUN_DIR")
     settings = load_benchmark(benchmark_file(arguments.benchmark, Path.cwd()))
     benchmark = views.open_benchmark(settings, arguments.data)
-    tasks = benchmark.tasks(getattr(settings.splits, arguments.split))
+    tasks = benchmark.tasks(settings.splits.named(_split(arguments.split, settings)))
     game = views.pick(benchmark, tasks, arguments.number, arguments.task)
     if arguments.expert:
         views.watch_expert(screen, game, arguments.seed, arguments.pause)
@@ -78,17 +80,28 @@ def _watch_run(arguments: argparse.Namespace, screen: Console) -> None:
     policy = views.model_of(folder, settings, temperature)
     from hiper.stages.evaluation import evaluation_tasks  # after the checks: this import takes seconds
 
-    if arguments.split == "train":
+    split = _split(arguments.split, settings.benchmark)
+    if split == "train":
         tasks = list(benchmark.tasks(settings.benchmark.splits.train))
     else:
-        tasks = evaluation_tasks(settings, benchmark, arguments.split)
+        tasks = evaluation_tasks(settings, benchmark, split)
     game = views.pick(benchmark, tasks, arguments.number, arguments.task)
     remark = f"played by {folder.resolve().name}, T = {temperature:g}"
     views.watch_model(screen, game, policy, settings.prompt, arguments.seed, arguments.pause, remark)
-    if arguments.split != "train" and temperature in settings.evaluation.temperatures:
-        name = f"{arguments.split}:{temperature:g}:{game.number}"
+    if split in settings.evaluated_splits and temperature in settings.evaluation.temperatures:
+        name = f"{split}:{temperature:g}:{game.number}"
         screen.print("Evaluation draws for many games at once, so this one may have gone otherwise there:", style="dim")
         screen.print(f"hiper inspect {folder} {name}", style="dim", soft_wrap=True)
+
+
+def _split(name: str | None, benchmark: BenchmarkSettings) -> str:
+    """The split asked for, else the last one of evaluation; UserError where the benchmark has none of that name."""
+    known = ["train", *benchmark.splits.evaluation]
+    if name is None:
+        return known[-1]
+    if name not in known:
+        raise UserError(f"--split {name}: benchmark {benchmark.dataset} has the splits {', '.join(known)}")
+    return name
 
 
 def _read_line() -> str:

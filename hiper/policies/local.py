@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hiper.config import Decoding
 from hiper.errors import UserError
-from hiper.learning.guide import TEXT, Guide, GuideState
+from hiper.learning.guide import CLASSES, Guide, GuideState
 from hiper.learning.qwen2 import Decoder, Packing
 from hiper.learning.restrict import Restriction
 from hiper.policies.base import Request, Response
@@ -60,7 +60,7 @@ class LocalPolicy:
         self.guide: Guide | None = None
         self.restriction: Restriction | None = None
         if decoding.mode == "guided":
-            self.guide = Guide(tokenizer, interface, decoding.max_subgoal_tokens, self.end)
+            self.guide = Guide(tokenizer, interface, decoding.max_text_tokens, self.end)
             self.restriction = Restriction(self.guide, decoder.shape.vocab_size, device)
 
     def encode_prompt(self, prompt: str) -> np.ndarray:
@@ -203,7 +203,7 @@ class _Draft:
         forced: list[int] = []
         while self.guide is not None and not self.complete:
             allowed = self.guide.allowed()
-            if len(allowed) != 1 or allowed == TEXT:
+            if len(allowed) != 1 or allowed in CLASSES:
                 break
             self.allowed.append(allowed)
             self.logprobs.append(0.0)

@@ -50,7 +50,7 @@ def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
         identity = {
             "settings": stage_digest(settings, "evaluate"),
             "model": content_hash(folder / "model"),
-            "games": data_hash(data_root, settings.benchmark.dataset),
+            "data": data_hash(data_root, settings.benchmark.dataset),
         }
         decoder, tokenizer = load_decoder(folder / "model", device), load_tokenizer(folder / "model")
         journal = Journal(folder / "evaluation.unfinished.jsonl", identity)
@@ -76,7 +76,7 @@ def plan(settings: RunSettings, benchmark: Benchmark) -> list[Batch]:
     """All batches of an evaluation, in the order in which they are played: by split, temperature and number."""
     size = settings.evaluation.batch
     found = []
-    for split in settings.evaluation.splits:
+    for split in settings.evaluated_splits:
         tasks = evaluation_tasks(settings, benchmark, split)
         for number in range(len(settings.evaluation.temperatures)):
             found += [Batch(split, number, first, tasks[first : first + size]) for first in range(0, len(tasks), size)]
@@ -99,8 +99,8 @@ def _show(progress: Progress, journal: Journal) -> None:
 
 
 def evaluation_tasks(settings: RunSettings, benchmark: Benchmark, split: str) -> list[Task]:
-    """The task list of a split ("seen" or "unseen"): all of it once, or `episodes` seeded draws with replacement."""
-    tasks = list(benchmark.tasks(getattr(settings.benchmark.splits, split)))
+    """The task list of an evaluation split: all of it once, or `episodes` seeded draws with replacement."""
+    tasks = list(benchmark.tasks(settings.benchmark.splits.named(split)))
     if settings.evaluation.protocol == "exhaustive":
         return tasks
     assert settings.evaluation.episodes is not None

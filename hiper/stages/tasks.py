@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hiper.benchmarks.base import Benchmark
-from hiper.config import BenchmarkSettings, RunSettings
+from hiper.config import AlfworldSettings, BenchmarkSettings, RunSettings
 from hiper.errors import UserError
 from hiper.trajectory import Task
 
@@ -31,18 +31,23 @@ def stream(settings: RunSettings, purpose: str, *numbers: int) -> list[int]:
 
 
 def make_benchmark(settings: BenchmarkSettings, data_root: Path) -> Benchmark:
-    from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
+    """The benchmark that the settings name; its library is imported here."""
+    if isinstance(settings, AlfworldSettings):
+        from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 
-    return AlfworldBenchmark(settings, data_root)
+        return AlfworldBenchmark(settings, data_root)
+    from hiper.benchmarks.webshop.environment import WebshopBenchmark
+
+    return WebshopBenchmark(settings, data_root)
 
 
 def split_train(settings: RunSettings, benchmark: Benchmark) -> tuple[list[Task], list[Task]]:
     """(demonstration tasks, RL tasks): disjoint parts of the train split, the same for every seed of an experiment."""
     tasks = list(benchmark.tasks(settings.benchmark.splits.train))
-    count = settings.demonstrations.games
+    count = settings.demonstrations.tasks
     if count >= len(tasks):
         raise UserError(
-            f"demonstrations.games={count} leaves no task for RL: split {settings.benchmark.splits.train!r} of "
+            f"demonstrations.tasks={count} leaves no task for RL: split {settings.benchmark.splits.train!r} of "
             f"{settings.benchmark.dataset!r} has {len(tasks)}"
         )
     order = np.random.default_rng([settings.demonstrations.seed, STREAMS["tasks"]]).permutation(len(tasks))

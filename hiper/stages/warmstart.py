@@ -134,7 +134,7 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
     if held.issuperset(tasks):
         raise UserError(
             f"{path}: warm_start.held_out={settings.warm_start.held_out} keeps all of its {len(tasks)} episodes from "
-            "training; lower it, or raise demonstrations.games"
+            "training; lower it, or raise demonstrations.tasks"
         )
     before, after = chat_frame(tokenizer)
     prompts = [before + row.prompt + after for row in rows]
@@ -155,7 +155,7 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
     if len(parts[0]) < settings.warm_start.batch_turns:
         raise UserError(
             f"{path}: has {len(parts[0])} turns to train on, fewer than warm_start.batch_turns="
-            f"{settings.warm_start.batch_turns}; lower it, or raise demonstrations.games"
+            f"{settings.warm_start.batch_turns}; lower it, or raise demonstrations.tasks"
         )
     log.info("%d training turns, %d held out; longest prompt %d tokens", len(parts[0]), len(parts[1]), longest)
     return parts

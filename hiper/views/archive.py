@@ -12,7 +12,7 @@ from hiper.records import read_jsonl
 from hiper.stages.episodes import FILE, outcome
 from hiper.stages.results import task_label
 
-TRAIN, SEEN, UNSEEN = "train", "seen", "unseen"
+TRAIN = "train"
 OUTCOMES = ("won", "lost", "truncated", "failed")
 EVALUATION = "evaluation.jsonl"
 UNFINISHED = "evaluation.unfinished.jsonl"

@@ -110,13 +110,13 @@ def _data(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Finding:
     from hiper.manifest import data_source
 
     name, folder = benchmark.dataset, root / "data" / benchmark.dataset
-    command = f"dvc repro games@{name} (a run does it by itself)"
-    if (folder / "games.json").exists():
+    command = f"dvc repro alfworld@{name} (a run does it by itself)"
+    if (folder / "dataset.json").exists():
         try:
             games = [game for split in read_index(folder).values() for game in split]
             source = data_source(root / "data", name) or "unknown"
         except UserError as error:
-            return Finding("Data", name, lacking, str(error), f"rm {folder / 'games.json'}; {command}")
+            return Finding("Data", name, lacking, str(error), f"rm {folder / 'dataset.json'}; {command}")
         if absent := sum(not game.folder.is_dir() for game in games):
             return Finding("Data", name, lacking, f"{absent} of {len(games)} games are gone", f"dvc checkout {folder}")
         return Finding("Data", name, "ok", f"{len(games)} games, source: {source}")

@@ -49,7 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         benchmark__data__generate__train=20,
         benchmark__data__generate__valid_seen=2,
         benchmark__data__generate__valid_unseen=2,
-        demonstrations__games=14,
+        demonstrations__tasks=14,
         warm_start__steps=6,
         warm_start__warmup_steps=1,
         warm_start__checkpoint_every=3,

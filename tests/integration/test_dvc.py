@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGE = "games@alfworld_test"
+STAGE = "alfworld@alfworld_test"
 DATA = Path("data/alfworld_test")
 
 
@@ -91,7 +91,7 @@ def test_push_and_pull_bring_back_identical_bytes(checkout: Checkout, tmp_path: 
 
 def test_the_data_set_costs_no_second_copy(checkout: Checkout) -> None:
     """Its files are hard links into the cache, read-only so that nothing can change the cache through them."""
-    index = (checkout.folder / DATA / "games.json").stat()
+    index = (checkout.folder / DATA / "dataset.json").stat()
     assert index.st_nlink == 2
     assert index.st_mode & 0o222 == 0
 
@@ -117,7 +117,7 @@ def test_two_commands_at_once_wait_for_each_other(checkout: Checkout) -> None:
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     settings["data"]["generate"].update(train=6, valid_seen=3, valid_unseen=3)
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    stages = ("games@alfworld_small", STAGE)
+    stages = ("alfworld@alfworld_small", STAGE)
     running = [checkout.start("--wait-for-lock", "repro", "--force", stage) for stage in stages]
     for command in running:
         output, errors = command.communicate()
@@ -164,7 +164,7 @@ def test_the_committed_lock_names_no_machine() -> None:
 
 def test_every_benchmark_file_has_a_stage() -> None:
     """And every stage a benchmark file, whose data set has the file's name."""
-    stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["games"]["foreach"])
+    stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["alfworld"]["foreach"])
     files = {path.stem: path for path in (ROOT / "configs" / "benchmark").glob("*.yaml")}
     assert stages == set(files)
     for name, path in files.items():

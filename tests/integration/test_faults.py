@@ -31,7 +31,7 @@ POINTS = int(os.environ.get("HIPER_FAULTS", "6"))
 SEED = int(os.environ.get("HIPER_FAULT_SEED", "0"))
 KILLED = {-signal.SIGKILL, -signal.SIGXFSZ, -signal.SIGALRM}
 STAGES = {
-    "games": ["data", "games", f"configs/benchmark/{GAMES.name}.yaml", "--output", str(GAMES)],
+    "data": ["data", "make", f"configs/benchmark/{GAMES.name}.yaml", "--output", str(GAMES)],
     **pipeline.STAGES,
 }
 

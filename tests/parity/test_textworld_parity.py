@@ -11,13 +11,13 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from hiper.benchmarks.alfworld.archives import extract
 from hiper.benchmarks.alfworld.games import GameText, find_games
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NOTHING_HAPPENS, NativeEngine, parse_game
 from hiper.benchmarks.alfworld.parity import Player, compare_engines
 from hiper.benchmarks.alfworld.textworld import TextWorldEngine
-from hiper.config import Generation, TaskType
+from hiper.benchmarks.archives import extract
+from hiper.config.benchmark import Generation, TaskType
 from hiper.policies.expert import AlfworldExpert
 
 PROBLEM = (Path(__file__).parents[1] / "rooms" / "quirks.pddl").read_text()

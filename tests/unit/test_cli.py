@@ -29,7 +29,7 @@ COMMANDS = [
     *(
         ["compose"],
         ["data"],
-        ["data", "games"],
+        ["data", "make"],
         ["demonstrations"],
         ["tokenizer"],
         ["warmstart"],

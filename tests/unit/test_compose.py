@@ -27,7 +27,7 @@ from hiper.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = "alfworld_test-test-hiper-seed0"
-STAGES = ("games", "demonstrations", "tokenizer", "warmstart", "train", "evaluate")
+STAGES = ("data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_composing_leaves_no_global_state_or_files(project: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("key", "value", "affected"),
     [
-        ("benchmark.data.generate.seed", 9, {"games", "demonstrations", "train", "evaluate"}),
+        ("benchmark.data.generate.seed", 9, {"data", "demonstrations", "train", "evaluate"}),
         ("benchmark.max_turns", 7, {"demonstrations", "train", "evaluate"}),
         ("demonstrations.hesitation", 0.5, {"demonstrations", "train"}),
         ("prompt.history_length", 1, {"demonstrations", "tokenizer", "warmstart", "train", "evaluate"}),
@@ -191,4 +191,4 @@ def test_the_warm_start_does_not_depend_on_the_algorithm() -> None:
 def test_a_benchmark_file_alone_has_the_digest_of_its_games(settings: RunSettings) -> None:
     """The rule that makes games needs no run to know what they depend on."""
     own = load_benchmark(ROOT / "configs/benchmark/alfworld_test.yaml")
-    assert benchmark_digest(own) == stage_digest(settings, "games")
+    assert benchmark_digest(own) == stage_digest(settings, "data")

@@ -85,7 +85,7 @@ def test_an_experiment_file_wins_over_every_group() -> None:
         ("training.dual_clip", 1.0, ["training.dual_clip", "1.0", "greater than 1"]),
         ("model.scratch", None, ["model", "exactly one of model.path", "model.scratch"]),
         ("warm_start.method", "none", ["warm_start.method", "pretrained"]),
-        ("decoding.max_subgoal_tokens", 48, ["max_subgoal_tokens", "below", "max_response_tokens"]),
+        ("decoding.max_text_tokens", 48, ["max_text_tokens", "below", "max_response_tokens"]),
         ("algorithm.group_size", 3, ["training.episodes", "multiple", "algorithm.group_size"]),
         ("prompt.interface", "react", ["plan_execute"]),
         ("evaluation.episodes", 5, ["evaluation.episodes", "sampled", "exhaustive"]),

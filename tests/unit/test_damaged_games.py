@@ -16,11 +16,12 @@ import pytest
 from damage import damages, few, many, read_or_refused
 from hypothesis import given, settings
 
-from hiper.benchmarks.alfworld.archives import extract
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.benchmarks.alfworld.games import find_games, read_index
 from hiper.benchmarks.alfworld.sources import make_dataset
-from hiper.config import BenchmarkSettings, Data, RunSettings, parse_run
+from hiper.benchmarks.archives import extract
+from hiper.config import AlfworldSettings, RunSettings, parse_run
+from hiper.config.benchmark import Data
 from hiper.errors import UserError
 from hiper.records import read_json, write_json
 from hiper.stages import demonstrations
@@ -30,7 +31,7 @@ from hiper.trajectory import Task
 pytestmark = pytest.mark.usefixtures("limited_memory")
 
 
-def played(settings: BenchmarkSettings, data: Path) -> None:
+def played(settings: AlfworldSettings, data: Path) -> None:
     """Every task of the index is listed, the first one started and acted in."""
     benchmark = AlfworldBenchmark(settings, data)
     task = benchmark.tasks("train")[0]
@@ -46,8 +47,8 @@ def played(settings: BenchmarkSettings, data: Path) -> None:
 def test_a_damaged_index_of_games(
     small_pipeline: Path, small_settings: RunSettings, damage: Callable[[bytes], bytes]
 ) -> None:
-    """games.json: listed and played, or refused."""
-    path = small_pipeline / "data" / small_settings.benchmark.dataset / "games.json"
+    """dataset.json: listed and played, or refused."""
+    path = small_pipeline / "data" / small_settings.benchmark.dataset / "dataset.json"
     read_or_refused(path, path.read_bytes(), damage, lambda: played(small_settings.benchmark, small_pipeline / "data"))
 
 
@@ -111,7 +112,7 @@ def test_a_damaged_archive(small_pipeline: Path, small_settings: RunSettings, tm
             make_dataset("out", data, small_settings.benchmark.task_types, output)
         except UserError as error:
             assert not output.exists()
-            if "games.json" in str(error) or "out" in str(error).split(":")[0]:
+            if "dataset.json" in str(error) or "out" in str(error).split(":")[0]:
                 raise UserError(f"{archive}: {error}") from None  # a file that came out of it
             raise
 
@@ -181,7 +182,7 @@ def test_an_index_may_only_name_folders_of_its_split(
     copied_pipeline: Path, small_settings: RunSettings, identifier: str
 ) -> None:  # fmt: skip
     """A game outside the data set is refused."""
-    path = copied_pipeline / "data" / small_settings.benchmark.dataset / "games.json"
+    path = copied_pipeline / "data" / small_settings.benchmark.dataset / "dataset.json"
     index = read_json(path)
     index["splits"]["train"][0]["id"] = identifier
     write_json(path, index)

@@ -105,9 +105,9 @@ def test_data_sets_are_looked_at(project: Path) -> None:
     assert (seen().state, seen().detail) == ("ok", "1 games, source: generate")
     game.folder.rmdir()
     assert seen().state == "missing" and "1 of 1 games are gone" in seen().detail
-    (folder / "games.json").write_text('{"dataset": ')
+    (folder / "dataset.json").write_text('{"dataset": ')
     assert seen().state == "missing" and "not valid JSON" in seen().detail
-    (folder / "games.json").unlink()
+    (folder / "dataset.json").unlink()
     path = project / "configs" / "benchmark" / "alfworld_small.yaml"
     path.write_text(path.read_text().replace("source: generate", "source: folder"))
     assert seen().state == "missing" and "ALFWORLD_DATA" in seen().detail

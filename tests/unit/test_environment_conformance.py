@@ -15,7 +15,7 @@ from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnv
 from hiper.benchmarks.alfworld.games import find_games, write_index
 from hiper.benchmarks.base import Info
 from hiper.benchmarks.conformance import check_environment
-from hiper.config import BenchmarkSettings
+from hiper.config import AlfworldSettings
 from hiper.errors import UserError
 from hiper.trajectory import Task
 
@@ -24,9 +24,9 @@ WIN = ("go to desk 1", "take mug 2 from desk 1", "move mug 2 to shelf 2")
 TASK_TYPES = ("pick_and_place_simple", "pick_two_obj_and_place")
 
 
-def settings(engine: str = "native", task_types: tuple[str, ...] = TASK_TYPES, max_turns: int = 8) -> BenchmarkSettings:
+def settings(engine: str = "native", task_types: tuple[str, ...] = TASK_TYPES, max_turns: int = 8) -> AlfworldSettings:
     generate = {"seed": 0, "receptacles": 6, "objects": 6, "train": 1, "valid_seen": 1, "valid_unseen": 1}
-    return BenchmarkSettings.model_validate(
+    return AlfworldSettings.model_validate(
         {
             "name": "alfworld",
             "dataset": "quirks",
@@ -34,7 +34,7 @@ def settings(engine: str = "native", task_types: tuple[str, ...] = TASK_TYPES, m
             "task_types": list(task_types),
             "max_turns": max_turns,
             "success_reward": 10.0,
-            "splits": {"train": "train", "seen": "valid_seen", "unseen": "valid_unseen"},
+            "splits": {"train": "train", "evaluation": {"seen": "valid_seen", "unseen": "valid_unseen"}},
             "data": {"source": "generate", "folder": None, "archives": [], "generate": generate},
         }
     )

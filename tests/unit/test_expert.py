@@ -10,12 +10,12 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from hiper.benchmarks.alfworld.archives import extract
 from hiper.benchmarks.alfworld.games import find_games, read_game
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
-from hiper.config import Generation, TaskType
+from hiper.benchmarks.archives import extract
+from hiper.config.benchmark import Generation, TaskType
 from hiper.errors import UserError
 from hiper.policies.expert import AlfworldExpert, Decision, Errand, parse_instruction
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from alfworld_reference import TASK_TYPES, collected_ids
 
-from hiper.benchmarks.alfworld.archives import extract
 from hiper.benchmarks.alfworld.games import Game, find_games, read_game, read_index, write_index
+from hiper.benchmarks.archives import extract
 from hiper.errors import UserError
 
 GRAMMAR = '"task": [{ "rhs": "Your task is to: %s." }]'
@@ -119,7 +119,7 @@ def test_the_index_gives_back_the_games_it_was_given(tmp_path: Path) -> None:
         split: sorted((game for game in games if game.split == split), key=lambda game: game.id)
         for split in ("train", "valid_seen")
     }
-    content = json.loads((tmp_path / "games.json").read_text())
+    content = json.loads((tmp_path / "dataset.json").read_text())
     assert content["counts"]["train"] == {"total": 3, TASK_TYPES[0]: 2, TASK_TYPES[1]: 1}
     assert (content["dataset"], content["source"]) == ("name", {"kind": "folder"})
 
@@ -129,7 +129,7 @@ def test_a_broken_index_is_an_error_that_names_it(tmp_path: Path, text: str) -> 
     """Also a missing one."""
     with pytest.raises(UserError, match=r"games\.json"):
         read_index(tmp_path)
-    (tmp_path / "games.json").write_text(text)
+    (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(UserError, match=r"games\.json"):
         read_index(tmp_path)
 

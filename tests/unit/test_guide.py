@@ -10,16 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiper.learning.guide import TEXT, TEXT_OR_CLOSE, Guide
+from hiper.learning.guide import NOT_IN_QUERIES, Guide
 from hiper.learning.restrict import Restriction
-from hiper.plan_execute import parse, render
+from hiper.plan_execute import FREE_TEXT, parse, render
 
-ACTIONS = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1")
+ACTIONS = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1", f"search[{FREE_TEXT}]")
 
 
 @pytest.fixture(scope="session")
 def guide(tokenizer: Any) -> Guide:
-    return Guide(tokenizer, "plan_execute", max_subgoal_tokens=5, end=tokenizer.eos_token_id)
+    return Guide(tokenizer, "plan_execute", max_text_tokens=5, end=tokenizer.eos_token_id)
 
 
 def accepts(guide: Guide, text: str, subgoal: str | None) -> bool:
@@ -52,6 +52,16 @@ def test_everything_else_is_not(guide: Guide) -> None:
     assert not accepts(guide, render(True, "", "look"), None)
 
 
+def test_free_text_in_an_action_is_text_that_cannot_end_it(guide: Guide) -> None:
+    """A search takes any words, but not none, no bracket or tag, and nothing behind its end."""
+    assert accepts(guide, render(True, "find", "search[mug]"), None)
+    assert accepts(guide, render(False, "find", "search[desk]"), "find")
+    for query in ("", "a[b", "a<b>c", "a\nb"):
+        assert not accepts(guide, render(True, "find", f"search[{query}]"), None), query
+    assert not accepts(guide, render(True, "find", "search[mug] desk"), None)
+    assert not accepts(guide, render(True, "find", "search[a b c d e f g h i j k l]"), None)  # longer than allowed
+
+
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), kept=st.booleans())
 def test_any_guided_sample_is_valid_and_admissible(guide: Guide, seed: int, kept: bool) -> None:
@@ -59,19 +69,18 @@ def test_any_guided_sample_is_valid_and_admissible(guide: Guide, seed: int, kept
     random = np.random.default_rng(seed)
     subgoal = "find a mug" if kept else None
     state = guide.start(ACTIONS, subgoal)
-    special, tokens = guide.special, []
+    restriction = Restriction(guide, len(guide.tokenizer), "cpu")
+    tokens: list[int] = []
     for _ in range(60):
-        allowed = state.allowed()
-        if allowed in (TEXT, TEXT_OR_CLOSE):
-            text = [i for i in range(len(guide.tokenizer)) if i not in special]
-            allowed = tuple(text) + ((guide.tag["</subgoal>"],) if allowed == TEXT_OR_CLOSE else ())
-        tokens.append(int(random.choice(allowed)))
+        logits = restriction.apply(torch.zeros(1, len(guide.tokenizer)), [state.allowed()])
+        tokens.append(int(random.choice(torch.isfinite(logits[0]).nonzero().flatten().numpy())))
         if state.advance(tokens[-1]):
             break
     else:
         pytest.fail("the response did not end")
     answer = guide.tokenizer.decode(tokens[:-1], skip_special_tokens=False)
     parsed = parse(answer)
-    assert parsed.action in ACTIONS
+    searched = parsed.action.startswith("search[") and parsed.action.endswith("]")
+    assert parsed.action in ACTIONS or (searched and not set(parsed.action[7:-1]) & set(NOT_IN_QUERIES))
     if not parsed.switch:
         assert parsed.subgoal == "find a mug"

@@ -229,7 +229,7 @@ def test_spans_lie_on_the_tokens_of_a_real_tokenizer(tokenizer: Any) -> None:
     """Random tokens (but the end), tags and single bytes of characters among them: a block's tokens hold its text, and
     without the first or the last of them they no longer do."""
     shape = DecoderShape(len(tokenizer), 8, 8, 1, 2, 2, 64, 10000.0, 1e-6, True)
-    decoding = Decoding(mode="free", temperature=1.0, max_response_tokens=24, max_subgoal_tokens=5)
+    decoding = Decoding(mode="free", temperature=1.0, max_response_tokens=24, max_text_tokens=5)
     policy = LocalPolicy(Decoder(shape), tokenizer, decoding, "plan_execute", 100, "cpu")
     source, found = random.Random(SEED), 0
     tags = [tokenizer.convert_tokens_to_ids(tag) for tag in TAGS[:6]]

@@ -30,7 +30,7 @@ def policy(tokenizer: Any, mode: str, temperature: float = 1.0, max_prompt: int 
     shape = DecoderShape(len(tokenizer), 32, 48, 2, 4, 2, 512, 10000.0, 1e-6, True)
     decoder = Decoder(shape)
     decoder.initialize(torch.Generator().manual_seed(1))
-    decoding = Decoding(mode=mode, temperature=temperature, max_response_tokens=24, max_subgoal_tokens=5)
+    decoding = Decoding(mode=mode, temperature=temperature, max_response_tokens=24, max_text_tokens=5)
     return LocalPolicy(decoder, tokenizer, decoding, "plan_execute", max_prompt, "cpu")
 
 

@@ -27,7 +27,7 @@ def settings() -> RunSettings:
 def data(tmp_path: Path) -> Path:
     """A data root with the index of one data set."""
     (tmp_path / "data" / "alfworld_test").mkdir(parents=True)
-    (tmp_path / "data" / "alfworld_test" / "games.json").write_text("{}")
+    (tmp_path / "data" / "alfworld_test" / "dataset.json").write_text("{}")
     return tmp_path / "data"
 
 
@@ -44,7 +44,7 @@ def test_a_manifest_names_everything_a_result_depends_on(settings: RunSettings, 
     written = write_manifest(tmp_path / "run", settings, data, {"rows": tmp_path / "input.txt"}, started)
     assert read_manifest(tmp_path / "run") == written
     assert written["configuration"] == config_digest(settings)
-    assert written["data"] == {"games.json": hashlib.sha256(b"{}").hexdigest()}
+    assert written["data"] == {"dataset.json": hashlib.sha256(b"{}").hexdigest()}
     assert written["inputs"] == {"rows": hashlib.sha256(b"abc").hexdigest()}
     assert written["packages"]["torch"] and written["packages"]["numpy"]
     assert written["seeds"] == {"run": 0, "demonstrations": 0, "data": 0}
@@ -84,9 +84,9 @@ def test_the_commit_is_marked_dirty_when_tracked_files_differ(tmp_path: Path) ->
 def test_the_hash_of_the_data_is_dvcs_where_dvc_knows_it(data: Path) -> None:
     """dvc.lock wins over the index; another data set's entry does not count."""
     lock = data.parent / "dvc.lock"
-    lock.write_text("stages: {games@other: {outs: [{path: data/other, md5: 0f.dir}]}}")
-    assert data_hash(data, "alfworld_test") == {"games.json": hashlib.sha256(b"{}").hexdigest()}
-    lock.write_text("stages: {games@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e.dir}]}}")
+    lock.write_text("stages: {alfworld@other: {outs: [{path: data/other, md5: 0f.dir}]}}")
+    assert data_hash(data, "alfworld_test") == {"dataset.json": hashlib.sha256(b"{}").hexdigest()}
+    lock.write_text("stages: {alfworld@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e.dir}]}}")
     assert data_hash(data, "alfworld_test") == {"dvc": "1e.dir"}
     assert data_hash(data, "nosuch") is None
 

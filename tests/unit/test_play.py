@@ -16,7 +16,7 @@ from hiper.benchmarks.alfworld.environment import AlfworldEnvironment
 from hiper.benchmarks.base import Benchmark
 from hiper.cli.main import main
 from hiper.compose import load_benchmark
-from hiper.config import BenchmarkSettings
+from hiper.config import AlfworldSettings
 from hiper.errors import UserError
 from hiper.stages.rollout import Rollout
 from hiper.stages.tasks import make_benchmark
@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def long(turns: int = 50) -> BenchmarkSettings:
+def long(turns: int = 50) -> AlfworldSettings:
     return SETTINGS.model_copy(update={"max_turns": turns})
 
 
@@ -175,7 +175,7 @@ def test_through_a_pipe_there_are_no_control_characters(data: Path) -> None:
         (["nosuch"], "benchmark 'nosuch' is unknown"),
         (
             ["alfworld_test", "--data", "nosuch"],
-            "`hiper data games configs/benchmark/alfworld_test.yaml --output nosuch/",
+            "`hiper data make configs/benchmark/alfworld_test.yaml --output nosuch/",
         ),
         (["--run", "nosuch"], "nosuch/config.yaml: no such file"),
         (["--run", "x", "--expert"], "--expert plays a BENCHMARK"),

@@ -28,7 +28,7 @@ import torch
 import yaml
 from pipeline import FEW_GAMES, RESULTS, ROOT, RUN_FOLDER, STAGES, WARM_FOLDER, make_games, run_settings
 
-from hiper.benchmarks.alfworld.archives import building, extract
+from hiper.benchmarks.archives import building, extract
 from hiper.compose import read_config, write_config
 from hiper.errors import UserError
 from hiper.learning.folders import load_decoder

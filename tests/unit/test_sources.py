@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import yaml
 
-from hiper.benchmarks.alfworld.archives import Download, Unavailable, building, extract, fetch
 from hiper.benchmarks.alfworld.games import Game, read_game, read_index
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.sources import make_dataset
-from hiper.config import Data, Generation
+from hiper.benchmarks.archives import Download, Unavailable, building, extract, fetch
+from hiper.config.benchmark import Data, Generation
 from hiper.errors import UserError
-from hiper.stages.games import make
+from hiper.stages.data import make
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPES = ("pick_and_place_simple", "look_at_obj_in_light")
@@ -114,7 +114,7 @@ def test_auto_takes_the_first_source_that_applies(
 
     def kind(settings: Data) -> str:
         found: str = make_dataset("name", settings, TYPES, tmp_path / "out", [NOWHERE])["kind"]
-        assert json.loads((tmp_path / "out" / "games.json").read_text())["source"]["kind"] == found
+        assert json.loads((tmp_path / "out" / "dataset.json").read_text())["source"]["kind"] == found
         return found
 
     assert kind(data(archives=[absent])) == "generate"

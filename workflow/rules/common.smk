@@ -98,8 +98,8 @@ def configuration(wildcards):
     return str(path)
 
 
-def games(wildcards):
-    return f"data/{settings(wildcards.experiment, run_of(wildcards)).benchmark.dataset}/games.json"
+def dataset(wildcards):
+    return f"data/{settings(wildcards.experiment, run_of(wildcards)).benchmark.dataset}/dataset.json"
 
 
 def cores(wildcards):

@@ -1,17 +1,17 @@
 # Games and the tracking database.
 #
-# games               configs/benchmark/<benchmark>.yaml -> data/<benchmark>/games.json and the games it lists. DVC owns
+# data                configs/benchmark/<benchmark>.yaml -> data/<benchmark>/dataset.json and the games it lists. DVC owns
 #                     this stage (dvc.yaml); the workflow asks for it. DVC locks its repository: one job at a time.
 # tracking_database   -> results/<experiment>/tracking/experiment.json: the MLflow database, migrated, before any run.
 
 
-rule games:
+rule data:
     output:
-        index="data/{benchmark}/games.json",
+        index="data/{benchmark}/dataset.json",
     log:
-        "results/logs/games/{benchmark}.log",
+        "results/logs/data/{benchmark}.log",
     benchmark:
-        "results/benchmarks/games/{benchmark}.tsv"
+        "results/benchmarks/data/{benchmark}.tsv"
     threads: 1
     resources:
         dvc=1,

@@ -4,7 +4,7 @@
 
 rule evaluate:
     input:
-        games=games,
+        data=dataset,
         model="results/{experiment}/runs/{run}/manifest.json",
         config=ancient(configuration),
     output:

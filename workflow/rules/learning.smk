@@ -12,7 +12,7 @@
 
 rule demonstrations:
     input:
-        games=games,
+        data=dataset,
         config=ancient(configuration),
     output:
         rows="results/{experiment}/demonstrations/{benchmark}/demonstrations.jsonl",
@@ -80,7 +80,7 @@ rule warm_start:
 
 rule train:
     input:
-        games=games,
+        data=dataset,
         start="results/{experiment}/runs/{benchmark}-{model}-warmstart-seed{seed}/manifest.json",
         config=ancient(configuration),
         tracking=ancient("results/{experiment}/tracking/experiment.json"),

@@ -11,7 +11,7 @@ from hiper.benchmarks.alfworld.games import GAME_FILE, Game, GameText, read_game
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
 from hiper.benchmarks.base import Info
-from hiper.config import BenchmarkSettings
+from hiper.config import AlfworldSettings
 from hiper.errors import UserError
 from hiper.trajectory import Task
 
@@ -96,13 +96,13 @@ def _started(engine: Engine[StartableGame], game: StartableGame) -> tuple[str, s
 
 
 class AlfworldBenchmark:
-    """The games of `data_root/<dataset>/games.json` of the wanted task types.
+    """The games of `data_root/<dataset>/dataset.json` of the wanted task types.
 
     A split is named as in the data (`train`, `valid_seen`, `valid_unseen`). Parsed games are kept, the longest unused
     beyond `cached_games` forgotten; environments share them.
     """
 
-    def __init__(self, settings: BenchmarkSettings, data_root: Path, cached_games: int = CACHED_GAMES) -> None:
+    def __init__(self, settings: AlfworldSettings, data_root: Path, cached_games: int = CACHED_GAMES) -> None:
         self.name: str = settings.name
         self.task_types: tuple[str, ...] = tuple(settings.task_types)
         self._settings = settings
@@ -124,7 +124,7 @@ class AlfworldBenchmark:
         missing = [game for game in games if not (game.folder / GAME_FILE).is_file()]
         if missing:
             raise UserError(
-                f"{missing[0].folder / GAME_FILE}: no such file, but games.json lists it ({len(missing)} of "
+                f"{missing[0].folder / GAME_FILE}: no such file, but dataset.json lists it ({len(missing)} of "
                 f"{len(games)} games of split {split!r} are missing); make the dataset again, or `dvc checkout` it"
             )
         return [Task(game.id, game.split, game.task_type) for game in games]
@@ -142,7 +142,7 @@ class AlfworldBenchmark:
         try:
             return self._games[task.id]
         except KeyError:
-            raise UserError(f"{self._root}: no game {task.id!r} in games.json") from None
+            raise UserError(f"{self._root}: no game {task.id!r} in dataset.json") from None
 
     def _text(self, task: Task) -> GameText:
         return read_game(self._game(task).folder)

@@ -21,7 +21,7 @@ from hiper.records import read_json, require, write_json
 
 GAME_FILE = "game.tw-pddl"
 TRAJECTORY_FILE = "traj_data.json"
-INDEX_FILE = "games.json"
+INDEX_FILE = "dataset.json"
 LAYOUT_FOLDER = "json_2.1.1"  # what ALFWorld's own archives call the folder with the splits, whatever their version
 
 _TASK = re.compile(r'"(?:[^"\\]|\\.)*Your task is to: (?:[^"\\]|\\.)*"')
@@ -89,7 +89,7 @@ def read_game(folder: Path) -> GameText:
 
 
 def write_index(root: Path, dataset: str, source: Mapping[str, Any], games: Sequence[Game]) -> None:
-    """Write `root/games.json`: the dataset's name, the source it really came from, its games and their counts.
+    """Write `root/dataset.json`: the dataset's name, the source it really came from, its games and their counts.
 
     `source` must not hold anything that differs between machines (no absolute paths, no dates): the file is versioned.
     """
@@ -105,10 +105,10 @@ def write_index(root: Path, dataset: str, source: Mapping[str, Any], games: Sequ
 
 
 def read_index(root: Path) -> dict[str, list[Game]]:
-    """The games of `root/games.json` by split, each split sorted by id; UserError when it is missing or malformed."""
+    """The games of `root/dataset.json` by split, each split sorted by id; UserError when it is missing or malformed."""
     path = root / INDEX_FILE
     if not path.exists():
-        raise UserError(f"{path}: no index of games; make the dataset first (`dvc repro`, or `hiper data games`)")
+        raise UserError(f"{path}: no index of games; make the dataset first (`dvc repro`, or `hiper data make`)")
     splits = require(_mapping(path), {"splits": dict}, str(path))["splits"]
     require(splits, dict.fromkeys(splits, list), f"{path}, splits")
     return {

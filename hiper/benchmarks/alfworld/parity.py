@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -17,6 +15,7 @@ from hiper.benchmarks.alfworld.games import Game, read_game
 from hiper.benchmarks.alfworld.native import NOTHING_HAPPENS, NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
 from hiper.benchmarks.alfworld.recorded import located
+from hiper.benchmarks.recordings import read_recording
 from hiper.errors import UserError
 
 Player = Callable[[str, Sequence[str]], str]  # (observation, admissible) -> command
@@ -103,13 +102,7 @@ def compare_recording(file: Path, data: Path | None) -> ParityResult:
 
 
 def _episodes(file: Path) -> list[dict[str, Any]]:
-    try:
-        content = file.read_bytes()
-        episodes = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{file}: not JSON, plain or gzipped ({error})") from None
+    episodes = read_recording(file)
     if not isinstance(episodes, list):
         raise UserError(f"{file}: expected a list of episodes, found {type(episodes).__name__}")
     for number, episode in enumerate(episodes):

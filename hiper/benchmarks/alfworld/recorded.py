@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from hiper.benchmarks.alfworld.games import GAME_FILE, layout_root
+from hiper.benchmarks.recordings import places as data_places
 from hiper.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[3]
 _ARCHIVES = ("*.tar", "*.tar.gz", "*.tgz", "*.tar.xz")
 _LARGEST_GAME = 64 << 20  # bytes; real games have about 0.3 MB
 
@@ -30,7 +29,7 @@ def located(games: Iterable[str], data: Path | None) -> Iterator[dict[str, Path]
     wanted = sorted(set(games))
     for game in wanted:
         _checked(game, "the recording")
-    places = _below(data) if data is not None else _usual_places()
+    places = data_places(data, "ALFWORLD_DATA", "alfworld")
     found: dict[str, Path] = {}
     for place in places:
         for game in wanted:
@@ -53,25 +52,6 @@ def located(games: Iterable[str], data: Path | None) -> Iterator[dict[str, Path]
                 "Give --data DIR: a folder in ALFWorld's layout (json_2.1.1/<split>/...) or one with archives of it"
             )
         yield found
-
-
-def _below(data: Path) -> list[Path]:
-    """The folder itself and the folders in it."""
-    return [data, *sorted(path for path in data.glob("*") if path.is_dir())]
-
-
-def _usual_places() -> list[Path]:
-    shared = Path(os.environ.get("HIPER_SHARED_DATA", PROJECT.parent / "shared"))
-    own = os.environ.get("ALFWORLD_DATA")
-    datasets = sorted(path for path in (PROJECT / "data").glob("*") if path.is_dir())
-    places = [
-        *([Path(own).expanduser()] if own else []),
-        *datasets,
-        shared / "data" / "alfworld",
-        shared / "data",
-        shared,
-    ]
-    return [place for place in places if place.is_dir()]
 
 
 def _archives(places: Sequence[Path]) -> list[Path]:

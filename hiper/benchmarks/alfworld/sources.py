@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hiper.benchmarks.alfworld.archives import Download, Unavailable, building, extract, fetch
 from hiper.benchmarks.alfworld.games import (
     GAME_FILE,
     TRAJECTORY_FILE,
@@ -24,7 +23,8 @@ from hiper.benchmarks.alfworld.games import (
     write_index,
 )
 from hiper.benchmarks.alfworld.generation import generate_games
-from hiper.config import Data
+from hiper.benchmarks.archives import Download, Unavailable, building, extract, fetch
+from hiper.config.benchmark import Data
 from hiper.errors import UserError
 from hiper.records import sha256_file
 
@@ -48,7 +48,7 @@ def make_dataset(
     output: Path,
     downloads: Sequence[Download] = OFFICIAL,
 ) -> dict[str, Any]:
-    """Make the folder `output` (`<split>/<task>/<trial>/`, `games.json`) anew, whole or not at all.
+    """Make the folder `output` (`<split>/<task>/<trial>/`, `dataset.json`) anew, whole or not at all.
 
     Only the games that ALFWorld's filters and `task_types` select are taken, each with its two files. Returns the
     index's `source`. Raises UserError when the source named in `data` cannot be used, or gives no game at all.

@@ -18,7 +18,7 @@ def explain(error: ValidationError, source: str, model: type[BaseModel]) -> str:
     problems = error.errors(include_url=False)
     lines = [f"{source}: invalid configuration"]
     for problem in problems[:SHOWN]:
-        key = ".".join(str(part) for part in problem["loc"])
+        key = ".".join(_followed(model, problem["loc"])[0])
         lines += [f"  {line}" for line in _explained(problem, key, model).splitlines()]
     if len(problems) > SHOWN:
         lines.append(f"  … and {len(problems) - SHOWN} more problems")
@@ -38,6 +38,12 @@ def _explained(problem: ErrorDetails, key: str, model: type[BaseModel]) -> str:
         return f"{key}: {message}" if key and not message.startswith(key.split(".")[0] + ".") else message
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{key or '(whole)'} = {shown(problem['input'])}: must be a section, a mapping of settings"
+    if kind.startswith("union_tag"):
+        context = problem.get("ctx", {})
+        allowed, found = str(context.get("expected_tags", "")), str(context.get("tag", ""))
+        names = [name.strip(" '") for name in allowed.split(",")]
+        wrong = f"{key}.name = {found!r}: must be one of {', '.join(names)}{nearest(found, names)}"
+        return wrong if found else f"{key}.name: missing; add it"
     if kind == "literal_error" and isinstance(problem["input"], str):
         allowed = str(problem.get("ctx", {}).get("expected", ""))
         message += nearest(problem["input"], [part.strip(" '") for part in allowed.replace(" or ", ",").split(",")])
@@ -72,16 +78,29 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def fields_at(model: type[BaseModel], place: Iterable[int | str]) -> list[str]:
     """The settings of the section at `place`, a path of keys from `model` down."""
-    current: type[BaseModel] | None = model
+    _, section = _followed(model, place)
+    return list(section.model_fields) if section is not None else []
+
+
+def _followed(model: type[BaseModel], place: Iterable[int | str]) -> tuple[list[str], type[BaseModel] | None]:
+    """The keys of pydantic's `place` as a person writes them, and the section there (None: there is none).
+
+    Where a section has several forms pydantic puts the chosen one's name into the place, which is no key.
+    """
+    keys: list[str] = []
+    forms: list[type[BaseModel]] = [model]
     for part in place:
-        field = current.model_fields.get(str(part)) if current is not None else None
-        current = _section(field.annotation) if field is not None else None
-    return list(current.model_fields) if current is not None else []
+        chosen = [form for form in forms if len(forms) > 1 and part in get_args(form.model_fields["name"].annotation)]
+        if chosen:
+            forms = chosen
+            continue
+        keys.append(str(part))
+        fields = [form.model_fields[str(part)] for form in forms[:1] if str(part) in form.model_fields]
+        forms = [section for field in fields for section in _sections(field.annotation)]
+    return keys, forms[0] if forms else None
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section type in `Section` or `Section | None`."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The section types in `Section`, `Section | None` or `Section | Other`."""
+    parts = (annotation, *get_args(annotation))
+    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]

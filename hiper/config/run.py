@@ -1,33 +1,18 @@
-"""Typed settings of a run. The YAML files under `configs/` hold the one default of every setting; this module holds
-their types and limits.
-
-Hydra composes (`hiper.compose`); `parse_run` and `parse_grid` validate. Every model forbids unknown keys and has no
-defaults, so a setting that is missing, misspelt or of the wrong type is an error that names it.
-"""
+"""Settings of a run, and of the grid that an experiment is."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from hiper.config_errors import explain, nearest
+from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings
+from hiper.config.errors import explain, nearest, shown
+from hiper.config.types import Count, CountOrZero, Distinct, NonNegative, Positive, Probability, Settings, Width
 from hiper.errors import UserError
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-Width = Annotated[int, Field(ge=1, le=1 << 20)]  # of a layer or a vocabulary: more is a slip of the keyboard
-Split = Literal["train", "valid_seen", "valid_unseen"]
-
-
-def _distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
-    if twice := sorted({str(value) for value in values if values.count(value) > 1}):
-        raise ValueError(f"{', '.join(twice)} is listed twice; remove the repetition")
-    return values
+BLOCK_TOKENS = 9  # six tags, a decision, an action of one token, the end
 
 
 def _registered(name: str) -> str:
@@ -38,69 +23,6 @@ def _registered(name: str) -> str:
         hint = nearest(name, ALGORITHMS)
         raise ValueError(f"{name!r} is not registered in hiper/algorithms/registry.py, which has: {known}{hint}")
     return name
-
-
-Distinct = AfterValidator(_distinct)  # for lists
-
-BLOCK_TOKENS = 9  # six tags, a decision, an action of one token, the end
-
-TaskType = Literal[
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-]
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Generation(Settings):
-    """Games made from the room layouts of the alfworld package (used when `data.source` comes to `generate`)."""
-
-    seed: CountOrZero
-    receptacles: Count | None  # per room; None: as many as the room has
-    objects: Count | None  # further objects per room; None: as crowded as the real rooms
-    train: CountOrZero
-    valid_seen: CountOrZero
-    valid_unseen: CountOrZero
-
-
-class Data(Settings):
-    """Where the games come from. `auto` takes the first source that applies: folder, archives, download, generate."""
-
-    source: Literal["auto", "folder", "archives", "download", "generate"]
-    folder: str | None  # a folder in ALFWorld's layout; None: $ALFWORLD_DATA
-    archives: Annotated[list[str], Distinct]  # local .tar.xz/.tar.gz/.zip files
-    generate: Generation
-
-
-class Splits(Settings):
-    """Which of the data's splits each stage uses."""
-
-    train: Split
-    seen: Split
-    unseen: Split
-
-    @model_validator(mode="after")
-    def apart(self) -> Splits:
-        if len({self.train, self.seen, self.unseen}) < 3:
-            raise ValueError("train, seen and unseen must be three different splits: a shared one leaks training games")
-        return self
-
-
-class BenchmarkSettings(Settings):
-    name: Literal["alfworld"]
-    dataset: str  # the folder `data/<dataset>`; equal to the configuration file's name
-    game_engine: Literal["native", "textworld"]
-    task_types: Annotated[list[TaskType], Field(min_length=1), Distinct]
-    max_turns: Count
-    success_reward: Positive
-    splits: Splits
-    data: Data
 
 
 class Prompt(Settings):
@@ -149,11 +71,11 @@ class Decoding(Settings):
     mode: Literal["free", "guided"]
     temperature: NonNegative  # 0: greedy
     max_response_tokens: Count
-    max_subgoal_tokens: Count
+    max_text_tokens: Count
 
 
 class Demonstrations(Settings):
-    games: Count  # the first so many of the train split, in a seeded order; RL trains on the others
+    tasks: Count  # the first so many of the train split, in a seeded order; RL trains on the others
     seed: CountOrZero
     max_turns: Count  # the expert's own limit; episodes it does not win within it are left out
     hesitation: Probability  # chance of a needless command before each useful one
@@ -243,7 +165,7 @@ class Evaluation(Settings):
 
     protocol: Literal["exhaustive", "sampled"]
     episodes: Count | None
-    splits: Annotated[list[Literal["seen", "unseen"]], Field(min_length=1), Distinct]
+    splits: Annotated[list[str], Field(min_length=1), Distinct] | None  # of benchmark.splits.evaluation; None: all
     temperatures: Annotated[list[NonNegative], Field(min_length=1), Distinct]
     batch: Count
 
@@ -273,7 +195,7 @@ class RunSettings(Settings):
 
     experiment: str
     seed: CountOrZero
-    benchmark: BenchmarkSettings
+    benchmark: Annotated[BenchmarkSettings, Field(discriminator="name")]
     prompt: Prompt
     model: Model
     decoding: Decoding
@@ -285,9 +207,13 @@ class RunSettings(Settings):
     engine: Engine
     tracking: Tracking
 
+    @property
+    def evaluated_splits(self) -> list[str]:
+        return list(self.benchmark.splits.evaluation) if self.evaluation.splits is None else self.evaluation.splits
+
     @model_validator(mode="after")
     def consistent(self) -> RunSettings:
-        if problems := [problem for part in (_learning, _text, _games) for problem in part(self)]:
+        if problems := [problem for part in (_learning, _text, _splits) for problem in part(self)]:
             raise ValueError("\n".join(problems))
         return self
 
@@ -310,11 +236,11 @@ def _learning(run: RunSettings) -> Iterator[str]:
 def _text(run: RunSettings) -> Iterator[str]:
     """Contradictions between what the model reads and what it may write."""
     decoding = run.decoding
-    if decoding.max_subgoal_tokens >= decoding.max_response_tokens:
-        yield "decoding.max_subgoal_tokens must be below decoding.max_response_tokens"
-    elif decoding.max_response_tokens - decoding.max_subgoal_tokens < BLOCK_TOKENS:
+    if decoding.max_text_tokens >= decoding.max_response_tokens:
+        yield "decoding.max_text_tokens must be below decoding.max_response_tokens"
+    elif decoding.max_response_tokens - decoding.max_text_tokens < BLOCK_TOKENS:
         yield (
-            f"decoding.max_response_tokens must exceed decoding.max_subgoal_tokens by {BLOCK_TOKENS} at least: the "
+            f"decoding.max_response_tokens must exceed decoding.max_text_tokens by {BLOCK_TOKENS} at least: the "
             "tags, the decision and the action come on top of the subgoal"
         )
     if run.prompt.style == "compact" and run.warm_start.method == "none" and decoding.mode == "free":
@@ -324,15 +250,19 @@ def _text(run: RunSettings) -> Iterator[str]:
         )
 
 
-def _games(run: RunSettings) -> Iterator[str]:
-    """Splits that are asked for and would be made empty."""
-    data, splits = run.benchmark.data, run.benchmark.splits
-    if data.source != "generate":
-        return
-    for use in ("train", *run.evaluation.splits):
-        split = getattr(splits, use)
-        if getattr(data.generate, split) == 0:
-            yield f"benchmark.data.generate.{split} = 0 leaves the split {use!r} empty; make at least one game"
+def _splits(run: RunSettings) -> Iterator[str]:
+    """Splits that are asked for and do not exist, or would be made empty."""
+    splits = run.benchmark.splits
+    for name in run.evaluation.splits or []:
+        if name not in splits.evaluation:
+            known = ", ".join(splits.evaluation)
+            hint = nearest(name, splits.evaluation)
+            yield f"evaluation.splits: benchmark {run.benchmark.dataset} has no split {name!r}, it has: {known}{hint}"
+    known_uses = ["train", *(use for use in run.evaluated_splits if use in splits.evaluation)]
+    used = {splits.named(use): use for use in known_uses}
+    for split, setting in run.benchmark.empty_splits():
+        if split in used:
+            yield f"benchmark.{setting} = 0 leaves the split {used[split]!r} empty; make at least one task"
 
 
 class Grid(Settings):
@@ -364,4 +294,7 @@ def parse_grid(values: dict[str, Any], source: str) -> Grid:
 
 
 def parse_benchmark(values: dict[str, Any], source: str) -> BenchmarkSettings:
-    return _parse(BenchmarkSettings, values, source)
+    name = values.get("name")
+    if name not in BENCHMARKS:
+        raise UserError(f"{source}: name = {shown(name)}: must be one of {', '.join(BENCHMARKS)}")
+    return _parse(BENCHMARKS[name], values, source)

@@ -1,4 +1,4 @@
-"""The data stage: one benchmark configuration in, one data set of games out. DVC runs it (`dvc.yaml`)."""
+"""The data stage: one benchmark configuration in, one data set out. DVC runs it (`dvc.yaml`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from hiper.benchmarks.alfworld.sources import make_dataset
-from hiper.compose import load_benchmark
+from hiper.compose import benchmark_file, load_benchmark
+from hiper.config import AlfworldSettings
 from hiper.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -21,11 +21,18 @@ DVC_LOCKS = Path(".dvc/tmp/rwlock")  # DVC's list of who reads and writes what, 
 def make(configuration: Path, output: Path) -> None:
     """Make the data set of a benchmark file (`configs/benchmark/<name>.yaml`) in the folder `output`, replacing it.
 
-    The file is read as plain YAML: what Hydra would override does not concern the games. Raises UserError for a missing
-    or invalid file, and when no games can be had.
+    The file is read as plain YAML: what Hydra would override does not concern the data. Raises UserError for a missing
+    or invalid file, and when no task can be had.
     """
     settings = load_benchmark(configuration)
-    make_dataset(settings.dataset, settings.data, settings.task_types, output)
+    if isinstance(settings, AlfworldSettings):
+        from hiper.benchmarks.alfworld.sources import make_dataset
+
+        make_dataset(settings.dataset, settings.data, settings.task_types, output)
+    else:
+        from hiper.benchmarks.webshop import sources
+
+        sources.make_dataset(settings, output)
 
 
 def reproduce(benchmark: str) -> int:
@@ -39,9 +46,8 @@ def reproduce(benchmark: str) -> int:
     if _torn(DVC_LOCKS):
         log.warning("%s was left half written by a process that was killed; removing it", DVC_LOCKS)
         DVC_LOCKS.unlink(missing_ok=True)
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", f"games@{benchmark}"]
-    ).returncode
+    stage = f"{load_benchmark(benchmark_file(benchmark, Path())).name}@{benchmark}"
+    return subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", stage]).returncode
 
 
 def _torn(path: Path) -> bool:

@@ -54,14 +54,18 @@ class Unavailable(UserError):
 
 @dataclass(frozen=True)
 class Download:
-    """A file to fetch; `sha256` is None where its publisher states none and nobody has pinned one."""
+    """A file to fetch; `sha256` is None where its publisher states none and nobody has pinned one.
+
+    `file_name` is for an address that does not end in the file's name.
+    """
 
     url: str
     sha256: str | None = None
+    file_name: str | None = None
 
     @property
     def name(self) -> str:
-        return PurePosixPath(urllib.parse.urlsplit(self.url).path).name
+        return self.file_name or PurePosixPath(urllib.parse.urlsplit(self.url).path).name
 
 
 @contextmanager
