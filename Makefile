@@ -12,7 +12,7 @@ SHELL := bash
 .PHONY: help demo test lint bench mlflow clean
 
 EXPERIMENT ?= demo
-BENCHMARKS ?= hae alfworld rollout train parser
+BENCHMARKS ?= hae alfworld webshop rollout train parser
 BIN := .venv/bin
 READY := .venv/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)

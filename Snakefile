@@ -25,9 +25,12 @@ localrules:
     tracking_database,
 
 
+# Models and evaluations stand here though tables come after them: what is only on the way to a file that exists is not
+# made again when it is missing, and a failed retraining would never be repeated.
 rule all:
     default_target: True
     input:
+        made(config["experiment"]),
         expand(
             "results/{experiment}/{result}", experiment=config["experiment"], result=[*RESULTS, "tracking/synced.json"]
         ),

@@ -22,6 +22,7 @@ from hiper.errors import UserError
 from hiper.records import read_json, require, sha256_file, sha256_json, without_credentials, write_json
 
 FILE = "manifest.json"
+EVALUATION = "evaluation.jsonl"
 PACKAGES = (
     *("alfworld", "dvc", "hydra-core", "mlflow", "numpy", "safetensors", "snakemake", "textworld", "tokenizers"),
     *("torch", "transformers"),
@@ -149,7 +150,9 @@ def _version(name: str) -> str | None:
 
 
 def withdraw_manifest(folder: Path) -> None:
-    """The folder's content is about to be made anew: until the new manifest is written it is not finished."""
+    """The folder's model is about to be made anew: until the new manifest is written it is not finished, and how the old
+    one was evaluated says nothing any more."""
+    (folder / EVALUATION).unlink(missing_ok=True)
     (folder / FILE).unlink(missing_ok=True)
 
 

@@ -57,8 +57,8 @@ class Turn:
     """One decision of the agent and what the environment answered.
 
     `subgoal` is the subgoal in force after this turn; `subgoal_text` is what the turn's own block said (None when
-    missing). `switch` is True for SWITCH. Spans include the tags and are None where the block is missing.
-    `generation` is None for scripted policies.
+    missing). `switch` is True for SWITCH. Spans include the tags and are None where the block is missing. `shortened`:
+    the prompt left something out to fit. `generation` is None for scripted policies.
     """
 
     observation: str
@@ -75,6 +75,7 @@ class Turn:
     action_span: TokenSpan | None = None
     generation: Generation | None = None
     problems: tuple[str, ...] = ()
+    shortened: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class Trajectory:
 
     `failure` holds the cause when the episode broke (a bad rollout is data, not a crash). `group` numbers the task draw
     that the episode shares with the other members of its group. `last_prompt` is the prompt of the state after the last
-    turn: a truncated episode's value bootstraps from it. `info` holds the benchmark's `score`, the `instruction` and
-    the last `observation`.
+    turn: a truncated episode's value bootstraps from it. `info` holds the benchmark's `score` and `details`, the
+    `instruction` and the last `observation`.
     """
 
     task: Task

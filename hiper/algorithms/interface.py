@@ -72,6 +72,11 @@ def require_credit(credit: Credit, turns: Turns, heads: Mapping[str, str], name:
                 f"algorithm {name}: Credit.{key} has shape {shape}, but [trajectory, turn] of this batch is {wanted}; "
                 "values have one column more than turns, for bootstraps: cut it off"
             )
+        if array.dtype.kind == "f" and not np.isfinite(array[turns.present]).all():
+            raise UserError(
+                f"algorithm {name}: Credit.{key} is not finite in a turn that was played; if the values it was given "
+                "are not either, training has diverged: lower the learning rates"
+            )
     if set(credit.targets) != set(heads):
         raise UserError(
             f"algorithm {name}: Credit.targets is for the heads {sorted(credit.targets)}, heads() names "

@@ -23,7 +23,7 @@ from hiper.learning.folders import save_decoder
 from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.plan_execute import render
 from hiper.policies.base import Request
-from hiper.prompts import History, build_prompt
+from hiper.prompts import History, PromptBuilder, State
 from hiper.records import write_jsonl
 
 QWEN_VOCABULARY = 151_936
@@ -113,6 +113,7 @@ def walked_requests(settings: RunSettings, size: int | None, count: int, seed: i
     requests: list[Request] = []
     with rooms(settings, size, 16) as benchmark:
         tasks, environment = benchmark.tasks("valid_unseen"), benchmark.environment()
+        prompts = PromptBuilder(settings.prompt, benchmark.name)
         for number in range(count):
             random = np.random.default_rng([seed, number])
             observation, info = environment.reset(tasks[number % len(tasks)])
@@ -125,7 +126,7 @@ def walked_requests(settings: RunSettings, size: int | None, count: int, seed: i
                 if terminated:
                     break
             choices = _choices(info) or ("look",)
-            prompt = build_prompt(settings.prompt, info.instruction, history, observation, subgoal, choices)
+            prompt = prompts.build(State(info.instruction, history, observation, subgoal, choices))
             requests.append(Request(prompt, choices, subgoal))
     return requests
 

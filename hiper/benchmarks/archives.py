@@ -54,10 +54,8 @@ class Unavailable(UserError):
 
 @dataclass(frozen=True)
 class Download:
-    """A file to fetch; `sha256` is None where its publisher states none and nobody has pinned one.
-
-    `file_name` is for an address that does not end in the file's name.
-    """
+    """A file to fetch; `sha256` is None where its publisher states none and nobody has pinned one, `file_name` where
+    the address ends in the file's name."""
 
     url: str
     sha256: str | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from hiper.trajectory import Task
 
@@ -15,13 +15,14 @@ class Info:
 
     `instruction` is the task sentence, `admissible_actions` what may be done in this state: empty once the
     task itself is over, not in the last state of a truncated episode, whose value is bootstrapped from;
-    `score` the benchmark's own task score in [0, 1].
+    `score` the benchmark's own task score in [0, 1]; `details` what else it tells about task and score, as JSON values.
     """
 
     instruction: str
     admissible_actions: tuple[str, ...]
     won: bool
     score: float
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TextEnvironment(Protocol):

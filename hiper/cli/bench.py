@@ -42,6 +42,14 @@ def add(commands: Commands) -> None:
     )
     alfworld.add_argument("--games", type=_count, default=4, metavar="N", help="how many of them (default: 4)")
 
+    webshop = _declare(parts, "webshop", bench_webshop, "WebShop's search against a dictionary of postings", 7, 60)
+    webshop.add_argument(
+        "--data", type=Path, metavar="DIR", help="WebShop's raw files of 1,000 products (default: generated products)"
+    )
+    webshop.add_argument(
+        "--products", type=_count, default=1000, metavar="N", help="make so many of their texts (default: 1000)"
+    )
+
     rollout = _declare(parts, "rollout", bench_rollout, "sampling turns against transformers' generate", 7, 60)
     rollout.add_argument("--shape", choices=SHAPES, default="tiny", help="of the model (default: tiny, the demo's)")
     rollout.add_argument("--batch", type=_count, default=64, metavar="N", help="prompts in a batch (default: 64)")
@@ -56,7 +64,7 @@ def add(commands: Commands) -> None:
     )
     train.add_argument("--turns", type=_count, default=16, metavar="N", help="in the mini-batch (default: 16)")
     _machine_options(train)
-    for seeded in (hae, alfworld, rollout, train):
+    for seeded in (hae, alfworld, webshop, rollout, train):
         seeded.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
 
     _declare(parts, "parser", bench_parser, "the turn parser: time against length on hostile texts", 5, 60)
@@ -110,6 +118,15 @@ def bench_alfworld(arguments: argparse.Namespace) -> int:
     data = existing(arguments.data) if arguments.data is not None else None
     return _conclude(
         arguments, lambda budget: alfworld.measure(budget, data=data, count=arguments.games, seed=arguments.seed)
+    )
+
+
+def bench_webshop(arguments: argparse.Namespace) -> int:
+    from hiper.bench import webshop
+
+    data = existing(arguments.data) if arguments.data is not None else None
+    return _conclude(
+        arguments, lambda budget: webshop.measure(budget, data=data, count=arguments.products, seed=arguments.seed)
     )
 
 

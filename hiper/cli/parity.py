@@ -34,6 +34,10 @@ def add(commands: Commands) -> None:
     alfworld = declare(parts, "alfworld", compare_alfworld, "the native ALFWorld engine")
     alfworld.add_argument("recording", type=Path, metavar="FILE", help="a JSON recording of episodes, plain or gzipped")
     alfworld.add_argument("--data", type=Path, metavar="DIR", help="the games that were recorded, in ALFWorld's layout")
+    webshop = declare(parts, "webshop", compare_webshop, "WebShop: pages, goals, rewards, search")
+    about = "JSON recordings of any kind, plain or gzipped, with that of the title nouns beside them"
+    webshop.add_argument("recordings", type=Path, nargs="+", metavar="FILE", help=about)
+    webshop.add_argument("--data", type=Path, metavar="DIR", help="the folder with the product files of the recordings")
 
 
 def compare_hae(arguments: argparse.Namespace) -> int:
@@ -46,6 +50,18 @@ def compare_alfworld(arguments: argparse.Namespace) -> int:
     from hiper.benchmarks.alfworld.parity import compare_recording
 
     return conclude(compare_recording(existing(arguments.recording), arguments.data))
+
+
+def compare_webshop(arguments: argparse.Namespace) -> int:
+    from hiper.benchmarks.webshop.comparison import ParityResult
+    from hiper.benchmarks.webshop.parity import compare_recording
+
+    results = []
+    for recording in arguments.recordings:
+        results.append(result := compare_recording(existing(recording), arguments.data))
+        print(f"{recording}: {f'{result.matched}/{result.total} match' if result.total else 'nothing to compare'}")
+    matched, total = sum(result.matched for result in results), sum(result.total for result in results)
+    return conclude(ParityResult(matched, total, [mismatch for result in results for mismatch in result.mismatches]))
 
 
 def conclude(comparison: Comparison) -> int:

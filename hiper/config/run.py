@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings
+from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings, WebshopSettings
 from hiper.config.errors import explain, nearest, shown
 from hiper.config.types import Count, CountOrZero, Distinct, NonNegative, Positive, Probability, Settings, Width
 from hiper.errors import UserError
@@ -71,7 +71,7 @@ class Decoding(Settings):
     mode: Literal["free", "guided"]
     temperature: NonNegative  # 0: greedy
     max_response_tokens: Count
-    max_text_tokens: Count
+    max_text_tokens: Count  # of each free text that guided decoding permits: a subgoal, a thought, a search
 
 
 class Demonstrations(Settings):
@@ -243,6 +243,13 @@ def _text(run: RunSettings) -> Iterator[str]:
             f"decoding.max_response_tokens must exceed decoding.max_text_tokens by {BLOCK_TOKENS} at least: the "
             "tags, the decision and the action come on top of the subgoal"
         )
+    elif isinstance(run.benchmark, WebshopSettings) and (
+        decoding.max_response_tokens < 2 * decoding.max_text_tokens + BLOCK_TOKENS
+    ):
+        yield (
+            f"decoding.max_response_tokens must be twice decoding.max_text_tokens and {BLOCK_TOKENS} more at least: a "
+            "subgoal and a search may be that long each"
+        )
     if run.prompt.style == "compact" and run.warm_start.method == "none" and decoding.mode == "free":
         yield (
             "prompt.style 'compact' does not tell the answer's format: with warm_start.method 'none' and decoding.mode "
@@ -296,5 +303,6 @@ def parse_grid(values: dict[str, Any], source: str) -> Grid:
 def parse_benchmark(values: dict[str, Any], source: str) -> BenchmarkSettings:
     name = values.get("name")
     if name not in BENCHMARKS:
-        raise UserError(f"{source}: name = {shown(name)}: must be one of {', '.join(BENCHMARKS)}")
+        known = f"must be one of {', '.join(BENCHMARKS)}"
+        raise UserError(f"{source}: name = {shown(name)}: {known}" if name else f"{source}: name: missing; it {known}")
     return _parse(BENCHMARKS[name], values, source)

@@ -28,7 +28,9 @@ class Restriction:
         # ids beyond the tokenizer (padding of the embedding to a round size) are no text
         text[len(guide.tokenizer) :] = False
         query = text.clone()
-        query[[i for i in range(len(guide.tokenizer)) if text[i] and _ends_queries(guide.tokenizer.decode([i]))]] = False
+        query[[i for i in range(len(guide.tokenizer)) if text[i] and _ends_queries(guide.tokenizer.decode([i]))]] = (
+            False
+        )
         close = guide.tag["</think>" if guide.interface == "react" else "</subgoal>"]
         masks = {TEXT: text, QUERY: query, TEXT_OR_CLOSE: text.clone(), QUERY_OR_CLOSE: query.clone()}
         masks[TEXT_OR_CLOSE][close] = True

@@ -12,13 +12,15 @@ from hiper.trajectory import Generation
 @dataclass(frozen=True)
 class Request:
     """One prompt; `admissible_actions` and `subgoal` (None: no current subgoal) are what guided decoding needs,
-    `instruction` and `observation` what players need that are no models."""
+    `instruction` and `observation` what players need that are no models. `shortened`: something was left out of the
+    prompt so that it fits."""
 
     prompt: str
     admissible_actions: tuple[str, ...]
     subgoal: str | None
     instruction: str = ""
     observation: str = ""
+    shortened: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Response:
 
 class Policy(Protocol):
     """`respond` answers every request, in order. `seed` makes sampling reproducible: same requests, same seed, same
-    answers."""
+    answers. `fits` says whether a prompt is within what the policy can read."""
+
+    def fits(self, prompt: str) -> bool: ...
 
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]: ...

@@ -57,22 +57,33 @@ class LocalPolicy:
         self.max_prompt_tokens = max_prompt_tokens
         self.before, self.after = chat_frame(tokenizer)
         self.end = int(tokenizer.eos_token_id)
+        self._encoded: dict[str, np.ndarray] = {}
         self.guide: Guide | None = None
         self.restriction: Restriction | None = None
         if decoding.mode == "guided":
             self.guide = Guide(tokenizer, interface, decoding.max_text_tokens, self.end)
             self.restriction = Restriction(self.guide, decoder.shape.vocab_size, device)
 
+    def fits(self, prompt: str) -> bool:
+        """Is the chat with this user message within the limit? What does is encoded again soon: it is remembered."""
+        ids = self._encode(prompt)
+        if fitting := len(ids) <= self.max_prompt_tokens:
+            self._encoded[prompt] = ids
+        return fitting
+
     def encode_prompt(self, prompt: str) -> np.ndarray:
         """Token ids of the chat with one user message, ready for the answer [prompt]; UserError when over the limit."""
-        text = self.before + prompt + self.after
-        ids = np.asarray(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
+        known = self._encoded.get(prompt)
+        ids = self._encode(prompt) if known is None else known
         if len(ids) > self.max_prompt_tokens:
             raise UserError(
-                f"a prompt has {len(ids)} tokens, over prompt.max_tokens={self.max_prompt_tokens}; "
-                "raise the limit or lower prompt.history_length"
+                f"a prompt has {len(ids)} tokens, over prompt.max_tokens={self.max_prompt_tokens}; raise the limit"
             )
         return ids
+
+    def _encode(self, prompt: str) -> np.ndarray:
+        text = self.before + prompt + self.after
+        return np.asarray(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
 
     @torch.inference_mode()
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
@@ -81,6 +92,7 @@ class LocalPolicy:
             return []
         random = np.random.default_rng(seed)
         prompts = [self.encode_prompt(request.prompt) for request in requests]
+        self._encoded.clear()
         limit = self.decoding.max_response_tokens
         drafts = [
             _Draft(i, self.guide.start(r.admissible_actions, r.subgoal) if self.guide else None, limit, self.end)

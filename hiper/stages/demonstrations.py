@@ -16,8 +16,8 @@ from hiper.errors import UserError
 from hiper.locks import exclusive
 from hiper.manifest import write_manifest
 from hiper.plan_execute import render, render_react
-from hiper.policies.expert import AlfworldExpert
-from hiper.prompts import History, build_prompt
+from hiper.policies.experts import make_expert
+from hiper.prompts import History, PromptBuilder, State
 from hiper.records import read_jsonl, require, write_jsonl
 from hiper.stages.metrics import Progress
 from hiper.stages.tasks import make_benchmark, split_train, stream
@@ -30,11 +30,13 @@ SHOWN_EVERY = 500  # episodes between two lines of progress
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One turn of an expert's episode: what was shown and what the expert answered; `line` counts from 1."""
+    """One turn of an expert's episode: what was shown and what the expert answered; `shorter` is the prompt without
+    history, for readers that the whole is too long for; `line` counts from 1."""
 
     task: str
     prompt: str
     answer: str
+    shorter: str
     line: int
 
 
@@ -43,7 +45,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
     found = []
     for number, row in enumerate(read_jsonl(path), start=1):
         where = f"{path}:{number}"
-        row = require(row, {"task": str, "messages": list}, where)
+        row = require(row, {"task": str, "messages": list, "shorter": str}, where)
         if len(row["messages"]) != 2:
             raise UserError(
                 f"{where}: `messages` must be a user's and an assistant's message, found {len(row['messages'])}"
@@ -54,7 +56,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
             if message["role"] != role:
                 raise UserError(f"{where}: the role of a message is {message['role'][:60]!r}, expected {role!r}")
             contents.append(message["content"])
-        found.append(Demonstration(row["task"], *contents, number))
+        found.append(Demonstration(row["task"], *contents, row["shorter"], number))
     if not found:
         raise UserError(f"{path}: holds no demonstration; delete it and run `hiper demonstrations` again")
     return found
@@ -84,10 +86,10 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
             progress.show(number + 1, f"{lost} not won")
     if not rows:
         raise UserError(
-            f"the expert won none of {len(tasks)} games of {settings.benchmark.dataset!r}; check the dataset"
+            f"the expert won none of {len(tasks)} tasks of {settings.benchmark.dataset!r}; check the dataset"
         )
     log.info(
-        "%d demonstrations (%d turns), %d games not won by the expert left out", len(tasks) - lost, len(rows), lost
+        "%d demonstrations (%d turns), %d tasks not won by the expert left out", len(tasks) - lost, len(rows), lost
     )
     with exclusive(output):
         write_jsonl(output / "demonstrations.jsonl", rows)
@@ -98,19 +100,22 @@ def _play(
     settings: RunSettings, environment: Any, task: Task, random: np.random.Generator
 ) -> list[dict[str, Any]] | None:
     observation, info = environment.reset(task)
-    expert = AlfworldExpert(info.instruction, random, settings.demonstrations.hesitation)
+    expert = make_expert(settings.benchmark.name, info.instruction, random, settings.demonstrations.hesitation)
+    prompts = PromptBuilder(settings.prompt, settings.benchmark.name)
     history, subgoal = History(), None
     rows: list[dict[str, Any]] = []
     over = False
     while not over:
-        prompt = build_prompt(settings.prompt, info.instruction, history, observation, subgoal, info.admissible_actions)
+        state = State(info.instruction, history, observation, subgoal, info.admissible_actions)
         decision = expert.act(observation, info.admissible_actions)
         if settings.prompt.interface == "plan_execute":
             answer = render(decision.switch, decision.subgoal, decision.action)
         else:
             answer = render_react(decision.subgoal, decision.action)
-        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        rows.append({"task": task.id, "task_type": task.task_type, "turn": len(rows), "messages": messages})
+        messages = [{"role": "user", "content": prompts.build(state)}, {"role": "assistant", "content": answer}]
+        shorter = prompts.build(state, with_history=False)
+        row = {"task": task.id, "task_type": task.task_type, "turn": len(rows), "messages": messages}
+        rows.append({**row, "shorter": shorter})
         history.add(observation, decision.action)
         subgoal = decision.subgoal
         observation, _, terminated, truncated, info = environment.step(decision.action)

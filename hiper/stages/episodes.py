@@ -60,6 +60,7 @@ def episode_record(trajectory: Trajectory) -> dict[str, Any]:
         "truncated": trajectory.truncated,
         "failure": trajectory.failure,
         "score": info["score"],
+        "details": info.get("details", {}),
         "return": _number(sum(turn.reward for turn in turns)),
         "turns": len(turns),
         "switches": sum(turn.switch for turn in turns),

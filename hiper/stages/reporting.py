@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _WHERE = ("benchmark", "model", "algorithm", "split", "temperature")
 SUCCESS_COLUMNS = (
     *(*_WHERE, "task_type", "mean", "std", "wilson_low", "wilson_high", "bootstrap_low", "bootstrap_high"),
+    *("score", "score_std", "reachable"),
     *("won", "episodes", "seeds", "runs"),
 )
 IMPROVEMENT_COLUMNS = (*_WHERE, "baseline", "difference", "low", "high", "seed_std", "tasks", "seeds")
@@ -30,7 +31,7 @@ TRAINING_COLUMNS = (
     *("run", "benchmark", "model", "algorithm", "seed", "iterations", "episodes", "averaged_iterations"),
     *("final_success", "final_switch_rate", "final_segment_length", "final_valid_rate"),
 )
-SUMMARY_COLUMNS = ("Algorithm", "Split", "Temp.", "All", "95 % interval", "Episodes", "Seeds")
+SUMMARY_COLUMNS = ("Algorithm", "Split", "Temp.", "All", "95 % interval", "Score", "Reachable", "Episodes", "Seeds")
 
 
 def run(experiment: Path) -> None:
@@ -76,13 +77,16 @@ def summary(experiment: Path) -> str:
             parts.append(to_text(improvement))
         if gaps := study.gaps():
             parts.append(gaps)
-    parts.append(f"Tables:  {experiment / 'tables'}\nFigures: {experiment / 'figures'}\nMLflow:  make mlflow")
+    name = experiment.resolve().name
+    browse = "make mlflow" if name == DEFAULT_EXPERIMENT else f"EXPERIMENT={name} make mlflow"
+    parts.append(f"Tables:  {experiment / 'tables'}\nFigures: {experiment / 'figures'}\nMLflow:  {browse}")
     return "\n\n".join(parts) + "\n"
 
 
 def _columns(table: Table, names: tuple[str, ...]) -> Table:
-    chosen = [table.header.index(name) for name in names]
-    return Table(table.caption, names, tuple(tuple(row[column] for column in chosen) for row in table.rows))
+    chosen = [table.header.index(name) for name in names if name in table.header]
+    header, *rows = (tuple(row[column] for column in chosen) for row in (table.header, *table.rows))
+    return Table(table.caption, header, tuple(rows))
 
 
 def _metrics(studies: list[Study]) -> dict[str, dict[str, float]]:

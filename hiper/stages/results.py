@@ -27,6 +27,7 @@ TASK_LABELS = {
     "pick_heat_then_place_in_recep": "Heat",
     "pick_cool_then_place_in_recep": "Cool",
     "pick_two_obj_and_place": "Pick2",
+    **{category: category.capitalize() for category in ("beauty", "electronics", "fashion", "garden", "grocery")},
 }
 SPLITS = ("seen", "unseen", "dev", "test")  # the order in tables; others follow by name
 LARGEST = sys.float_info.max

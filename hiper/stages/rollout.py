@@ -11,7 +11,7 @@ from hiper.config import Prompt
 from hiper.errors import UserError
 from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react
 from hiper.policies.base import Policy, Request, Response
-from hiper.prompts import History, build_prompt
+from hiper.prompts import History, PromptBuilder, State
 from hiper.trajectory import Task, TokenSpan, Trajectory, Turn
 
 log = logging.getLogger(__name__)
@@ -49,13 +49,12 @@ class _Episode:
         self.failure = f"{verb}: {type(error).__name__}: {error}"
         log.warning("episode on %s broke at turn %d: %s", self.task.id, len(self.turns), self.failure)
 
-    def request(self, settings: Prompt) -> Request:
+    def request(self, prompts: PromptBuilder, fits: Callable[[str], bool]) -> Request:
         assert self.info is not None
-        prompt = build_prompt(
-            settings, self.info.instruction, self.history, self.observation, self.subgoal, self.info.admissible_actions
-        )
-        choices = tuple(action for action in self.info.admissible_actions if action != "help")
-        return Request(prompt, choices, self.subgoal, self.info.instruction, self.observation)
+        info = self.info
+        state = State(info.instruction, self.history, self.observation, self.subgoal, info.admissible_actions)
+        prompt, shortened = prompts.fit(state, fits)
+        return Request(prompt, tuple(state.actions), self.subgoal, info.instruction, self.observation, shortened)
 
     def play(self, request: Request, response: Response, interface: str) -> None:
         parsed = (parse if interface == "plan_execute" else parse_react)(response.text, response.offsets)
@@ -71,9 +70,9 @@ class _Episode:
         self.history.add(self.observation, parsed.action)
         self.observation, self.info = answer, info
 
-    def trajectory(self, settings: Prompt) -> Trajectory:
+    def trajectory(self, prompts: PromptBuilder, fits: Callable[[str], bool]) -> Trajectory:
         won = self.info is not None and self.info.won
-        last = self.request(settings).prompt if self.truncated and self.info is not None else None
+        last = self.request(prompts, fits).prompt if self.truncated and self.info is not None else None
         return Trajectory(
             task=self.task,
             group=self.group,
@@ -85,6 +84,7 @@ class _Episode:
             failure=self.failure,
             info={
                 "score": self.info.score if self.info else 0.0,
+                "details": dict(self.info.details) if self.info else {},
                 "instruction": self.info.instruction if self.info else "",
                 "observation": self.observation,
             },
@@ -112,6 +112,7 @@ def _turn(
         subgoal_span=_span(parsed.subgoal_span),
         action_span=_span(parsed.action_span),
         generation=response.generation,
+        shortened=request.shortened,
         problems=parsed.problems,
     )
 
@@ -121,6 +122,7 @@ class Rollout:
 
     def __init__(self, benchmark: Benchmark, policy: Policy, prompt: Prompt) -> None:
         self.benchmark, self.policy, self.prompt = benchmark, policy, prompt
+        self.prompts = PromptBuilder(prompt, benchmark.name)
         self.environments: list[TextEnvironment] = []
 
     def play(
@@ -144,14 +146,14 @@ class Rollout:
             episode.begin()
         turn = 0
         while active := [episode for episode in episodes if not episode.over]:
-            requests = [episode.request(self.prompt) for episode in active]
+            requests = [episode.request(self.prompts, self.policy.fits) for episode in active]
             responses = self.policy.respond(requests, [*seed, turn])
             for episode, request, response in zip(active, requests, responses, strict=True):
                 episode.play(request, response, self.prompt.interface)
                 if watch is not None and episode.failure is None:
                     watch(episode.task, episode.turns[-1])
             turn += 1
-        return [episode.trajectory(self.prompt) for episode in episodes]
+        return [episode.trajectory(self.prompts, self.policy.fits) for episode in episodes]
 
     def close(self) -> None:
         for environment in self.environments:

@@ -16,20 +16,22 @@ def segments(trajectory: Trajectory) -> int:
 
 
 def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """Means over episodes (success, turns, failures) and over turns (switch rate after turn 0, valid format,
-    tokens)."""
+    """Means over episodes (success, task score, turns, failures) and over turns (switch rate after turn 0, valid
+    format, shortened prompts, tokens)."""
     played = [t for t in trajectories if t.turns]
     turns = [turn for t in played for turn in t.turns]
     later = [turn.switch for t in played for turn in t.turns[1:]]
     tokens = [len(turn.generation.response_tokens) for turn in turns if turn.generation is not None]
     return {
         "train/success": float(np.mean([t.won for t in trajectories])),
+        "train/score": float(np.mean([t.info.get("score", 0.0) for t in trajectories])),
         "train/return": float(np.mean([sum(turn.reward for turn in t.turns) for t in trajectories])),
         "train/turns": float(np.mean([len(t.turns) for t in trajectories])),
         "train/failures": float(np.mean([t.failure is not None for t in trajectories])),
         "train/switch_rate": float(np.mean(later)) if later else 0.0,
         "train/segment_length": len(turns) / max(1, sum(segments(t) for t in played)),
         "train/valid_rate": float(np.mean([turn.valid for turn in turns])) if turns else 0.0,
+        "train/shortened_prompts": float(np.mean([turn.shortened for turn in turns])) if turns else 0.0,
         "train/response_tokens": float(np.mean(tokens)) if tokens else 0.0,
     }
 

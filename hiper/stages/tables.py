@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -20,6 +20,8 @@ SUCCESS_CAPTION = (
     "Success rate in percent: mean ± sample standard deviation over seeds (one seed: no deviation), and the 95 % "
     "Wilson interval of all episodes of all seeds together."
 )
+SCORE_CAPTION = "Score: the benchmark's task score times 100, likewise."
+REACHABLE_CAPTION = "Reachable: share of the episodes whose goal can be won at all with the product it is about."
 IMPROVEMENT_CAPTION = (
     "Difference of success rates in percentage points, paired over tasks and averaged over common seeds, with the 95 % "
     "bootstrap interval over tasks (seeds fixed) and the sample standard deviation of the per-seed differences."
@@ -28,10 +30,15 @@ IMPROVEMENT_CAPTION = (
 
 @dataclass(frozen=True)
 class Rate:
-    """Success of one algorithm under one condition; `mean` and `spread` are over seeds, the intervals pool episodes."""
+    """Success of one algorithm under one condition; `mean` and `spread` are over seeds, the intervals pool episodes.
+    `score` and `score_spread` are the same for the task score, `reachable` is the share of episodes whose goal can be
+    won."""
 
     mean: float
     spread: float
+    score: float
+    score_spread: float
+    reachable: float
     interval: Interval
     bootstrap: Interval
     won: int
@@ -41,22 +48,35 @@ class Rate:
 
 def success_rate(runs: Sequence[Run], condition: Condition, task_type: str | None = None) -> Rate | None:
     """None when no episode was played there."""
-    by_run = {
-        run.name: [float(e["won"]) for e in run.played(condition) if task_type in (None, e["task_type"])]
-        for run in runs
-    }
-    by_run = {name: wins for name, wins in by_run.items() if wins}
-    if not by_run:
+    played = {run.name: [e for e in run.played(condition) if task_type in (None, e["task_type"])] for run in runs}
+    played = {name: rows for name, rows in played.items() if rows}
+    if not played:
         return None
+    by_run = {name: [float(row["won"]) for row in rows] for name, rows in played.items()}
+    score, score_spread = mean_and_spread([float(np.mean([_score(row) for row in rows])) for rows in played.values()])
+    reachable = float(np.mean([reachable_goal(row) for rows in played.values() for row in rows]))
     won, episodes = int(sum(map(sum, by_run.values()))), sum(map(len, by_run.values()))
     mean, spread = mean_and_spread([float(np.mean(wins)) for wins in by_run.values()])
     bootstrap = bootstrap_mean(list(by_run.values()))
-    return Rate(mean, spread, wilson(won, episodes), bootstrap, won, episodes, tuple(by_run))
+    return Rate(
+        mean, spread, score, score_spread, reachable, wilson(won, episodes), bootstrap, won, episodes, tuple(by_run)
+    )
+
+
+def _score(row: Mapping[str, Any]) -> float:
+    return float(row.get("score", row["won"]))
+
+
+def reachable_goal(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("details", {}).get("reachable", True))
 
 
 def success_table(study: Study) -> Table:
     """One row per algorithm and condition; percent."""
     types = study.task_types
+    episodes = [episode for run in study.runs for episode in run.episodes]
+    graded = any(_score(episode) != float(episode["won"]) for episode in episodes)
+    limited = not all(map(reachable_goal, episodes))
     rows = []
     for algorithm in study.algorithms:
         for condition in study.conditions:
@@ -64,16 +84,20 @@ def success_table(study: Study) -> Table:
             rate = success_rate(runs, condition)
             if rate is None:
                 continue
-            cells = [_mean_spread(success_rate(runs, condition, name)) for name in types]
+            cells = [_mean_spread(rate.score, rate.score_spread)] if graded else []
+            cells += [_percent(rate.reachable)] if limited else []
+            cells += [_rate(success_rate(runs, condition, name)) for name in types]
             rows.append(
                 (
                     *(label(algorithm), condition.split, f"{condition.temperature}"),
-                    *(_mean_spread(rate), _interval(rate.interval), *cells),
+                    *(_rate(rate), _interval(rate.interval), *cells),
                     *(str(rate.episodes), str(len(rate.runs))),
                 )
             )
-    caption = f"{SUCCESS_CAPTION} {describe(study)} {study.gaps()}"
-    names = ("Algorithm", "Split", "Temp.", "All", "95 % interval")
+    further = [text for text, shown in ((SCORE_CAPTION, graded), (REACHABLE_CAPTION, limited)) if shown]
+    caption = " ".join([SUCCESS_CAPTION, *further, describe(study), study.gaps()])
+    names = ("Algorithm", "Split", "Temp.", "All", "95 % interval", *(("Score",) if graded else ()))
+    names += ("Reachable",) if limited else ()
     return Table(caption.strip(), (*names, *map(task_label, types), "Episodes", "Seeds"), tuple(rows))
 
 
@@ -96,6 +120,9 @@ def success_records(study: Study) -> list[dict[str, str]]:
                         "wilson_high": _number(rate.interval.high),
                         "bootstrap_low": _number(rate.bootstrap.low),
                         "bootstrap_high": _number(rate.bootstrap.high),
+                        "score": _number(rate.score),
+                        "score_std": _number(rate.score_spread),
+                        "reachable": _number(rate.reachable),
                         "won": str(rate.won),
                         "episodes": str(rate.episodes),
                         "seeds": str(len(rate.runs)),
@@ -216,10 +243,12 @@ def _signed(value: float) -> str:
     return "0.0" if text in ("+0.0", "−0.0") else text
 
 
-def _mean_spread(rate: Rate | None) -> str:
-    if rate is None:
-        return "–"
-    return _percent(rate.mean) if math.isnan(rate.spread) else f"{_percent(rate.mean)} ± {_percent(rate.spread)}"
+def _rate(rate: Rate | None) -> str:
+    return "–" if rate is None else _mean_spread(rate.mean, rate.spread)
+
+
+def _mean_spread(mean: float, spread: float) -> str:
+    return _percent(mean) if math.isnan(spread) else f"{_percent(mean)} ± {_percent(spread)}"
 
 
 def _interval(interval: Interval) -> str:

@@ -2,7 +2,8 @@
 
 Names of things and numbers are tokens of their own, so that a small model can match the object a task names with the
 objects it sees; a BPE free to merge "take keychain 2" into one token would hide the name. The names are read from the
-text: every lower-case word followed by a number. Everything between them may merge across words.
+text: in ALFWorld every lower-case word followed by a number, and everything between them may merge across words; in
+WebShop whatever can be clicked, and no words merge, because a search is made of the task's words.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ def entity_names(texts: list[str]) -> list[str]:
     return sorted(counts, key=lambda name: (-len(name), name))
 
 
+def clickable_names(texts: list[str]) -> list[str]:
+    """What stands in the brackets of a `click[…]` anywhere in `texts`, sorted, longest first."""
+    names = {name for text in texts for name in re.findall(r"\bclick\[([^\]]+)\]", text)}
+    return sorted(names, key=lambda name: (-len(name), name))
+
+
 def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
     """Learn the tokenizer and write a Hugging Face tokenizer folder."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -44,8 +51,10 @@ def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
         raise UserError(f"model {settings.model.name!r} is pretrained and brings its own tokenizer")
     texts = [text for row in read_demonstrations(demonstrations) for text in (row.prompt, row.answer)]
     chats = [_without_tags(text) for text in texts]
-    names = entity_names(chats)
-    pattern = rf"\b(?:{'|'.join(map(re.escape, names))})\b| ?\d+" if names else r" ?\d+"
+    shopping = settings.benchmark.name == "webshop"
+    names = clickable_names(chats) if shopping else entity_names(chats)
+    parts = [rf"\b(?:{'|'.join(map(re.escape, names))})\b"] if names else []
+    pattern = "|".join([*parts, *((" ?[a-zA-Z]+", r"[\[\]]") if shopping else ()), r" ?\d+"])
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -133,7 +133,8 @@ class Trainer:
         updates = self.learner.update_critic(states, _targets(states, values, credit), random)
         clock.lap("critic")
         rows = turn_rows(trajectories, credit)
-        if train_actor := iteration >= settings.training.critic.warmup_iterations:
+        # without value heads there is no critic to wait for
+        if train_actor := not self.kinds or iteration >= settings.training.critic.warmup_iterations:
             updates |= self.learner.update_actor(rows, random, self._learning_rate(iteration))
             clock.lap("actor")
         row = {"iteration": iteration + 1, "episodes": (iteration + 1) * settings.training.episodes}

@@ -137,19 +137,21 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
             "training; lower it, or raise demonstrations.tasks"
         )
     before, after = chat_frame(tokenizer)
-    prompts = [before + row.prompt + after for row in rows]
     # batched: the tokenizer's own parallel encoding is an order of magnitude faster than one call per text
-    prompts = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    prompts = tokenizer([before + row.prompt + after for row in rows], add_special_tokens=False)["input_ids"]
     answers = tokenizer([row.answer for row in rows], add_special_tokens=False)["input_ids"]
     parts: tuple[list[Example], list[Example]] = ([], [])
-    longest, limit = 0, settings.prompt.max_tokens
-    for row, prompt, answer in zip(rows, prompts, answers, strict=True):
-        tokens = np.array([*prompt, *answer, tokenizer.eos_token_id], dtype=np.int32)
+    longest, shortened, limit = 0, 0, settings.prompt.max_tokens
+    for row, whole, answer in zip(rows, prompts, answers, strict=True):
+        prompt = whole
+        if len(whole) > limit:
+            prompt, shortened = tokenizer.encode(before + row.shorter + after, add_special_tokens=False), shortened + 1
         if len(prompt) > limit:
             raise UserError(
-                f"{path}:{row.line}: the prompt has {len(prompt)} tokens, over prompt.max_tokens={limit}; raise the "
-                "limit or lower prompt.history_length"
+                f"{path}:{row.line}: the prompt has {len(prompt)} tokens without any history, over prompt.max_tokens="
+                f"{limit}; raise the limit"
             )
+        tokens = np.array([*prompt, *answer, tokenizer.eos_token_id], dtype=np.int32)
         longest = max(longest, len(prompt))
         parts[row.task in held].append(Example(tokens, len(prompt)))
     if len(parts[0]) < settings.warm_start.batch_turns:
@@ -158,6 +160,8 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
             f"{settings.warm_start.batch_turns}; lower it, or raise demonstrations.tasks"
         )
     log.info("%d training turns, %d held out; longest prompt %d tokens", len(parts[0]), len(parts[1]), longest)
+    if shortened:
+        log.info("%d prompts lost their history to stay within prompt.max_tokens=%d", shortened, limit)
     return parts
 
 

@@ -97,9 +97,22 @@ def gaps(folder: Path) -> list[str]:
         found.append(f"{FILE} is empty: no iteration has ended yet, or tracking.episodes is 0")
     if (folder / UNFINISHED).exists():
         found.append(f"evaluation is not finished: `hiper evaluate {folder}` goes on with it")
+    elif not (folder / MANIFEST).exists():
+        found.append(f"{_training_state(folder)} trained yet: `{_training_command(folder)}`")
     elif not (folder / EVALUATION).exists():
         found.append(f"not evaluated yet: `hiper evaluate {folder}`")
     return found
+
+
+def _training_state(folder: Path) -> str:
+    return "not fully" if (folder / "metrics.jsonl").exists() else "not"
+
+
+def _training_command(folder: Path) -> str:
+    """What makes the run, wherever it was cut short; other experiments than the default one are named behind it."""
+    experiment = folder.resolve().parent.parent.name
+    command = f"snakemake --cores 2 {folder / MANIFEST}"
+    return command if experiment == DEFAULT_EXPERIMENT else f"{command} --config experiment={experiment}"
 
 
 def select(episodes: Iterable[Episode], wanted: Wanted) -> list[Episode]:
@@ -108,16 +121,27 @@ def select(episodes: Iterable[Episode], wanted: Wanted) -> list[Episode]:
 
 
 def find(episodes: Sequence[Episode], name: str) -> Episode:
-    """The episode of that name; UserError says which names there are."""
+    """The episode of that name, whose temperature may be spelt in any way (`1.0` is `1`); UserError says which names
+    there are."""
     for episode in episodes:
-        if episode.name == name:
+        if episode.name in (name, _respelt(name)):
             return episode
-    part, _, _ = name.rpartition(":")
+    part, _, _ = _respelt(name).rpartition(":")
     near = [episode.name for episode in episodes if episode.part == part]
     if near:
         raise UserError(f"no episode {name!r}; recorded of {part}: {_few(near)}")
     parts = list(dict.fromkeys(episode.part for episode in episodes))
     raise UserError(f"no episode {name!r}; a name is one of {_few(parts)}, then a colon and the episode's number")
+
+
+def _respelt(name: str) -> str:
+    """The name with its temperature or iteration, if that is a number, as names have it."""
+    parts = name.split(":")
+    try:
+        parts[1:2] = [f"{float(text):g}" for text in parts[1:2]]
+    except ValueError:
+        return name
+    return ":".join(parts)
 
 
 def _training(path: Path) -> list[Episode]:

@@ -56,6 +56,7 @@ def able(findings: Sequence[Finding]) -> bool:
 def _experiments(root: Path, target: str, alone: bool) -> Iterator[Finding]:
     """Each experiment's configurations, then the data sets of those that compose; `alone`: only the target's."""
     from hiper.compose import available
+    from hiper.views.datasets import data_finding
 
     names = available("experiment", root)
     if alone and target not in names:
@@ -73,7 +74,7 @@ def _experiments(root: Path, target: str, alone: bool) -> Iterator[Finding]:
             if lacking == "missing" or run.benchmark.dataset not in benchmarks:
                 benchmarks[run.benchmark.dataset] = (run.benchmark, lacking)
     for benchmark, lacking in benchmarks.values():
-        yield _data(benchmark, root, lacking)
+        yield data_finding(benchmark, root, lacking)
 
 
 def _compositions(experiment: str, root: Path, every: bool) -> list[RunSettings]:
@@ -103,48 +104,6 @@ def _experiment(name: str, runs: Sequence[RunSettings], lacking: State) -> Itera
     if possible:
         command = "make demo" if name == DEMO else f"snakemake --cores 2 --config experiment={name}"
         yield Finding("Experiments", name, "ok", f"can run here: {command}")
-
-
-def _data(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Finding:
-    from hiper.benchmarks.alfworld.games import read_index
-    from hiper.manifest import data_source
-
-    name, folder = benchmark.dataset, root / "data" / benchmark.dataset
-    command = f"dvc repro alfworld@{name} (a run does it by itself)"
-    if (folder / "dataset.json").exists():
-        try:
-            games = [game for split in read_index(folder).values() for game in split]
-            source = data_source(root / "data", name) or "unknown"
-        except UserError as error:
-            return Finding("Data", name, lacking, str(error), f"rm {folder / 'dataset.json'}; {command}")
-        if absent := sum(not game.folder.is_dir() for game in games):
-            return Finding("Data", name, lacking, f"{absent} of {len(games)} games are gone", f"dvc checkout {folder}")
-        return Finding("Data", name, "ok", f"{len(games)} games, source: {source}")
-    origin, obtainable = _origin(benchmark, root)
-    if obtainable:
-        return Finding("Data", name, "optional", f"not made yet; will come from {origin}", command)
-    return Finding("Data", name, lacking, f"not made yet, and {origin}", "see configs/benchmark/ and the README")
-
-
-def _origin(benchmark: BenchmarkSettings, root: Path) -> tuple[str, bool]:
-    """Where the games would come from, and whether that is at hand; nothing of it is opened."""
-    data = benchmark.data
-    folder = data.folder or os.environ.get("ALFWORLD_DATA")
-    here = [archive for archive in data.archives if (root / archive).exists()]
-    complete = bool(here) and len(here) == len(data.archives)
-    if data.source in ("auto", "folder") and folder and Path(folder).expanduser().is_dir():
-        return f"the folder {folder}", True
-    if data.source == "folder":
-        return f"its folder is not there: {folder or 'set data.folder or $ALFWORLD_DATA'}", False
-    if data.source in ("auto", "archives") and complete:
-        return f"the archives {', '.join(here)}", True
-    if data.source == "archives" or here:
-        absent = ", ".join(archive for archive in data.archives if archive not in here)
-        return f"archives are missing: {absent or 'none is named'}", False
-    if data.source == "generate":
-        return "generation", True
-    otherwise = "; without network, GENERATED games take their place" if data.source == "auto" else ""
-    return f"the official download (or set $ALFWORLD_DATA, or put archives into downloads/{otherwise})", True
 
 
 def _tracking(root: Path) -> Iterator[Finding]:

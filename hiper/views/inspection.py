@@ -14,11 +14,12 @@ from rich.text import Text
 from hiper.errors import UserError
 from hiper.records import read_jsonl
 from hiper.stages.results import task_label
-from hiper.views.archive import TRAIN, Episode, Wanted, gaps, load, select
+from hiper.views.archive import OUTCOMES, TRAIN, Episode, Wanted, gaps, load, select
 from hiper.views.terminal import harmless, inline
-from hiper.views.turns import ENDINGS, STYLES, Token, segment_title, signed, tokens_of, turn_view
+from hiper.views.turns import STYLES, Token, last_view, segment_title, signed, tokens_of, turn_view
 
 ITERATIONS = 12  # counted one by one in the overview, the latest
+NO_TOKENS = "--tokens has nothing to show: tokens are recorded only of training episodes that entered an update."
 
 
 def show_overview(console: Console, folder: Path, wanted: Wanted, limit: int) -> None:
@@ -53,6 +54,8 @@ def show_episode(console: Console, episode: Episode, turn: int | None, every_tok
             f"{episode.name} has no turn {turn}; " + (f"0 to {len(decisions) - 1}" if decisions else "none")
         )
     _show_head(console, episode)
+    if every_token and not any("token" in decision for decision in decisions):
+        console.print(Text(NO_TOKENS, "yellow"))
     for number, decision in enumerate(decisions):
         if turn not in (None, number):
             continue
@@ -89,16 +92,16 @@ def _history(record: Mapping[str, Any]) -> str:
 
 def _show_end(console: Console, episode: Episode) -> None:
     record = episode.record
+    if record["observation"]:
+        console.print(last_view(record["observation"]))
     console.print(Text("end  ", "bold").append(_ending(episode)))
     if record["failure"] is not None:
         console.print(f"cause: {inline(record['failure'])}", style="red")
-    if record["observation"]:
-        console.print(f"seen last: {harmless(record['observation'])}")
 
 
 def _ending(episode: Episode) -> Text:
     turns = episode.record["turns"]
-    text = f"{ENDINGS[episode.outcome]} after {turns} turn{'' if turns == 1 else 's'}"
+    text = f"{episode.outcome} after {turns} turn{'' if turns == 1 else 's'}"
     return Text(text, STYLES[episode.outcome])
 
 
@@ -109,7 +112,7 @@ def _counts(episodes: Sequence[Episode], rates: Mapping[str, float]) -> Table:
     hidden = set(iterations[:-ITERATIONS])
     table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left")
     table.add_column("episodes of")
-    for title in ("recorded", "won", "out of turns", "lost", "broke", "malformed turns", "success, all episodes"):
+    for title in ("recorded", *OUTCOMES, "malformed turns", "success, all episodes"):
         table.add_column(title, justify="right")
     for part in parts:
         if part not in hidden:
@@ -122,7 +125,7 @@ def _counts(episodes: Sequence[Episode], rates: Mapping[str, float]) -> Table:
 def _row(episodes: Sequence[Episode], rate: float | None) -> list[str]:
     endings = Counter(episode.outcome for episode in episodes)
     rate = endings["won"] / len(episodes) if rate is None else rate
-    counts = [len(episodes), *(endings[name] for name in ("won", "truncated", "lost", "failed"))]
+    counts = [len(episodes), *(endings[name] for name in OUTCOMES)]
     return [*map(str, counts), str(sum(episode.invalid for episode in episodes)), f"{100 * rate:.0f} %"]
 
 
@@ -143,7 +146,7 @@ def _listing(episodes: Sequence[Episode]) -> Table:
     table.add_column("task", overflow="fold")
     for episode in episodes:
         record = episode.record
-        ending = Text(ENDINGS[episode.outcome], STYLES[episode.outcome])
+        ending = Text(episode.outcome, STYLES[episode.outcome])
         numbers = (str(record[key]) for key in ("turns", "switches"))
         text = record.get("instruction") or record["task"]
         kind = task_label(record["task_type"])

@@ -19,9 +19,9 @@ from hiper.stages.results import task_label
 from hiper.stages.rollout import Rollout
 from hiper.stages.tasks import make_benchmark
 from hiper.trajectory import Task, Trajectory, Turn
-from hiper.views.players import Expert, Person, Quit
+from hiper.views.players import Person, Quit, Scripted
 from hiper.views.terminal import harmless, inline
-from hiper.views.turns import ENDINGS, STYLES, segment_title, turn_view
+from hiper.views.turns import STYLES, last_view, segment_title, turn_view
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,16 @@ def play_oneself(console: Console, game: Game, max_turns: int, read: Callable[[]
     except Quit:
         console.print(f"Stopped after {person.asked - 1} of {max_turns} turns.")
         return
+    if played.info["observation"]:
+        console.print(Text(harmless(played.info["observation"])))
     _show_end(console, played)
 
 
 def watch_expert(console: Console, game: Game, seed: int, pause: float) -> None:
     """The scripted expert plays."""
     _show_task(console, game, f"played by the scripted expert, seed {seed}")
-    _show_end(console, _play(game, Expert(seed), bare_prompt("plan_execute"), seed, Watched(console, pause)))
+    expert = Scripted(game.benchmark.name, seed)
+    _show_watched(console, _play(game, expert, bare_prompt("plan_execute"), seed, Watched(console, pause)))
 
 
 def watch_model(
@@ -93,7 +96,7 @@ def watch_model(
 ) -> None:
     """A model plays; sampling draws from `seed` alone, so the same call shows the same game."""
     _show_task(console, game, f"{remark}, seed {seed}")
-    _show_end(console, _play(game, policy, prompt, seed, Watched(console, pause)))
+    _show_watched(console, _play(game, policy, prompt, seed, Watched(console, pause)))
 
 
 def model_of(folder: Path, settings: RunSettings, temperature: float) -> Policy:
@@ -130,10 +133,14 @@ def _show_task(console: Console, game: Game, remark: str) -> None:
     console.print(f"{task_label(game.task.task_type)}; {remark}", style="dim")
 
 
+def _show_watched(console: Console, played: Trajectory) -> None:
+    if played.info["observation"]:
+        console.print(last_view(played.info["observation"]))
+    _show_end(console, played)
+
+
 def _show_end(console: Console, played: Trajectory) -> None:
     ending = outcome(played.won, played.truncated, played.failure)
-    if played.info["observation"]:
-        console.print(Text(harmless(played.info["observation"])))
-    console.print(Text(f"{ENDINGS[ending]} after {len(played.turns)} turns", STYLES[ending]))
+    console.print(Text(f"{ending} after {len(played.turns)} turns", STYLES[ending]))
     if played.failure is not None:
         console.print(f"cause: {inline(played.failure)}", style="red")

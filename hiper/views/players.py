@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hiper.plan_execute import render, render_react
 from hiper.policies.base import Request, Response
-from hiper.policies.expert import AlfworldExpert
+from hiper.policies.experts import Expert, make_expert
 from hiper.views.terminal import harmless, inline
 
 HELP = "Type the number or the text of an action. `quit`, or the end of input, stops; a typing error costs no turn."
@@ -27,6 +27,9 @@ class Person:
     def __init__(self, console: Console, read: Callable[[], str], max_turns: int) -> None:
         self.console, self.read, self.max_turns = console, read, max_turns
         self.asked = 0
+
+    def fits(self, prompt: str) -> bool:
+        return True  # it reads no prompt
 
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
         """A flat answer per request; raises Quit when the player stops."""
@@ -61,12 +64,15 @@ class Person:
         return typed
 
 
-class Expert:
-    """The scripted expert, for one episode, without the hesitation that demonstrations may have."""
+class Scripted:
+    """The scripted expert of a benchmark, for one episode, without the hesitation that demonstrations may have."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = np.random.default_rng(seed)
-        self.player: AlfworldExpert | None = None
+    def __init__(self, benchmark: str, seed: int) -> None:
+        self.benchmark, self.random = benchmark, np.random.default_rng(seed)
+        self.player: Expert | None = None
+
+    def fits(self, prompt: str) -> bool:
+        return True  # it reads no prompt
 
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
         """A plan-execute answer per request."""
@@ -74,6 +80,6 @@ class Expert:
 
     def _answer(self, request: Request) -> str:
         if self.player is None:
-            self.player = AlfworldExpert(request.instruction, self.random, hesitation=0.0)
+            self.player = make_expert(self.benchmark, request.instruction, self.random, hesitation=0.0)
         decision = self.player.act(request.observation, request.admissible_actions)
         return render(decision.switch, decision.subgoal, decision.action)

@@ -1,11 +1,12 @@
-"""One turn for a person to read: what was seen, decided and done and, where it is recorded, who learned what from it.
+"""One turn for a person to read: what was seen, then what was answered and done and, where it is recorded, who learned
+what from it.
 
 In an answer, ‹text +0.41› are tokens that were trained with this advantage. Everything else carried no gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -21,7 +22,6 @@ from hiper.views.terminal import harmless, inline
 # The field's names; an algorithm without a hierarchy has the value head `state` and one advantage for all tokens.
 ADVANTAGES = {"switch": "A_switch", "subgoal": "A_high", "action": "A_low"}
 # By outcome, as `hiper.stages.episodes.outcome` names it.
-ENDINGS = {"won": "won", "truncated": "out of turns", "lost": "lost", "failed": "broke"}
 STYLES = {"won": "green", "truncated": "yellow", "lost": "yellow", "failed": "red"}
 END = "·end·"  # shown for the end token, which has no text
 
@@ -51,29 +51,44 @@ def segment_title(turn: Mapping[str, Any], *, begins: bool) -> Rule | None:
 
 def turn_view(number: int, turn: Mapping[str, Any]) -> RenderableType:
     """A turn of an episode, `turn` as `hiper.stages.episodes` records it."""
-    head = Text(f"turn {number}  ", "bold")
-    if turn["subgoal"] is not None:
-        head.append("SWITCH  " if turn["switch"] else "KEEP    ", "magenta" if turn["switch"] else "")
-    head.append(harmless(turn["action"]) or "(no action)", "bold cyan")
-    head.append(f"   reward {turn['reward']:g}", "green" if turn["reward"] > 0 else "")
+    return Group(Text(f"turn {number}", "bold"), _labelled(_lines(turn)))
+
+
+def last_view(observation: str) -> RenderableType:
+    """What was seen after the last action, in line with what the turns saw."""
+    return _labelled([("seen last", Text(harmless(observation)))])
+
+
+def _labelled(lines: Iterable[tuple[str, Text]]) -> Table:
     table = Table.grid(padding=(0, 1))
     table.add_column(width=10, justify="right", style="dim")
     table.add_column(overflow="fold")
-    for label, text in _lines(turn):
+    for label, text in lines:
         table.add_row(label, text)
-    return Group(head, table)
+    return table
 
 
 def _lines(turn: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
     yield "sees", Text(harmless(turn["observation"]))
+    if "token" in turn:
+        yield "answers", answer_view(tokens_of(turn))
+    elif turn["problems"]:
+        yield "answers", Text(harmless(turn["response"]))
     if turn["problems"]:
         yield "malformed", Text("; ".join(turn["problems"]), "red")
+    yield "does", _deed(turn)
     if "token" in turn:
-        yield "answer", answer_view(tokens_of(turn))
         yield "values", _values(turn)
         yield from (("credit" if first else "", text) for first, text in _credit(turn))
-    elif turn["problems"]:
-        yield "answer", Text(harmless(turn["response"]))
+
+
+def _deed(turn: Mapping[str, Any]) -> Text:
+    """The decision on the subgoal, where there are subgoals, the action, and its reward."""
+    text = Text()
+    if turn["subgoal"] is not None:
+        text.append("SWITCH  " if turn["switch"] else "KEEP    ", "magenta" if turn["switch"] else "")
+    text.append(harmless(turn["action"]) or "(no action)", "bold cyan")
+    return text.append(f"   reward {turn['reward']:g}", "green" if turn["reward"] > 0 else "")
 
 
 def tokens_of(turn: Mapping[str, Any]) -> list[Token]:

@@ -18,7 +18,7 @@ from hiper.benchmarks.alfworld.parity import Player, compare_engines
 from hiper.benchmarks.alfworld.textworld import TextWorldEngine
 from hiper.benchmarks.archives import extract
 from hiper.config.benchmark import Generation, TaskType
-from hiper.policies.expert import AlfworldExpert
+from hiper.policies.alfworld_expert import AlfworldExpert
 
 PROBLEM = (Path(__file__).parents[1] / "rooms" / "quirks.pddl").read_text()
 STEPS = int(os.environ.get("HIPER_PARITY_STEPS", "300"))

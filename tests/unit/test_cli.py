@@ -49,7 +49,7 @@ COMMANDS = [
     ),
     *(["parity"], ["parity", "hae"], ["parity", "alfworld"]),
     *(["data", "repro"], ["compare"], ["doctor"]),
-    *(["bench"], *(["bench", name] for name in ("hae", "alfworld", "rollout", "train", "parser"))),
+    *(["bench"], *(["bench", name] for name in ("hae", "alfworld", "webshop", "rollout", "train", "parser"))),
 ]
 
 

@@ -35,11 +35,12 @@ def test_a_fitting_credit_passes() -> None:
     [
         (lambda c: replace(c, action=np.zeros((3, 5))), "Credit.action has shape (3, 5), but"),
         (lambda c: replace(c, other=0.0), "Credit.other has shape None"),
+        (lambda c: replace(c, switch=np.full(SHAPE, np.nan)), "Credit.switch is not finite"),
         (lambda c: replace(c, targets={}), "is for the heads [], heads() names ['state']"),
         (lambda c: replace(c, targets={"state": (np.zeros((3, 5)), TURNS.present)}), "Credit.targets['state'], return"),
     ],
 )
 def test_a_credit_that_does_not_fit_is_explained(spoil: Callable[[Credit], Credit], wanted: str) -> None:
-    """A wrong shape and a forgotten head are named, with the algorithm."""
+    """A wrong shape, a NaN and a forgotten head are named, with the algorithm."""
     with pytest.raises(UserError, match=f"algorithm mine: .*{re.escape(wanted)}"):
         require_credit(spoil(_credit()), TURNS, HEADS, "mine")

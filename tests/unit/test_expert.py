@@ -17,7 +17,8 @@ from hiper.benchmarks.alfworld.problem import GameSpec
 from hiper.benchmarks.archives import extract
 from hiper.config.benchmark import Generation, TaskType
 from hiper.errors import UserError
-from hiper.policies.expert import AlfworldExpert, Decision, Errand, parse_instruction
+from hiper.policies.alfworld_expert import AlfworldExpert, Errand, parse_instruction
+from hiper.policies.experts import Decision
 
 TASK_TYPES = get_args(TaskType)
 NEEDLESS = ("look", "inventory", "examine")

@@ -22,7 +22,7 @@ from hiper.stages.rollout import Rollout
 from hiper.stages.tasks import make_benchmark
 from hiper.trajectory import Task, Turn
 from hiper.views.play import Game, bare_prompt, pick, play_oneself, watch_expert
-from hiper.views.players import Expert
+from hiper.views.players import Scripted
 from hiper.views.terminal import console
 
 SETTINGS = load_benchmark(ROOT / "configs" / "benchmark" / "alfworld_test.yaml")
@@ -65,7 +65,7 @@ def typing(lines: list[str], screen: io.StringIO) -> Callable[[], str]:
 def expert_actions(chosen: Game) -> list[str]:
     """What the expert does in a game, taken from a rollout of its own."""
     turns: list[Turn] = []
-    rollout = Rollout(chosen.benchmark, Expert(0), bare_prompt("plan_execute"))
+    rollout = Rollout(chosen.benchmark, Scripted("alfworld", 0), bare_prompt("plan_execute"))
     (played,) = rollout.play([chosen.task], [0], [0], lambda task, turn: turns.append(turn))
     assert played.won and tuple(turns) == played.turns
     return [turn.action for turn in turns]

@@ -361,8 +361,10 @@ def test_the_stage_makes_what_a_benchmark_file_asks_for(tmp_path: Path) -> None:
     [
         ("[", "not valid YAML"),
         ("- 1", "mapping of settings"),
-        ("dataset: a", r"data: missing"),
-        ("dataset: a\ntask_types: [walk]\ndata: {}", r"task_types\.0"),
+        ("dataset: a", r"name: missing"),
+        ("name: chess", r"name = .chess.: must be one of alfworld, webshop"),
+        ("name: alfworld", r"data: missing"),
+        ("name: alfworld\ndataset: a\ntask_types: [walk]\ndata: {}", r"task_types\.0"),
     ],
 )
 def test_a_bad_benchmark_file_is_an_error_that_names_file_and_key(tmp_path: Path, text: str, words: str) -> None:

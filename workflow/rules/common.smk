@@ -61,6 +61,16 @@ def cells(experiment):
     return [*dict.fromkeys(run.warm_start for run in runs), *runs]
 
 
+def made(experiment):
+    """The models of an experiment and their evaluations."""
+    return expand(
+        "results/{experiment}/runs/{run}/{file}",
+        experiment=experiment,
+        run=cells(experiment),
+        file=["manifest.json", "evaluation.jsonl"],
+    )
+
+
 @explained
 def settings(experiment, run):
     return compose_run(experiment, run, ROOT)

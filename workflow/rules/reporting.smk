@@ -5,11 +5,7 @@
 
 rule report:
     input:
-        episodes=lambda wildcards: expand(
-            "results/{experiment}/runs/{run}/evaluation.jsonl",
-            experiment=wildcards.experiment,
-            run=cells(wildcards.experiment),
-        ),
+        runs=lambda wildcards: made(wildcards.experiment),
     output:
         success=report("results/{experiment}/tables/success.csv", caption="../report/success.rst", category="Tables"),
         improvement=report(
@@ -35,7 +31,7 @@ rule report:
     params:
         folder=subpath(output.success, ancestor=2),
     shell:
-        "hiper report {params.folder:q} 2>&1 | tee {log:q}"
+        "hiper report {params.folder:q} 2>&1 | tee -a {log:q}"
 
 
 rule track_results:
@@ -55,4 +51,4 @@ rule track_results:
     params:
         folder=subpath(output.synced, ancestor=2),
     shell:
-        "hiper track sync {params.folder:q} --best-effort 2>&1 | tee {log:q}"
+        "hiper track sync {params.folder:q} --best-effort 2>&1 | tee -a {log:q}"

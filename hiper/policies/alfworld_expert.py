@@ -1,4 +1,4 @@
-"""The scripted player that demonstrations come from: it explores ALFWorld's rooms and names a subgoal at every turn.
+"""The scripted player of ALFWorld: it explores ALFWorld's rooms and names a subgoal at every turn.
 
 It knows no more than a player: the observations, the task sentence and the admissible commands. It remembers little on
 purpose: what it does follows from the task, the subgoal, the last commands and the admissible ones, so that a model
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiper.errors import UserError
+from hiper.policies.experts import Decision
 
 _SENTENCES = (
     ("two", re.compile(r"(?:put two|find two) (?P<thing>\w+)(?: and put them)? (?:in|on|in/on) (?P<place>\w+)")),
@@ -49,15 +50,6 @@ _HOLDERS = {
     "toiletpaperhanger": ("toiletpaper",),
     "towelholder": ("towel",),
 }
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One turn: `switch` says that `subgoal` is a new one; `action` is an admissible command."""
-
-    switch: bool
-    subgoal: str
-    action: str
 
 
 @dataclass(frozen=True)
