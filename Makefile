@@ -2,7 +2,7 @@
 # make test   set everything up, run every check
 # make lint   the checks that need no run: style, types, import contracts
 # make bench  this code against the obvious alternative, ratios measured in one run (minutes)
-# make mlflow browse the runs of EXPERIMENT (default: demo) at http://127.0.0.1:5000
+# make mlflow browse the runs of EXPERIMENT (default: demo) at PORT (default: 5000) of 127.0.0.1
 # make clean  remove the results of demo and test; data and environment stay
 
 SHELL := bash
@@ -12,9 +12,11 @@ SHELL := bash
 .PHONY: help demo test lint bench mlflow clean
 
 EXPERIMENT ?= demo
+PORT ?= 5000
 BENCHMARKS ?= hae alfworld webshop rollout train parser
 BIN := .venv/bin
 READY := .venv/.installed
+PIP_OPTIONS := --quiet --disable-pip-version-check --progress-bar off -c envs/constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # One thread per process: with two busy processes on two cores, further threads only wait for each other.
 export OMP_NUM_THREADS := 1
@@ -30,8 +32,9 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 demo: $(READY)
-	snakemake --cores 2 --quiet rules host reason
+	snakemake --cores 2
 	@hiper summary results/demo
+	@echo "How to go on: source .venv/bin/activate, then docs/guide.md"
 
 test: lint
 	pytest -n 2 --dist loadgroup
@@ -48,9 +51,13 @@ bench: $(READY)
 
 mlflow: $(READY)
 	@test -f results/$(EXPERIMENT)/tracking/mlflow.db || { echo "no runs yet: make demo, or snakemake --cores 2 --config experiment=$(EXPERIMENT)"; exit 1; }
+	@if (exec 3<>/dev/tcp/127.0.0.1/$(PORT)) 2>/dev/null; then echo "port $(PORT) is in use, perhaps by another make mlflow; stop that, or choose another: make mlflow PORT=5001"; exit 1; fi
 	@id=$$(python -c "import json; print(json.load(open('results/$(EXPERIMENT)/tracking/experiment.json'))['experiment_id'])"); \
-	    echo "open http://127.0.0.1:5000/#/experiments/$$id/runs?workflowType=machine_learning   (stop with Ctrl-C)"
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///results/$(EXPERIMENT)/tracking/mlflow.db
+	answers() { python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$(PORT)/health', timeout=5)" 2>/dev/null; }; \
+	{ until answers; do sleep 1; done; echo "open http://127.0.0.1:$(PORT)/#/experiments/$$id/runs?workflowType=machine_learning   (stop with Ctrl-C)"; } & \
+	trap "kill $$! 2>/dev/null || true" EXIT; \
+	echo "starting MLflow; its address is shown in some seconds"; \
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///results/$(EXPERIMENT)/tracking/mlflow.db
 
 clean:
 	rm -rf results/demo results/test
@@ -68,7 +75,8 @@ $(READY): pyproject.toml envs/constraints.txt
 	    $$python -m venv .venv; \
 	fi
 	@command -v c++ >/dev/null || { echo "a C++ compiler is needed: two packages that alfworld requires come as source only. On Debian and Ubuntu: apt install g++"; exit 1; }
-	@command -v cmake >/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c envs/constraints.txt cmake
-	@echo "installing the pinned packages (about 2.4 GB, once; a few minutes)"
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c envs/constraints.txt -e '.[dev]'
+	@command -v cmake >/dev/null || $(BIN)/python -m pip install $(PIP_OPTIONS) cmake
+	@echo "installing the pinned packages (about 2.4 GB, once; a few minutes, silently)"
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[dev]'
+	@echo "installed in .venv"
 	@touch $(READY)

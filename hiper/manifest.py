@@ -49,6 +49,7 @@ def write_manifest(
         "configuration": sha256_json(settings.model_dump(mode="json")),
         "data": data_hash(data_root, settings.benchmark.dataset),
         "data_source": data_source(data_root, settings.benchmark.dataset),
+        "data_tagger": data_tagger(data_root, settings.benchmark.dataset),
         "experiment": settings.experiment,
         "git": git_state(root),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
@@ -114,13 +115,22 @@ def _locked(lock: Path, output: str) -> str | None:
 
 
 def data_source(data_root: Path, dataset: str) -> str | None:
-    """Where the games came from (folder, archives, download, generate), as the data set's index says."""
-    index = data_root / dataset / "dataset.json"
-    if not index.exists():
-        return None
-    source = require(read_json(index), {}, str(index)).get("source") or {}
-    kind = require(source, {}, f"{index}, source").get("kind")
+    """Where the data came from (folder, archives, download, generate), as the data set's index says."""
+    path, index = _index(data_root, dataset)
+    kind = require(index.get("source") or {}, {}, f"{path}, source").get("kind")
     return None if kind is None else str(kind)
+
+
+def data_tagger(data_root: Path, dataset: str) -> str | None:
+    """What found the nouns of WebShop's titles; None for data without."""
+    _, index = _index(data_root, dataset)
+    return index.get("tagger")
+
+
+def _index(data_root: Path, dataset: str) -> tuple[Path, dict[str, Any]]:
+    """A data set's `dataset.json` and its content, empty where there is none."""
+    path = data_root / dataset / "dataset.json"
+    return path, require(read_json(path), {}, str(path)) if path.exists() else {}
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -150,8 +160,8 @@ def _version(name: str) -> str | None:
 
 
 def withdraw_manifest(folder: Path) -> None:
-    """The folder's model is about to be made anew: until the new manifest is written it is not finished, and how the old
-    one was evaluated says nothing any more."""
+    """The folder's model is about to be made anew: until the new manifest is written it is not finished, and how the
+    old one was evaluated says nothing any more."""
     (folder / EVALUATION).unlink(missing_ok=True)
     (folder / FILE).unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hiper.bench import webshop_search
+from hiper.bench import webshop_play, webshop_search
 from hiper.bench.measure import Budget, Result
 from hiper.bench.webshop_search import PRODUCTS
 
@@ -12,7 +12,10 @@ from hiper.bench.webshop_search import PRODUCTS
 def measure(budget: Budget, *, data: Path | None = None, count: int = PRODUCTS, seed: int = 0) -> Result:
     """`data`: a folder with WebShop's raw files of 1,000 products (default: generated ones); `count`: how many products
     to make of their texts."""
-    parts = [webshop_search.measure(budget, data=data, count=count, seed=seed)]
+    parts = [
+        webshop_play.measure(budget, data=data, root=Path.cwd(), seed=seed),
+        webshop_search.measure(budget, data=data, count=count, seed=seed),
+    ]
     return Result(
         "webshop",
         {name: value for part in parts for name, value in part.settings.items()},

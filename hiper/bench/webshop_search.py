@@ -169,15 +169,15 @@ def _memory(folder: Path, asked: Sequence[str]) -> tuple[float, float, float, fl
 
 
 def _resident(folder: Path, asked: Sequence[str]) -> tuple[float, float, float, float]:
-    before, _ = _megabytes()
+    before, _ = resident_megabytes()
     index = SearchIndex.open(folder)
-    opened, _ = _megabytes()
+    opened, _ = resident_megabytes()
     _ask(index, asked)
-    searched, mapped = _megabytes()
+    searched, mapped = resident_megabytes()
     return before, opened, searched, searched - mapped
 
 
-def _megabytes() -> tuple[float, float]:
+def resident_megabytes() -> tuple[float, float]:
     """Megabytes of this process in memory, and how many of them are of mapped files."""
     _, resident, mapped, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
     page = os.sysconf("SC_PAGE_SIZE") / 1e6

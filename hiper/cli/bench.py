@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     )
     alfworld.add_argument("--games", type=_count, default=4, metavar="N", help="how many of them (default: 4)")
 
-    webshop = _declare(parts, "webshop", bench_webshop, "WebShop's search against a dictionary of postings", 7, 60)
+    webshop = _declare(parts, "webshop", bench_webshop, "WebShop: playing, and searching against a plain index", 7, 30)
     webshop.add_argument(
         "--data", type=Path, metavar="DIR", help="WebShop's raw files of 1,000 products (default: generated products)"
     )

@@ -31,7 +31,9 @@ def add(commands: Commands) -> None:
     )
     details = parser.add_argument_group("how one episode is shown")
     details.add_argument("--turn", type=natural, metavar="N", help="only this turn, counted from 0")
-    details.add_argument("--tokens", action="store_true", help="every token with its advantage and log probability")
+    details.add_argument(
+        "--tokens", action="store_true", help="training: every token with its advantage and log probability"
+    )
     details.add_argument("--json", action="store_true", help="the record as it is")
 
 

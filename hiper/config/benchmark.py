@@ -47,6 +47,14 @@ class Splits(Settings, Generic[DataSplit]):
         return self.train if name == "train" else self.evaluation[name]
 
 
+class AlfworldSplits(Splits[AlfworldSplit]):
+    pass
+
+
+class WebshopSplits(Splits[WebshopSplit]):
+    pass
+
+
 class Generation(Settings):
     """Games made from the room layouts of the alfworld package (used when `data.source` comes to `generate`)."""
 
@@ -74,7 +82,7 @@ class AlfworldSettings(Settings):
     task_types: Annotated[list[TaskType], Field(min_length=1), Distinct]
     max_turns: Count
     success_reward: Positive
-    splits: Splits[AlfworldSplit]
+    splits: AlfworldSplits
     data: Data
 
     def empty_splits(self) -> Iterator[tuple[str, str]]:
@@ -125,7 +133,7 @@ class WebshopSettings(Settings):
     max_turns: Count
     success_reward: Positive
     reward: Literal["success", "score"]  # success: all or nothing at the purchase; score: in proportion to its score
-    splits: Splits[WebshopSplit]
+    splits: WebshopSplits
     data: WebshopData
 
     def empty_splits(self) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hiper.locks import exclusive
 from hiper.records import write_json, write_text
 from hiper.stages import figures
-from hiper.stages.results import Study, load_studies
+from hiper.stages.results import DEFAULT_EXPERIMENT, Study, load_studies
 from hiper.stages.table_formats import Table, to_csv, to_latex, to_markdown, to_text
 from hiper.stages.tables import (
     improvement_records,

@@ -18,6 +18,7 @@ from hiper.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
+DEFAULT_EXPERIMENT = "demo"  # what `snakemake` and `make mlflow` take where none is named
 WARM_START = "warmstart"
 ALGORITHM_LABELS = {WARM_START: "Warm start (SFT)", "hiper": "HiPER", "ppo_turn": "PPO (turn-level)"}
 TASK_LABELS = {

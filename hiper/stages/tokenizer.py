@@ -3,7 +3,8 @@
 Names of things and numbers are tokens of their own, so that a small model can match the object a task names with the
 objects it sees; a BPE free to merge "take keychain 2" into one token would hide the name. The names are read from the
 text: in ALFWorld every lower-case word followed by a number, and everything between them may merge across words; in
-WebShop whatever can be clicked, and no words merge, because a search is made of the task's words.
+WebShop whatever can be clicked. There no words merge, because a search is made of the task's words, and a name is one
+token: products' names all begin alike, and a model that copies token by token cannot tell which of them it is copying.
 """
 
 from __future__ import annotations
@@ -37,24 +38,28 @@ def entity_names(texts: list[str]) -> list[str]:
     return sorted(counts, key=lambda name: (-len(name), name))
 
 
-def clickable_names(texts: list[str]) -> list[str]:
-    """What stands in the brackets of a `click[…]` anywhere in `texts`, sorted, longest first."""
-    names = {name for text in texts for name in re.findall(r"\bclick\[([^\]]+)\]", text)}
-    return sorted(names, key=lambda name: (-len(name), name))
+def clickable_names(texts: list[str], most: int) -> list[str]:
+    """What stands in brackets in `texts` but searches: the `most` frequent of these names, sorted."""
+    counts = Counter(name for text in texts for name in re.findall(r"(?<!search)\[([^\[\]]+)\]", text))
+    ascii_names = [name for name in counts if name.isascii()]  # others do not survive decoding as tokens of their own
+    return sorted(sorted(ascii_names, key=lambda name: (-counts[name], name))[:most])
 
 
 def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
     """Learn the tokenizer and write a Hugging Face tokenizer folder."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     if settings.model.scratch is None:
         raise UserError(f"model {settings.model.name!r} is pretrained and brings its own tokenizer")
     texts = [text for row in read_demonstrations(demonstrations) for text in (row.prompt, row.answer)]
     chats = [_without_tags(text) for text in texts]
-    shopping = settings.benchmark.name == "webshop"
-    names = clickable_names(chats) if shopping else entity_names(chats)
-    parts = [rf"\b(?:{'|'.join(map(re.escape, names))})\b"] if names else []
-    pattern = "|".join([*parts, *((" ?[a-zA-Z]+", r"[\[\]]") if shopping else ()), r" ?\d+"])
+    size = settings.model.scratch.vocabulary
+    if settings.benchmark.name == "webshop":
+        names = clickable_names(chats, size // 2)
+        pattern, size = r" ?[a-zA-Z]+|[\[\]]| ?\d+", size - len(names)
+    else:
+        names = entity_names(chats)
+        pattern = rf"\b(?:{'|'.join(map(re.escape, names))})\b| ?\d+" if names else r" ?\d+"
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -64,12 +69,14 @@ def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=settings.model.scratch.vocabulary,
+        vocab_size=size,
         special_tokens=[PAD, START, END, *TAGS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator([f"user\n{text}\nassistant\n" for text in chats], trainer)
+    if settings.benchmark.name == "webshop":
+        tokenizer.add_tokens([AddedToken(name, single_word=True, normalized=False) for name in names])
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "chat_template": CHAT_TEMPLATE,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
+from hiper.manifest import FILE as MANIFEST
 from hiper.records import read_jsonl
 from hiper.stages.episodes import FILE, outcome
-from hiper.stages.results import task_label
+from hiper.stages.results import DEFAULT_EXPERIMENT, task_label
 
 TRAIN = "train"
 OUTCOMES = ("won", "lost", "truncated", "failed")
@@ -96,22 +97,19 @@ def gaps(folder: Path) -> list[str]:
     elif (folder / FILE).exists() and not (folder / FILE).stat().st_size:
         found.append(f"{FILE} is empty: no iteration has ended yet, or tracking.episodes is 0")
     if (folder / UNFINISHED).exists():
-        found.append(f"evaluation is not finished: `hiper evaluate {folder}` goes on with it")
+        found.append(f"evaluation is not finished: `{_command(folder, EVALUATION)}` goes on")
     elif not (folder / MANIFEST).exists():
-        found.append(f"{_training_state(folder)} trained yet: `{_training_command(folder)}`")
+        cut_short, command = (folder / "metrics.jsonl").exists(), _command(folder, MANIFEST)
+        found.append(f"training is not finished: `{command}` goes on" if cut_short else f"not trained yet: `{command}`")
     elif not (folder / EVALUATION).exists():
-        found.append(f"not evaluated yet: `hiper evaluate {folder}`")
+        found.append(f"not evaluated yet: `{_command(folder, EVALUATION)}`")
     return found
 
 
-def _training_state(folder: Path) -> str:
-    return "not fully" if (folder / "metrics.jsonl").exists() else "not"
-
-
-def _training_command(folder: Path) -> str:
-    """What makes the run, wherever it was cut short; other experiments than the default one are named behind it."""
+def _command(folder: Path, file: str) -> str:
+    """What makes this file of the run. Not the stage's own command: Snakemake would not count what that has made."""
     experiment = folder.resolve().parent.parent.name
-    command = f"snakemake --cores 2 {folder / MANIFEST}"
+    command = f"snakemake --cores 2 {folder / file}"
     return command if experiment == DEFAULT_EXPERIMENT else f"{command} --config experiment={experiment}"
 
 

@@ -68,9 +68,9 @@ def test_a_malformed_run_name_says_how_names_are_made(text: str) -> None:
 
 
 def test_the_grid_is_the_product_of_its_lists() -> None:
-    """The paper's grid: 1 benchmark × 2 models × 2 algorithms × 3 seeds = 12 runs, none twice."""
+    """The paper's grid: 2 benchmarks × 2 models × 2 algorithms × 3 seeds = 24 runs, none twice."""
     runs = run_names(load_grid("paper", ROOT))
-    assert len(runs) == len(set(runs)) == 12
+    assert len(runs) == len(set(runs)) == 24
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,44 @@ def test_broken_yaml_is_a_users_mistake(project: Path) -> None:
     (project / "configs/experiment/test.yaml").write_text("grid: [")
     with pytest.raises(UserError, match=r"experiment/test\.yaml: not valid YAML"):
         load_grid("test", project)
+
+
+def test_settings_for_one_benchmark_do_not_reach_the_others(project: Path) -> None:
+    """`by_benchmark` goes over all other files, for the runs of its benchmark alone; sections merge, lists do not."""
+    with (project / "configs" / "experiment" / "test.yaml").open("a") as file:
+        file.write("\nby_benchmark:\n  webshop_test:\n    prompt: {max_tokens: 555}\n")
+        file.write("    evaluation: {temperatures: [0.1]}\n")
+    runs = [compose_run("test", f"{name}-test-hiper-seed0", project) for name in ("alfworld_test", "webshop_test")]
+    assert [run.prompt.max_tokens for run in runs] == [600, 555]
+    assert [run.evaluation.temperatures for run in runs] == [[0.4], [0.1]]
+    assert runs[0].prompt.style == runs[1].prompt.style == "compact"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("by_benchmark: {webshop_tset: {}}", r"'webshop_tset' is not in grid\.benchmarks; did you mean 'webshop_test'"),
+        ("by_benchmark: [webshop_test]", "must map a benchmark's name to sections"),
+        ("by_benchmark: {webshop_test: {prompt: {max_tokns: 1}}}", r"prompt\.max_tokns: unknown setting.*'max_tokens'"),
+    ],
+)
+def test_a_mistake_in_settings_for_one_benchmark_is_named(project: Path, text: str, wanted: str) -> None:
+    """A name outside the grid, a list, an unknown key."""
+    with (project / "configs" / "experiment" / "test.yaml").open("a") as file:
+        file.write(f"\n{text}\n")
+    with pytest.raises(UserError, match=wanted):
+        compose_run("test", "webshop_test-test-hiper-seed0", project)
+
+
+def test_the_paper_runs_webshop_as_it_was_logged() -> None:
+    """15 turns, prompts of 4,096 tokens, a keep penalty of −3.5 normalised; ALFWorld's settings stay as they are."""
+    webshop, alfworld = (
+        compose_run("paper", f"{name}-qwen2.5_1.5b_instruct-hiper-seed0", ROOT) for name in ("webshop", "alfworld")
+    )
+    assert (webshop.benchmark.max_turns, webshop.prompt.max_tokens) == (15, 4096)
+    assert (webshop.algorithm.penalties.keep, webshop.algorithm.penalties.keep_mode) == (-3.5, "normalized")
+    assert (alfworld.benchmark.max_turns, alfworld.prompt.max_tokens) == (50, 2048)
+    assert alfworld.algorithm.penalties.keep == -0.3
 
 
 def test_an_experiment_may_not_alter_shared_games(project: Path) -> None:

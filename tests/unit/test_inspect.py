@@ -15,8 +15,8 @@ from recorded_run import KINDS, TYPES, make_run
 
 from hiper.cli.main import main
 from hiper.errors import UserError
-from hiper.records import append_jsonl, read_jsonl, write_jsonl
-from hiper.views.archive import Wanted, find, load, select
+from hiper.records import append_jsonl, read_jsonl, write_jsonl, write_text
+from hiper.views.archive import Wanted, find, gaps, load, select
 from hiper.views.inspection import show_episode
 from hiper.views.terminal import console, harmless
 from hiper.views.turns import answer_view, tokens_of
@@ -112,14 +112,23 @@ def test_subgoals_head_their_segments(run: Path) -> None:
     text = shown(run, "train:1:1")
     lines = [line for line in text.splitlines() if line.startswith(("subgoal", "turn"))]
     assert [line.split()[0] for line in lines] == ["subgoal:", "turn", "turn", "subgoal:", "turn"]
-    assert "end  out of turns after 3 turns" in text and "seen last: The end." in text
+    assert text.endswith(" seen last The end.\nend  truncated after 3 turns\n")
     assert "cause: step: OSError: gone" in shown(run, "train:1:2")
 
 
+def test_what_was_seen_stands_before_what_was_done(run: Path) -> None:
+    """A turn reads in the order of time: seen, answered, done, then what was learned from it; the next turn follows."""
+    text = shown(run, "train:1:0")
+    labels = [line.split()[0] for line in text.splitlines() if re.match(r" *(turn|sees|answers|does|values) ", line)]
+    assert labels == ["turn", "sees", "answers", "does", "values"] * 3
+    assert re.search(r"^ +does SWITCH +go to desk 1 +reward 0 *$", text, flags=re.MULTILINE)
+
+
 def test_evaluation_says_that_it_has_no_values(run: Path) -> None:
-    """Its turns are shown without numbers that do not exist."""
-    text = shown(run, "unseen:0.4:3")
+    """Its turns are shown without numbers that do not exist; who asks for tokens is told that there are none."""
+    text = shown(run, "unseen:0.4:3", tokens=True)
     assert "Evaluation has no critic" in text and "A_low" not in text
+    assert "--tokens has nothing to show" in text and "--tokens" not in shown(run, "train:1:0", tokens=True)
     assert "malformed" in text and "no blocks at all" in text
 
 
@@ -148,12 +157,12 @@ def test_json_prints_the_record(run: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_overview_counts_and_lists(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Per iteration and split: recorded, won, out of turns, lost, broke, malformed; broken ones head the list."""
+    """Per iteration and split: recorded, won, lost, truncated, failed, malformed; failed ones head the list."""
     assert main(["inspect", str(run), "--limit", "4"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["train:1", "6", "2", "2", "1", "1", "1", "33", "%"] in lines
-    assert ["unseen:0.4", "6", "2", "2", "1", "1", "1", "33", "%"] in lines
-    assert [line[0] for line in lines if line[1:2] == ["broke"]] == [
+    assert ["train:1", "6", "2", "1", "2", "1", "1", "33", "%"] in lines
+    assert ["unseen:0.4", "6", "2", "1", "2", "1", "1", "33", "%"] in lines
+    assert [line[0] for line in lines if line[1:2] == ["failed"]] == [
         "train:1:2",
         "train:2:2",
         "unseen:0.4:2",
@@ -161,9 +170,19 @@ def test_the_overview_counts_and_lists(run: Path, capsys: pytest.CaptureFixture[
     ]
 
 
+def test_a_temperature_may_be_spelt_in_any_way(run: Path) -> None:
+    """`1.0` is `1`, `.40` is `0.4`; names without a number in the middle are left alone."""
+    episodes = load(run)
+    assert find(episodes, "unseen:1.0:2") is find(episodes, "unseen:1:2")
+    assert find(episodes, "unseen:.40:0") is find(episodes, "unseen:0.4:0")
+    with pytest.raises(UserError, match="no episode 'unseen:hot:0'"):
+        find(episodes, "unseen:hot:0")
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
+        ("unseen:1.0:9", "recorded of unseen:1: unseen:1:0, unseen:1:1"),
         ("train:1:9", "recorded of train:1: train:1:0, train:1:1"),
         ("train:9:1", "a name is one of train:1, train:2, unseen:0.4, unseen:1"),
         ("nonsense", "a name is one of train:1"),
@@ -185,6 +204,26 @@ def test_an_unknown_run_is_answered_with_its_neighbours(run: Path) -> None:
     """A folder without config.yaml is no run; those beside it are named."""
     with pytest.raises(UserError, match=f"there are: {re.escape(str(run))}"):
         load(run.parent / "nosuch")
+
+
+@pytest.mark.parametrize(("experiment", "option"), [("demo", ""), ("mine", " --config experiment=mine")])
+def test_an_untrained_run_is_answered_with_the_command_that_trains(
+    tmp_path: Path, experiment: str, option: str
+) -> None:
+    """Not with the one that evaluates; that comes once it is trained."""
+    folder = tmp_path / experiment / "runs" / "run"
+    write_text(folder / "config.yaml", "{}\n")
+    trains, evaluates = (
+        f"snakemake --cores 2 {folder}/{file}{option}" for file in ("manifest.json", "evaluation.jsonl")
+    )
+    assert gaps(folder) == [f"not trained yet: `{trains}`"]
+    append_jsonl(folder / "metrics.jsonl", {"iteration": 1, "train/success": 0.5})
+    append_jsonl(folder / "episodes.jsonl", {"iteration": 1})
+    assert gaps(folder) == [f"training is not finished: `{trains}` goes on"]
+    write_text(folder / "manifest.json", "{}\n")
+    assert gaps(folder) == [f"not evaluated yet: `{evaluates}`"]
+    write_text(folder / "evaluation.unfinished.jsonl", "")
+    assert gaps(folder) == [f"evaluation is not finished: `{evaluates}` goes on"]
 
 
 def test_a_run_that_goes_on_can_be_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,7 +112,7 @@ def test_typing_errors_and_help_cost_no_turn(data: Path) -> None:
 
 def test_the_turn_limit_ends_the_game(data: Path) -> None:
     """Looking around twice with two turns."""
-    assert typed(data, 0, ["look", "look"], turns=2).splitlines()[-1] == "out of turns after 2 turns"
+    assert typed(data, 0, ["look", "look"], turns=2).splitlines()[-1] == "truncated after 2 turns"
 
 
 def test_quit_and_the_end_of_input_stop_politely(data: Path) -> None:
@@ -121,13 +122,18 @@ def test_quit_and_the_end_of_input_stop_politely(data: Path) -> None:
 
 
 def test_the_expert_can_be_watched(data: Path) -> None:
-    """Its actions stand there turn by turn, below its subgoals, with the last answer of the game."""
+    """Its actions stand there turn by turn, below its subgoals, each behind what was seen; what was seen last is in
+    line with the rest."""
     chosen, stream = game(data, 2), io.StringIO()
     watch_expert(console(stream), chosen, seed=0, pause=0.0)
     lines = stream.getvalue().splitlines()
-    heads = [line for line in lines if line.startswith("turn ")]
-    assert [head[14:].split("   reward")[0].strip() for head in heads] == expert_actions(chosen)
-    assert lines[-1] == f"won after {len(heads)} turns" and any(line.startswith("subgoal: ") for line in lines)
+    deeds = [match[1] for line in lines if (match := re.match(r" +does (?:SWITCH|KEEP) +(.+?)   reward ", line))]
+    assert deeds == expert_actions(chosen)
+    assert lines[-1] == f"won after {len(deeds)} turns" and any(line.startswith("subgoal: ") for line in lines)
+    last = next(place for place, line in enumerate(lines) if line.startswith(" seen last "))
+    assert all(line.startswith(" " * 11) for line in lines[last + 1 : -1])
+    order = [line.split()[0] for line in lines if re.match(r" *(turn|sees|does) ", line)]
+    assert order == ["turn", "sees", "does"] * len(deeds)
 
 
 def test_a_game_that_breaks_says_why(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +144,7 @@ def test_a_game_that_breaks_says_why(data: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(AlfworldEnvironment, "step", breaks)
     assert typed(data, 0, ["look"]).splitlines()[-2:] == [
-        "broke after 0 turns",
+        "failed after 0 turns",
         "cause: step: OSError: the disk is gone",
     ]
 

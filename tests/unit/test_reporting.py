@@ -176,8 +176,14 @@ def test_the_summary_shows_success_improvement_and_the_way_on(experiment: Path) 
     text = reporting.summary(experiment)
     assert re.search(r"^HiPER +unseen +0\.4 +87\.5 ± 17\.7 +\[52\.9, 97\.8\] +8 +2$", text, re.MULTILINE)
     assert re.search(r"^HiPER − Warm start \(SFT\) +unseen +0\.4 +\+50\.0 +\[", text, re.MULTILINE)
-    assert "make mlflow" in text and str(experiment / "figures") in text
+    assert "MLflow:  make mlflow\n" in text and str(experiment / "figures") in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_summary_of_another_experiment_names_it_for_mlflow(tmp_path: Path) -> None:
+    """`make mlflow` alone would show the demo."""
+    add_run(tmp_path / "mine", "hiper", 0, [True, False])
+    assert reporting.summary(tmp_path / "mine").endswith("MLflow:  EXPERIMENT=mine make mlflow\n")
 
 
 def test_the_order_of_splits_temperatures_and_studies_is_fixed(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from checkout import git, snakemake
 
-RUNS = [f"alfworld_test-test-{name}-seed0" for name in ("hiper", "ppo_turn", "warmstart")]
+BENCHMARKS = ("alfworld_test", "webshop_test")
+RUNS = [f"{benchmark}-test-{name}-seed0" for benchmark in BENCHMARKS for name in ("hiper", "ppo_turn", "warmstart")]
+EPISODES = {"alfworld": 12, "webshop": 8}  # 6 games each of the seen and the unseen rooms; 8 goals
 TRAINED = RUNS[0]
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
 
@@ -42,10 +44,11 @@ def edited(path: Path, old: str, new: str) -> Iterator[None]:
 
 
 def test_the_demo_is_the_default_experiment(project: Path) -> None:
-    """Plain `snakemake` plans the demo: per seed a warm start and two algorithms."""
+    """Plain `snakemake` plans the demo: per benchmark and seed a warm start and two algorithms."""
     planned = jobs(project, "--config")
-    seeds = planned["warm_start"]
-    assert seeds >= 2 and planned["train"] == 2 * seeds and planned["evaluate"] == 3 * seeds
+    starts = planned["warm_start"]
+    assert planned["data"] == 2
+    assert starts >= 4 and planned["train"] == 2 * starts and planned["evaluate"] == 3 * starts
 
 
 def test_an_unknown_experiment_is_explained(project: Path) -> None:
@@ -80,10 +83,12 @@ def test_the_experiment_leaves_everything_it_promises(finished: Path) -> None:
         assert manifest["data"]["dvc"].endswith(".dir")
         assert (folder / "metrics.jsonl").read_text() and (folder / "model" / "model.safetensors").stat().st_size
         episodes = [json.loads(line) for line in (folder / "evaluation.jsonl").read_text().splitlines()]
-        # 6 games each of the seen and the unseen rooms, every one once
-        assert len(episodes) == len({episode["task"] for episode in episodes}) == 12
+        # every task once
+        assert len(episodes) == len({episode["task"] for episode in episodes}) == EPISODES[run.split("_")[0]]
     with (results / "tables" / "success.csv").open() as stream:
-        assert {row["algorithm"] for row in csv.DictReader(stream)} == {"hiper", "ppo_turn", "warmstart"}
+        rows = list(csv.DictReader(stream))
+    assert {row["algorithm"] for row in rows} == {"hiper", "ppo_turn", "warmstart"}
+    assert {row["benchmark"] for row in rows} == set(BENCHMARKS)
     for name in ("learning_curves", "success", "switching"):
         assert (results / "figures" / f"{name}.png").stat().st_size > 1000
 
@@ -113,10 +118,16 @@ def test_a_second_call_has_nothing_to_do(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "wanted"),
     [
-        ("experiment/test.yaml", "  batch: 12", "  batch: 6", {"evaluate": 3}),
-        ("experiment/test.yaml", "  iterations: 2", "  iterations: 3", {"train": 2, "evaluate": 2}),
-        ("algorithm/ppo_turn.yaml", "lam_turn: 0.95", "lam_turn: 0.9", {"train": 1, "evaluate": 1}),
-        ("experiment/test.yaml", "  steps: 20", "  steps: 21", {"warm_start": 1, "train": 2, "evaluate": 3}),
+        ("experiment/test.yaml", "  batch: 12", "  batch: 6", {"evaluate": 6}),
+        ("experiment/test.yaml", "  iterations: 2", "  iterations: 3", {"train": 4, "evaluate": 4}),
+        ("algorithm/ppo_turn.yaml", "lam_turn: 0.95", "lam_turn: 0.9", {"train": 2, "evaluate": 2}),
+        (
+            "benchmark/webshop_test.yaml",
+            "max_turns: 6",
+            "max_turns: 7",
+            {"demonstrations": 1, "tokenizer": 1, "warm_start": 1, "train": 2, "evaluate": 3},
+        ),
+        ("experiment/test.yaml", "  steps: 20", "  steps: 21", {"warm_start": 2, "train": 4, "evaluate": 6}),
         ("config.yaml", "  live: true", "  live: false", None),
     ],
 )
@@ -127,6 +138,17 @@ def test_a_changed_setting_reruns_what_depends_on_it(
     with edited(finished / "configs" / file, old, new):
         later = {"report": 1, "track_results": 1, "all": 1}
         assert jobs(finished) == ({} if wanted is None else {**wanted, **later})
+    assert jobs(finished) == {}
+
+
+def test_a_retraining_that_failed_is_repeated(finished: Path) -> None:
+    """A run without a manifest, or without an evaluation, is made again though the tables are there."""
+    folder = finished / "results" / "test" / "runs" / TRAINED
+    later = {"report": 1, "track_results": 1, "all": 1}
+    for name, wanted in (("manifest.json", {"train": 1, "evaluate": 1}), ("evaluation.jsonl", {"evaluate": 1})):
+        (folder / name).rename(folder / "aside")
+        assert jobs(finished) == {**wanted, **later}
+        (folder / "aside").rename(folder / name)
     assert jobs(finished) == {}
 
 

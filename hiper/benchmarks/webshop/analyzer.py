@@ -38,7 +38,7 @@ def _one_of(characters: str, without: str = "") -> str:
     return rf"[[{characters}]--[{without}{NOT_YET}]]{_MARKED}"
 
 
-_JOINERS = f"(?:{_one_of(chr(92) + 'p{WB=ExtendNumLet}')})"
+_JOINERS = "(?:" + _one_of(r"\p{WB=ExtendNumLet}") + ")"
 
 
 def _word() -> str:
@@ -71,9 +71,9 @@ def _emoji() -> str:
 @cache
 def _tokens() -> regex.Pattern[str]:
     """Every token, and underscores without a word, which are none: taken in one piece so that time stays linear."""
-    undivided = f"(?:{_one_of(chr(92) + 'p{LB=SA}' + TAI_DIGITS)})+"  # scripts that do not separate their words
+    undivided = _one_of(r"\p{LB=SA}" + TAI_DIGITS)  # of scripts that do not separate their words
     single = _one_of(r"\p{Script=Han}\p{Script=Hiragana}")
-    return regex.compile(f"(?V1){_word()}|{_emoji()}|{undivided}|{single}|{_JOINERS}++")
+    return regex.compile(f"(?V1){_word()}|{_emoji()}|(?:{undivided})+|{single}|{_JOINERS}++")
 
 
 # The same for ASCII, seven times as fast.

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from hiper.benchmarks.webshop.analyzer import ANALYZER
 from hiper.benchmarks.webshop.bm25 import K1, B
+from hiper.benchmarks.webshop.lines import MAKE_AGAIN
 from hiper.errors import UserError
 from hiper.records import atomic_write, read_json, require, sha256_file, write_json
 
@@ -83,7 +84,7 @@ def open_parts(folder: Path, *, verify: bool) -> dict[str, NDArray[Any]]:
     index = require(read_json(path), {"format": str, "files": dict, **dict.fromkeys(COUNTS, int)}, str(path))
     for key, value in _identity().items():
         if index.get(key) != value:
-            raise UserError(f"{path}: `{key}` is {index.get(key)!r}, this version needs {value!r}; {_AGAIN}")
+            raise UserError(f"{path}: `{key}` is {index.get(key)!r}, this version needs {value!r}; {MAKE_AGAIN}")
     arrays = {name: _open_part(folder / f"{name}.npy", index["files"], verify) for name in PARTS}
     sizes = {
         **{"asin_offsets": index["documents"] + 1, "ranks": index["documents"], "term_offsets": index["terms"] + 1},
@@ -92,11 +93,8 @@ def open_parts(folder: Path, *, verify: bool) -> dict[str, NDArray[Any]]:
     }
     for name, size in sizes.items():
         if arrays[name].shape != (size,) or arrays[name].dtype != PARTS[name]:
-            raise UserError(f"{folder / name}.npy: {arrays[name].shape} values, {INDEX} wants {size}; {_AGAIN}")
+            raise UserError(f"{folder / name}.npy: {arrays[name].shape} values, {INDEX} wants {size}; {MAKE_AGAIN}")
     return arrays
-
-
-_AGAIN = "remove the folder and make the index again"
 
 
 def _open_part(path: Path, files: Mapping[str, Any], verify: bool) -> NDArray[Any]:
@@ -104,11 +102,11 @@ def _open_part(path: Path, files: Mapping[str, Any], verify: bool) -> NDArray[An
     try:
         size = path.stat().st_size
         if size != wanted["bytes"]:
-            raise UserError(f"{path}: {size} bytes, {INDEX} says {wanted['bytes']}; {_AGAIN}")
+            raise UserError(f"{path}: {size} bytes, {INDEX} says {wanted['bytes']}; {MAKE_AGAIN}")
         if verify and sha256_file(path) != wanted["sha256"]:
-            raise UserError(f"{path}: its content is not what {INDEX} says; {_AGAIN}")
+            raise UserError(f"{path}: its content is not what {INDEX} says; {MAKE_AGAIN}")
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file, but {INDEX} names it; {_AGAIN}") from None
+        raise UserError(f"{path}: no such file, but {INDEX} names it; {MAKE_AGAIN}") from None
     except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: not an array ({error}); {_AGAIN}") from None
+        raise UserError(f"{path}: not an array ({error}); {MAKE_AGAIN}") from None

@@ -20,6 +20,7 @@ from hiper.benchmarks.webshop.analyzer import analyze
 from hiper.benchmarks.webshop.bm25 import impacts, inverse_frequencies, length_codes
 from hiper.benchmarks.webshop.index_files import open_parts, seal, write_part, write_streamed
 from hiper.benchmarks.webshop.inversion import RUN, Inversion
+from hiper.benchmarks.webshop.lines import MAKE_AGAIN
 from hiper.benchmarks.webshop.products import Product
 from hiper.errors import UserError
 
@@ -125,7 +126,8 @@ class SearchIndex:
     """An index on disk. Its arrays are mapped, so any number of processes share one copy; a process keeps for itself
     the hits of the queries it asked last. Open it after forking or before: both work."""
 
-    def __init__(self, parts: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(self, folder: Path, parts: Mapping[str, NDArray[Any]]) -> None:
+        self._folder = folder
         self._asins = _Names(parts["asins"], parts["asin_offsets"])
         self._terms = _Names(parts["terms"], parts["term_offsets"])
         self._offsets = memoryview(parts["posting_offsets"])
@@ -139,14 +141,20 @@ class SearchIndex:
 
         `verify` reads everything once to compare checksums; a process whose parent has done so can leave it out.
         """
-        return cls(open_parts(folder, verify=verify))
+        return cls(folder, open_parts(folder, verify=verify))
 
     def __len__(self) -> int:
         return len(self._asins)
 
     def search(self, query: str, k: int = HITS) -> list[tuple[str, float]]:
-        """At most `k` (asin, score) pairs with a word of the query, best first, equal scores by asin."""
-        return list(self._known(query, k))
+        """At most `k` (asin, score) pairs with a word of the query, best first, equal scores by asin.
+
+        UserError when an index that was not verified turns out to be damaged.
+        """
+        try:
+            return list(self._known(query, k))
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{self._folder}: the index is damaged ({error}); {MAKE_AGAIN}") from None
 
     def _best(self, query: str, k: int) -> tuple[tuple[str, float], ...]:
         scores = self._scores(query)
@@ -168,7 +176,10 @@ class SearchIndex:
             added.append(self._impacts[start:stop] * np.float32(count) if count > 1 else self._impacts[start:stop])
         if not documents:
             return np.zeros(len(self), dtype=np.float32)
-        sums = np.bincount(np.concatenate(documents), np.concatenate(added), minlength=len(self))
+        places = np.concatenate(documents)
+        if len(places) and places.max() >= len(self):
+            raise IndexError("a posting names no document")
+        sums = np.bincount(places, np.concatenate(added), minlength=len(self))
         return sums.astype(np.float32)
 
     def _postings(self, term: str) -> tuple[int, int]:
