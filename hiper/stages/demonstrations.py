@@ -30,8 +30,9 @@ SHOWN_EVERY = 500  # episodes between two lines of progress
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One turn of an expert's episode: what was shown and what the expert answered; `shorter` is the prompt without
-    history, for readers that the whole is too long for; `line` counts from 1."""
+    """One turn of an expert's episode: what was shown and what the expert answered. `shorter` is the prompt without
+    history, for readers that the whole is too long for (the prompt itself where the row has none); `line` counts from
+    1."""
 
     task: str
     prompt: str
@@ -45,7 +46,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
     found = []
     for number, row in enumerate(read_jsonl(path), start=1):
         where = f"{path}:{number}"
-        row = require(row, {"task": str, "messages": list, "shorter": str}, where)
+        row = require(row, {"task": str, "messages": list}, where)
         if len(row["messages"]) != 2:
             raise UserError(
                 f"{where}: `messages` must be a user's and an assistant's message, found {len(row['messages'])}"
@@ -56,7 +57,8 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
             if message["role"] != role:
                 raise UserError(f"{where}: the role of a message is {message['role'][:60]!r}, expected {role!r}")
             contents.append(message["content"])
-        found.append(Demonstration(row["task"], *contents, row["shorter"], number))
+        shorter = require({"shorter": contents[0], **row}, {"shorter": str}, where)["shorter"]
+        found.append(Demonstration(row["task"], *contents, shorter, number))
     if not found:
         raise UserError(f"{path}: holds no demonstration; delete it and run `hiper demonstrations` again")
     return found

@@ -141,23 +141,28 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
     prompts = tokenizer([before + row.prompt + after for row in rows], add_special_tokens=False)["input_ids"]
     answers = tokenizer([row.answer for row in rows], add_special_tokens=False)["input_ids"]
     parts: tuple[list[Example], list[Example]] = ([], [])
-    longest, shortened, limit = 0, 0, settings.prompt.max_tokens
+    longest, shortened, left_out, limit = 0, 0, 0, settings.prompt.max_tokens
     for row, whole, answer in zip(rows, prompts, answers, strict=True):
         prompt = whole
         if len(whole) > limit:
             prompt, shortened = tokenizer.encode(before + row.shorter + after, add_special_tokens=False), shortened + 1
         if len(prompt) > limit:
-            raise UserError(
-                f"{path}:{row.line}: the prompt has {len(prompt)} tokens without any history, over prompt.max_tokens="
-                f"{limit}; raise the limit"
-            )
+            left_out += 1
+            continue
         tokens = np.array([*prompt, *answer, tokenizer.eos_token_id], dtype=np.int32)
         longest = max(longest, len(prompt))
         parts[row.task in held].append(Example(tokens, len(prompt)))
+    if left_out:
+        log.warning(
+            "%d of %d turns are left out: even without history their prompts exceed prompt.max_tokens=%d; raise it to "
+            "learn from them",
+            *(left_out, len(rows), limit),
+        )
     if len(parts[0]) < settings.warm_start.batch_turns:
         raise UserError(
             f"{path}: has {len(parts[0])} turns to train on, fewer than warm_start.batch_turns="
-            f"{settings.warm_start.batch_turns}; lower it, or raise demonstrations.tasks"
+            f"{settings.warm_start.batch_turns} ({left_out} prompts over prompt.max_tokens={limit} are "
+            "left out); lower the one, raise the other, or raise demonstrations.tasks"
         )
     log.info("%d training turns, %d held out; longest prompt %d tokens", len(parts[0]), len(parts[1]), longest)
     if shortened:

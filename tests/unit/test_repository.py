@@ -63,7 +63,7 @@ def test_rules_call_commands_only() -> None:
         assert not re.search(r"^    (run|script|notebook):", text, flags=re.MULTILINE)
         for shell in re.findall(r"^    shell:\n((?:        .*\n)+)", text, flags=re.MULTILINE):
             command = "".join(part.strip().strip('"') for part in shell.splitlines())
-            assert re.match(r"(hiper|dvc) ", command) and command.endswith("2>&1 | tee -a {log:q}"), path.name
+            assert re.match(r"(hiper|dvc) ", command) and command.endswith("2>&1 | tee {log:q}"), path.name
 
 
 def test_the_snakefile_can_be_read_at_a_glance() -> None:

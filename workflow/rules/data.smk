@@ -20,7 +20,7 @@ rule data:
     params:
         settings=lambda wildcards: data_digest(wildcards.benchmark),
     shell:
-        "hiper data repro {wildcards.benchmark:q} 2>&1 | tee -a {log:q}"
+        "hiper data repro {wildcards.benchmark:q} 2>&1 | tee {log:q}"
 
 
 rule tracking_database:
@@ -37,4 +37,4 @@ rule tracking_database:
     params:
         folder=subpath(output.experiment, ancestor=2),
     shell:
-        "hiper track init {params.folder:q} --best-effort 2>&1 | tee -a {log:q}"
+        "hiper track init {params.folder:q} --best-effort 2>&1 | tee {log:q}"

@@ -21,4 +21,4 @@ rule evaluate:
         settings=reads("evaluate"),
         folder=subpath(output.episodes, parent=True),
     shell:
-        "hiper evaluate {params.folder:q} 2>&1 | tee -a {log:q}"
+        "hiper evaluate {params.folder:q} 2>&1 | tee {log:q}"

@@ -29,7 +29,7 @@ rule demonstrations:
         settings=reads("demonstrations"),
         folder=subpath(output.rows, parent=True),
     shell:
-        "hiper demonstrations {input.config:q} --output {params.folder:q} 2>&1 | tee -a {log:q}"
+        "hiper demonstrations {input.config:q} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule tokenizer:
@@ -52,7 +52,7 @@ rule tokenizer:
         folder=subpath(output.tokenizer, parent=True),
     shell:
         "hiper tokenizer {input.config:q} --demonstrations {input.demonstrations:q} --output {params.folder:q}"
-        " 2>&1 | tee -a {log:q}"
+        " 2>&1 | tee {log:q}"
 
 
 rule warm_start:
@@ -75,7 +75,7 @@ rule warm_start:
         folder=subpath(output.manifest, parent=True),
         materials=warm_start_options,
     shell:
-        "hiper warmstart {params.folder:q} {params.materials:q} 2>&1 | tee -a {log:q}"
+        "hiper warmstart {params.folder:q} {params.materials:q} 2>&1 | tee {log:q}"
 
 
 rule train:
@@ -99,4 +99,4 @@ rule train:
         folder=subpath(output.manifest, parent=True),
         start=subpath(input.start, parent=True),
     shell:
-        "hiper train {params.folder:q} --start {params.start:q}/model 2>&1 | tee -a {log:q}"
+        "hiper train {params.folder:q} --start {params.start:q}/model 2>&1 | tee {log:q}"

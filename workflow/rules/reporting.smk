@@ -31,7 +31,7 @@ rule report:
     params:
         folder=subpath(output.success, ancestor=2),
     shell:
-        "hiper report {params.folder:q} 2>&1 | tee -a {log:q}"
+        "hiper report {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule track_results:
@@ -51,4 +51,4 @@ rule track_results:
     params:
         folder=subpath(output.synced, ancestor=2),
     shell:
-        "hiper track sync {params.folder:q} --best-effort 2>&1 | tee -a {log:q}"
+        "hiper track sync {params.folder:q} --best-effort 2>&1 | tee {log:q}"
