@@ -9,11 +9,11 @@ from hiper.bench.measure import Budget, Result
 from hiper.bench.webshop_search import PRODUCTS
 
 
-def measure(budget: Budget, *, data: Path | None = None, count: int = PRODUCTS, seed: int = 0) -> Result:
+def measure(budget: Budget, *, root: Path, data: Path | None = None, count: int = PRODUCTS, seed: int = 0) -> Result:
     """`data`: a folder with WebShop's raw files of 1,000 products (default: generated ones); `count`: how many products
     to make of their texts."""
     parts = [
-        webshop_play.measure(budget, data=data, root=Path.cwd(), seed=seed),
+        webshop_play.measure(budget, data=data, root=root, seed=seed),
         webshop_search.measure(budget, data=data, count=count, seed=seed),
     ]
     return Result(

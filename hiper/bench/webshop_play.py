@@ -73,7 +73,12 @@ def _walk(environment: WebshopEnvironment, task: Task, seed: int) -> list[str]:
 
 
 def seen(settings: WebshopSettings, data_root: Path, played: Walks) -> str:
-    """A digest of everything that the walks show, in this process."""
+    """What another process runs to be compared with this one."""
+    return _digest(settings, data_root, played)
+
+
+def _digest(settings: WebshopSettings, data_root: Path, played: Walks) -> str:
+    """Of everything that the walks show."""
     environment = WebshopBenchmark(settings, data_root).environment()
     digest = hashlib.sha256()
     for task, actions in played.items():
@@ -122,7 +127,7 @@ def measure(budget: Budget, *, data: Path | None = None, root: Path, seed: int =
 
 def _require_same(settings: WebshopSettings, data_root: Path, played: Walks) -> str:
     """Disagreement unless other processes see what this one does."""
-    here = seen(settings, data_root, played)
+    here = _digest(settings, data_root, played)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         there = list(pool.map(seen, *zip(*[(settings, data_root, played)] * PROCESSES, strict=True)))
     if set(there) != {here}:

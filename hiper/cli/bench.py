@@ -125,9 +125,8 @@ def bench_webshop(arguments: argparse.Namespace) -> int:
     from hiper.bench import webshop
 
     data = existing(arguments.data) if arguments.data is not None else None
-    return _conclude(
-        arguments, lambda budget: webshop.measure(budget, data=data, count=arguments.products, seed=arguments.seed)
-    )
+    sizes = {"count": arguments.products, "seed": arguments.seed}
+    return _conclude(arguments, lambda budget: webshop.measure(budget, root=Path.cwd(), data=data, **sizes))
 
 
 def bench_rollout(arguments: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from hiper.stages.rollout import Rollout
 from hiper.stages.tasks import make_benchmark
 from hiper.trajectory import Task, Trajectory, Turn
 from hiper.views.players import Person, Quit, Scripted
-from hiper.views.terminal import harmless, inline
+from hiper.views.terminal import inline, seen
 from hiper.views.turns import STYLES, last_view, segment_title, turn_view
 
 
@@ -80,7 +80,7 @@ def play_oneself(console: Console, game: Game, max_turns: int, read: Callable[[]
         console.print(f"Stopped after {person.asked - 1} of {max_turns} turns.")
         return
     if played.info["observation"]:
-        console.print(Text(harmless(played.info["observation"])))
+        console.print(Text(seen(played.info["observation"])))
     _show_end(console, played)
 
 

@@ -9,10 +9,10 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
-from hiper.plan_execute import render, render_react
+from hiper.plan_execute import FREE_TEXT, render, render_react
 from hiper.policies.base import Request, Response
 from hiper.policies.experts import Expert, make_expert
-from hiper.views.terminal import harmless, inline
+from hiper.views.terminal import inline, seen
 
 HELP = "Type the number or the text of an action. `quit`, or the end of input, stops; a typing error costs no turn."
 
@@ -38,22 +38,30 @@ class Person:
     def _answer(self, request: Request) -> str:
         self.asked += 1
         actions = request.admissible_actions
-        self.console.print(Text(harmless(request.observation)))
+        self.console.print(Text(seen(request.observation)))
         numbered = [f"{number:>3} {action}" for number, action in enumerate(actions, start=1)]
         self.console.print(Columns(numbered, padding=(0, 2), column_first=True))
         while True:
             typed = self._read()
             if typed.isdecimal() and 1 <= int(typed) <= len(actions):
-                return actions[int(typed) - 1]
-            if typed in actions:
-                return typed
+                return self._filled(actions[int(typed) - 1])
+            if any(_is_form_of(typed, action) for action in actions):
+                return self._filled(typed)
             if typed == "help":
                 self.console.print(HELP)
             elif typed:
                 self.console.print(f"“{inline(typed)}” is none of these {len(actions)} actions; `help` explains.")
 
-    def _read(self) -> str:
-        self.console.print(f"turn {self.asked} of {self.max_turns} > ", end="", style="bold")
+    def _filled(self, action: str) -> str:
+        """The action, its free text asked for where it still has none."""
+        text = ""
+        while FREE_TEXT in action and not text:
+            text = self._read(FREE_TEXT.strip("<>"))
+        return action.replace(FREE_TEXT, text)
+
+    def _read(self, what: str = "") -> str:
+        asked = what or f"turn {self.asked} of {self.max_turns}"
+        self.console.print(f"{asked} > ", end="", style="bold")
         try:
             typed = " ".join(self.read().split()).lower()
         except EOFError:
@@ -62,6 +70,13 @@ class Person:
         if typed == "quit":
             raise Quit
         return typed
+
+
+def _is_form_of(typed: str, action: str) -> bool:
+    """Is it the action, with any words in the place of its free text?"""
+    before, free, after = action.partition(FREE_TEXT)
+    long_enough = len(typed) > len(before) + len(after)
+    return typed == action or bool(free and long_enough and typed.startswith(before) and typed.endswith(after))
 
 
 class Scripted:

@@ -24,6 +24,11 @@ def harmless(text: str) -> str:
     return "\n".join(inline(line) for line in lines)
 
 
+def seen(observation: str) -> str:
+    """An observation, harmless; the texts of a WebShop page apart from each other by a dot."""
+    return harmless(observation.replace(" [SEP] ", " · "))
+
+
 def inline(text: str) -> str:
     """The same on one line: line ends are written out too."""
     return "".join(_visible(character) for character in text)

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hiper.stages.episodes import BLOCKS
-from hiper.views.terminal import harmless, inline
+from hiper.views.terminal import harmless, inline, seen
 
 # The field's names; an algorithm without a hierarchy has the value head `state` and one advantage for all tokens.
 ADVANTAGES = {"switch": "A_switch", "subgoal": "A_high", "action": "A_low"}
@@ -56,7 +56,7 @@ def turn_view(number: int, turn: Mapping[str, Any]) -> RenderableType:
 
 def last_view(observation: str) -> RenderableType:
     """What was seen after the last action, in line with what the turns saw."""
-    return _labelled([("seen last", Text(harmless(observation)))])
+    return _labelled([("seen last", Text(seen(observation)))])
 
 
 def _labelled(lines: Iterable[tuple[str, Text]]) -> Table:
@@ -69,7 +69,7 @@ def _labelled(lines: Iterable[tuple[str, Text]]) -> Table:
 
 
 def _lines(turn: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
-    yield "sees", Text(harmless(turn["observation"]))
+    yield "sees", Text(seen(turn["observation"]))
     if "token" in turn:
         yield "answers", answer_view(tokens_of(turn))
     elif turn["problems"]:

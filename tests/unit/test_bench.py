@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hiper.bench import alfworld, hae, parser, report
+from hiper.bench import alfworld, hae, parser, report, webshop, webshop_play
 from hiper.bench.measure import Budget, Comparison, Disagreement, Result, Side, Spread, Target, interleave
 from hiper.bench.models import Machine
 from hiper.bench.turn_loop import loop_credit
@@ -129,6 +129,24 @@ def test_alfworld_refuses_engines_that_differ() -> None:
         other = Forgetful(AlfworldBenchmark(settings, data_root).environment())
         with pytest.raises(Disagreement, match="reset"):
             alfworld.measure(BRIEF, root=ROOT, count=1, steps=2, original=other)
+
+
+def test_webshop_is_measured() -> None:
+    """Steps, resets and searches have figures; other processes saw the same, and the plain index found the same."""
+    result = webshop.measure(BRIEF, root=ROOT)
+    stepping, resetting, building, searching = result.comparisons
+    require_figures(replace(result, comparisons=[stepping], targets=()), sides=2)
+    require_figures(replace(result, comparisons=[searching], targets=()), sides=3)
+    assert len(resetting.seconds) == len(building.seconds) == 1
+    assert "3 processes" in result.checks[0] and len(result.checks) == 2
+    assert {target.what.split()[0] for target in result.targets} == {"steps", "megabytes", "new"}
+
+
+def test_webshop_refuses_processes_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process sees is compared with what others see before anything is timed."""
+    monkeypatch.setattr(webshop_play, "_digest", lambda *arguments: "another shop")
+    with pytest.raises(Disagreement, match="another process"):
+        webshop.measure(BRIEF, root=ROOT)
 
 
 def test_parser_is_measured() -> None:

@@ -163,6 +163,9 @@ def test_a_damaged_game_ends_the_stage_instead_of_losing_an_episode(
 class Unused:
     """A policy that is never asked."""
 
+    def fits(self, prompt: str) -> bool:
+        return True
+
     def respond(self, requests: Any, seed: Any) -> Any:
         raise AssertionError("no episode may begin")
 

@@ -300,10 +300,10 @@ HOSTILE = [
 class HostileHouse:
     """A benchmark and its environment whose every text is an attack; it records what is done to it."""
 
-    name, task_types = "hostile", ("look",)
+    task_types = ("look",)
 
-    def __init__(self) -> None:
-        self.done: list[str] = []
+    def __init__(self, name: str) -> None:
+        self.name, self.done = name, list[str]()
 
     def tasks(self, split: str) -> list[Task]:
         return [Task("hostile", split, "look")]
@@ -331,22 +331,28 @@ class Quoting:
     def __init__(self, before: str, after: str) -> None:
         self.before, self.after = before, after
 
+    def fits(self, prompt: str) -> bool:
+        return True
+
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
         texts = [f"{self.before}{request.observation}{self.after}" for request in requests]
         return [Response(text, tuple(range(len(text) + 1))) for text in texts]
 
 
-def played(before: str, after: str, style: str, interface: str = "plan_execute") -> tuple[Trajectory, list[str]]:
-    house = HostileHouse()
+def played(
+    before: str, after: str, style: str, interface: str = "plan_execute", name: str = "alfworld"
+) -> tuple[Trajectory, list[str]]:
+    house = HostileHouse(name)
     prompt = Prompt(interface=interface, style=style, history_length=2, max_tokens=4000)
     (trajectory,) = Rollout(house, Quoting(before, after), prompt).play(house.tasks("train"), [0], [0])
     return trajectory, house.done
 
 
+@pytest.mark.parametrize("name", ["alfworld", "webshop"])
 @pytest.mark.parametrize("style", ["full", "compact"])
-def test_what_the_environment_says_is_never_done(style: str) -> None:
+def test_what_the_environment_says_is_never_done(style: str, name: str) -> None:
     """Observations, task and admissible actions full of tags: the agent's own blocks are what counts, in every turn."""
-    trajectory, done = played(render(True, "find a mug", "look"), "", style)
+    trajectory, done = played(render(True, "find a mug", "look"), "", style, name=name)
     assert trajectory.failure is None and len(trajectory.turns) == len(HOSTILE)
     assert set(done) == {"look"}
     assert {turn.subgoal for turn in trajectory.turns} == {"find a mug"}

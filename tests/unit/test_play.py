@@ -15,14 +15,15 @@ from pipeline import ROOT, make_games
 
 from hiper.benchmarks.alfworld.environment import AlfworldEnvironment
 from hiper.benchmarks.base import Benchmark
+from hiper.benchmarks.webshop.sources import make_dataset as make_shop
 from hiper.cli.main import main
 from hiper.compose import load_benchmark
-from hiper.config import AlfworldSettings
+from hiper.config import AlfworldSettings, WebshopSettings
 from hiper.errors import UserError
 from hiper.stages.rollout import Rollout
 from hiper.stages.tasks import make_benchmark
 from hiper.trajectory import Task, Turn
-from hiper.views.play import Game, bare_prompt, pick, play_oneself, watch_expert
+from hiper.views.play import Game, bare_prompt, open_benchmark, pick, play_oneself, watch_expert
 from hiper.views.players import Scripted
 from hiper.views.terminal import console
 
@@ -195,3 +196,18 @@ def test_mistakes_say_what_to_do(
     monkeypatch.chdir(ROOT)
     assert main(["play", *arguments]) == 2
     assert wanted in capsys.readouterr().err
+
+
+def test_a_search_is_typed_whole_or_asked_for(tmp_path: Path) -> None:
+    """In a shop the search's number asks for its words; `search[…]` is taken as typed, but nothing else like it."""
+    data = tmp_path / "data"
+    settings = load_benchmark(ROOT / "configs" / "benchmark" / "webshop_test.yaml")
+    assert isinstance(settings, WebshopSettings)
+    make_shop(settings, data / settings.dataset)
+    benchmark = open_benchmark(settings, data)
+    game = Game(benchmark, benchmark.tasks("test")[0], 0)
+    for typed in (["1", "", "soap", "quit"], ["search[", "searching[soap]", "search[soap]", "quit"]):
+        lines, stream = iter(typed), io.StringIO()
+        play_oneself(console(stream), game, settings.max_turns, lambda lines=lines: next(lines))
+        assert "Page 1 (Total results: " in stream.getvalue()
+        assert "Stopped after 1 of 6 turns." in stream.getvalue()

@@ -25,8 +25,6 @@ from hiper.benchmarks.webshop.goals import (
     synthetic_goals,
 )
 from hiper.benchmarks.webshop.orders import (
-    cumulative_weights,
-    draw_by_weight,
     fixed_order,
     hiper_order,
     original_order,
@@ -142,17 +140,6 @@ def test_every_order_is_determined_by_its_seed() -> None:
     assert wishes[0] == wishes[1]
     assert original_order(SHOP, 1) != original_order(SHOP, 2)
     assert [goal.wish for goal in hiper_order(SHOP, 1).goals] != wishes[0]
-
-
-def test_the_draw_by_weight_is_one_place_too_far() -> None:
-    """As in the original: number 0 never, the last also in the place of the last but one."""
-    goals = synthetic_goals([SHOES], [25.5], Random(0))
-    cumulative = cumulative_weights(goals)
-    stream = Random(2)
-    drawn = Counter(draw_by_weight(cumulative, stream) for _ in range(4000))
-    assert set(drawn) == {1, 2, 3}
-    assert drawn[3] / 4000 == pytest.approx(0.5, abs=0.05)
-    assert draw_by_weight(cumulative_weights(goals[:1]), stream) == 0
 
 
 def test_a_goal_is_read_back_as_it_was_written() -> None:

@@ -15,7 +15,8 @@ from hiper.benchmarks.webshop.goals import Goal
 from hiper.benchmarks.webshop.pages import CACHED_PRODUCTS, SEPARATOR, Page, ProductPages, done_page, shown
 from hiper.benchmarks.webshop.products import Product
 from hiper.benchmarks.webshop.reward import score
-from hiper.benchmarks.webshop.session import RESULTS, Mode, Session, Step, parse_action
+from hiper.benchmarks.webshop.search import HITS
+from hiper.benchmarks.webshop.session import Mode, Session, Step, parse_action
 
 INSTRUCTION = "Find me a green lamp, and price lower than 30.00 dollars"
 HEAD = f"Instruction: [SEP] {INSTRUCTION} [SEP] Back to Search"
@@ -67,7 +68,7 @@ class Shop:
 
     def search(self, keywords: str) -> list[str]:
         self.asked.append(keywords)
-        return [one.asin for one in PRODUCTS if keywords in one.title.lower()][:RESULTS]
+        return [one.asin for one in PRODUCTS if keywords in one.title.lower()][:HITS]
 
     def nouns(self, title: str) -> list[str]:
         return title.lower().split()

@@ -1,10 +1,8 @@
-"""Which goal has which number: in the original's order, in HiPER's, and in a fixed one; and the draw by weight."""
+"""Which goal has which number: in the original's order, in HiPER's, and in a fixed one."""
 
 from __future__ import annotations
 
-import itertools
-from bisect import bisect
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -57,17 +55,3 @@ def _ordered(products: Collection[Product], draw_seed: int, shuffle_seed: int, h
     goals = made(products, prices.values(), random=random)
     Random(shuffle_seed).shuffle(goals)
     return GoalList(goals, prices)
-
-
-def cumulative_weights(goals: Iterable[Goal]) -> list[float]:
-    """Sums of the first 0, 1, 2, ... weights, for `draw_by_weight`."""
-    return [0.0, *itertools.accumulate(goal.weight for goal in goals)]
-
-
-def draw_by_weight(cumulative: Sequence[float], random: Random) -> int:
-    """The number of the goal of a session that asks for none, as the original draws it.
-
-    One place too far: where goal n was hit it returns n + 1, so that goal 0 is never drawn and the last one also for
-    the last but one (with a single goal, 0).
-    """
-    return min(bisect(cumulative, random.uniform(0, cumulative[-1])), len(cumulative) - 2)

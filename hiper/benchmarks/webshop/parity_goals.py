@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hiper.benchmarks.webshop import sources
 from hiper.benchmarks.webshop.comparison import ParityResult, Tally
 from hiper.benchmarks.webshop.goals import NO_CAP, Goal, goal_record, parse_goal
-from hiper.benchmarks.webshop.orders import GoalList, cumulative_weights, hiper_order, original_order
+from hiper.benchmarks.webshop.orders import GoalList, hiper_order, original_order
 from hiper.benchmarks.webshop.products import Product, checked_text, checked_texts, read_products
 from hiper.benchmarks.webshop.raw_files import raw_file
 from hiper.benchmarks.webshop.reward import score
 from hiper.errors import UserError
 from hiper.records import require
 
-ITEMS, INSTRUCTIONS = "items_shuffle_1000.json", "items_ins_v2_1000.json"
+ITEMS, INSTRUCTIONS = sources.ITEMS["small"], sources.INSTRUCTIONS["small"]
 PRE_SEED = 20240601  # the state in which the recorded run of the original was begun
 
 _TEST_GOALS = 500  # of every environment, from its first goal on
@@ -54,7 +56,7 @@ def compare_goal_list(recording: Any, data: Path) -> ParityResult:
         tally.compare(f"goal {number}", _original_fields(goal), require(original, {}, f"recorded goal {number}"))
     for asin in own.prices | recording["product_prices"]:
         tally.compare(f"price of {asin}", _part(own.prices, asin), _part(recording["product_prices"], asin))
-    total = cumulative_weights(own.goals)[-1]
+    *_, total = itertools.accumulate((goal.weight for goal in own.goals), initial=0.0)
     tally.compare("sum of weights", {"sum": total}, {"sum": recording["cum_weight_total"]})
     return tally.result()
 

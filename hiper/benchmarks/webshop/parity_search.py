@@ -12,7 +12,6 @@ from hiper.benchmarks.webshop.parity_goals import recorded_products
 from hiper.benchmarks.webshop.search import SearchIndex, build_index, document_text
 from hiper.records import require
 
-HITS = 50
 TOLERANCE = 1e-4  # of a score: Anserini rounds to this
 _TIE = 1e-6  # what Anserini takes off a score for each better one that rounds to the same
 _PROBE = "ab {0} cd{0}ef"
@@ -29,7 +28,7 @@ def compare_search(recording: Any, data: Path) -> ParityResult:
         for number, row in enumerate(results):
             where = f"recorded search {number}"
             require(row, {"query": str, "hits": list}, where)
-            own = _adjusted(index.search(row["query"].lower(), HITS))
+            own = _adjusted(index.search(row["query"].lower()))
             tally.compare(f"{where} {row['query'][:60]!r}", _ranking(own, own), _ranking(row["hits"], own))
     return tally.result()
 

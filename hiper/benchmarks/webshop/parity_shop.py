@@ -18,7 +18,6 @@ from hiper.benchmarks.webshop.parity_goals import INSTRUCTIONS, ITEMS, PRE_SEED,
 from hiper.benchmarks.webshop.products import Product
 from hiper.benchmarks.webshop.raw_files import raw_file
 from hiper.benchmarks.webshop.search import SearchIndex, build_index, document_text
-from hiper.benchmarks.webshop.session import RESULTS
 from hiper.errors import UserError
 from hiper.records import require
 
@@ -46,7 +45,7 @@ class Stock:
         return original_order(self.products, PRE_SEED)
 
     def _search(self, keywords: str) -> tuple[str, ...]:
-        return tuple(asin for asin, _ in self._index.search(keywords, RESULTS) if asin in self.by_asin)
+        return tuple(asin for asin, _ in self._index.search(keywords) if asin in self.by_asin)
 
 
 class RecordedShop:
@@ -126,11 +125,16 @@ class Recording:
         return _stock(self.folder())
 
     def nouns(self) -> dict[str, list[str]]:
-        """The title nouns that lie beside the recording: the JSON file, whatever its name, that has their form."""
-        siblings = [path for path in self.file.parent.iterdir() if path.name.endswith((".json", ".json.gz"))]
-        for path in sorted(siblings, key=lambda path: ("nouns" not in path.name, path.name)):
-            if (found := _noun_lists(path)) is not None:
-                return found
+        """The title nouns that its rewards were made with: the JSON file, whatever its name, that has their form.
+
+        It may lie beside the recording, among the product files, or where recordings lie beside a folder of data sets.
+        """
+        products = self.folder()
+        for folder in (self.file.resolve().parent, products, products.parent.parent / "golden" / "webshop"):
+            siblings = [path for path in folder.glob("*") if path.name.endswith((".json", ".json.gz"))]
+            for path in sorted(siblings, key=lambda path: ("nouns" not in path.name, path.name)):
+                if (found := _noun_lists(path)) is not None:
+                    return found
         raise UserError(
             f"{self.file}: the title nouns that its rewards were made with are missing; put the recording of them "
             "(title -> list of nouns) beside it"

@@ -31,9 +31,9 @@ from hiper.benchmarks.webshop.pages import (
 )
 from hiper.benchmarks.webshop.products import Product
 from hiper.benchmarks.webshop.reward import Reward, score
+from hiper.benchmarks.webshop.search import HITS
 
 Mode = Literal["exact", "strict"]
-RESULTS = 50  # products that a search returns at most
 
 
 class Catalogue(Protocol):
@@ -48,7 +48,7 @@ class Catalogue(Protocol):
         ...
 
     def search(self, keywords: str) -> Sequence[str]:
-        """Asins of at most RESULTS products, best first; never of a product that `product` lacks."""
+        """Asins of at most HITS products, best first; never of a product that `product` lacks."""
         ...
 
     def nouns(self, title: str) -> Sequence[str]:
@@ -189,7 +189,7 @@ class Session:
         first, *rest = keywords.split(" ")
         match first:
             case "<r>":
-                return self._catalogue.random_products(RESULTS)
+                return self._catalogue.random_products(HITS)
             case "<a>":
                 raise TypeError("'NoneType' object is not subscriptable")
             case "<c>":
