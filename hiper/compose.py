@@ -151,15 +151,16 @@ def _compose(folder: Path, choices: dict[str, str]) -> dict[str, Any]:
 
 
 def _specialized(values: dict[str, Any], benchmark: str, experiment: Path) -> dict[str, Any]:
-    """An experiment's settings for one of its benchmarks, `by_benchmark: {<benchmark>: …}`, put over all others."""
-    sections = values.pop("by_benchmark", None) or {}
-    known = read_yaml(experiment).get("grid", {}).get("benchmarks", [])
-    if not isinstance(sections, dict) or any(not isinstance(section, dict) for section in sections.values()):
+    """An experiment's settings for one of its benchmarks, `by_benchmark: {<benchmark>: …}`, put over all others. Those
+    that it inherits from another experiment may be for benchmarks that it does not play."""
+    file = read_yaml(experiment)
+    sections, known = file.get("by_benchmark") or {}, file.get("grid", {}).get("benchmarks", [])
+    if not _sections(sections, *(sections.values() if isinstance(sections, dict) else ())):
         raise UserError(f"{experiment}, by_benchmark: must map a benchmark's name to sections of settings")
     for name in sections:
         if name not in known:
             raise UserError(f"{experiment}, by_benchmark: {name!r} is not in grid.benchmarks{nearest(name, known)}")
-    return _merged(values, sections.get(benchmark, {}))
+    return _merged(values, (values.pop("by_benchmark", None) or {}).get(benchmark, {}))
 
 
 def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -137,6 +137,12 @@ def test_a_mistake_in_settings_for_one_benchmark_is_named(project: Path, text: s
         compose_run("test", "webshop_test-test-hiper-seed0", project)
 
 
+def test_inherited_settings_for_other_benchmarks_are_no_mistake() -> None:
+    """`webshop_real` begins from the demo, which has settings for benchmarks of its own."""
+    run = compose_run("webshop_real", "webshop-tiny-hiper-seed0", ROOT)
+    assert run.model.scratch is not None and run.model.scratch.vocabulary == 6000
+
+
 def test_the_paper_runs_webshop_as_it_was_logged() -> None:
     """15 turns, prompts of 4,096 tokens, a keep penalty of −3.5 normalised; ALFWorld's settings stay as they are."""
     webshop, alfworld = (
