@@ -123,7 +123,8 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     engines = sorted((root / "configs" / "engine").glob("*.yaml"))  # the experiment's own `defaults` choose one
     for path in (root / "configs" / "config.yaml", *engines, *chosen):
         read_yaml(path)  # for its errors: Hydra's name neither file nor line
-    values = _specialized(_compose(root / "configs", choices), name.benchmark, chosen[-1])
+    composed = _compose(root / "configs", choices)
+    values = _specialized(composed, name.benchmark, chosen[-1], available("benchmark", root))
     values.pop("grid", None)
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
@@ -150,17 +151,16 @@ def _compose(folder: Path, choices: dict[str, str]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _specialized(values: dict[str, Any], benchmark: str, experiment: Path) -> dict[str, Any]:
-    """An experiment's settings for one of its benchmarks, `by_benchmark: {<benchmark>: …}`, put over all others. Those
-    that it inherits from another experiment may be for benchmarks that it does not play."""
-    file = read_yaml(experiment)
-    sections, known = file.get("by_benchmark") or {}, file.get("grid", {}).get("benchmarks", [])
+def _specialized(values: dict[str, Any], benchmark: str, experiment: Path, known: list[str]) -> dict[str, Any]:
+    """An experiment's settings for one of its benchmarks, `by_benchmark: {<benchmark>: …}`, put over all others. There
+    may be some for benchmarks that it does not play: it may have been copied, or have inherited them."""
+    sections = values.pop("by_benchmark", None) or {}
     if not _sections(sections, *(sections.values() if isinstance(sections, dict) else ())):
         raise UserError(f"{experiment}, by_benchmark: must map a benchmark's name to sections of settings")
     for name in sections:
         if name not in known:
-            raise UserError(f"{experiment}, by_benchmark: {name!r} is not in grid.benchmarks{nearest(name, known)}")
-    return _merged(values, (values.pop("by_benchmark", None) or {}).get(benchmark, {}))
+            raise UserError(f"{experiment}, by_benchmark: no benchmark is called {name!r}{nearest(name, known)}")
+    return _merged(values, sections.get(benchmark, {}))
 
 
 def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

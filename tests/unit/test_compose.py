@@ -124,7 +124,7 @@ def test_settings_for_one_benchmark_do_not_reach_the_others(project: Path) -> No
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("by_benchmark: {webshop_tset: {}}", r"'webshop_tset' is not in grid\.benchmarks; did you mean 'webshop_test'"),
+        ("by_benchmark: {webshop_tset: {}}", r"no benchmark is called 'webshop_tset'; did you mean 'webshop_test'"),
         ("by_benchmark: [webshop_test]", "must map a benchmark's name to sections"),
         ("by_benchmark: {webshop_test: {prompt: {max_tokns: 1}}}", r"prompt\.max_tokns: unknown setting.*'max_tokens'"),
     ],
