@@ -163,9 +163,21 @@ def test_the_committed_lock_names_no_machine() -> None:
 
 
 def test_every_benchmark_file_has_a_stage() -> None:
-    """And every stage a benchmark file, whose data set has the file's name."""
-    stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["alfworld"]["foreach"])
+    """Under its benchmark's name; and every stage a benchmark file, whose data set has the file's name."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     files = {path.stem: path for path in (ROOT / "configs" / "benchmark").glob("*.yaml")}
-    assert stages == set(files)
-    for name, path in files.items():
-        assert yaml.safe_load(path.read_text(encoding="utf-8"))["dataset"] == name
+    described = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    assert {name: values["dataset"] for name, values in described.items()} == {name: name for name in files}
+    expected: dict[str, set[str]] = {}
+    for name, values in described.items():
+        expected.setdefault(values["name"], set()).add(name)
+    assert {benchmark: set(stage["foreach"]) for benchmark, stage in stages.items()} == expected
+
+
+def test_a_stage_depends_on_the_code_that_its_bytes_follow_from() -> None:
+    """Every module of the package that making a WebShop data set imports, but for what only reads it or checks it."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    program = "import sys, hiper.benchmarks.webshop.sources; print(*(n for n in sys.modules if '.webshop.' in n))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = {f"{name.replace('.', '/')}.py" for name in done.stdout.split()}
+    assert imported <= set(stages["webshop"]["do"]["deps"])
