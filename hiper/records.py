@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,6 +159,22 @@ def read_jsonl(path: Path, *, partial_ok: bool = False) -> list[Any]:
                 f"{path}:{number}: not valid JSON ({error}); delete the file and run the stage that makes it again"
             ) from None
     return rows
+
+
+def read_last_rows(path: Path, count: int) -> list[Any]:
+    """The last `count` rows of a JSONL file of any size, which may be growing; only they are parsed."""
+    with path.open("rb") as stream:
+        lines = deque(stream, maxlen=count + 1)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()  # still being written
+    kept = list(lines)[-count:]
+    try:
+        return [_parsed(line) for line in kept]
+    except ValueError as error:
+        raise UserError(
+            f"{path}: not valid JSON among the last {len(kept)} lines ({error}); "
+            "delete the file and run the stage that makes it again"
+        ) from None
 
 
 def without_credentials(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Intervals for success rates: Wilson, bootstrap stratified by seed, and differences paired over tasks.
+"""Intervals for success rates, differences paired over tasks, aggregates over seeds, and what reaching a level took.
 
-Seeds are treated as given by every interval here: they say how far the tasks and the sampling of actions may have moved
-a number, not how much another training seed would. Tables therefore show the spread over seeds beside them.
+Two questions, two kinds of intervals. `wilson`, `bootstrap_mean` and `paired_difference` take the seeds as given: they
+say how far the tasks and the sampling of actions may have moved a number. `aggregate` and `probability_of_improvement`
+resample seeds: they say how far another set of training seeds may move it, and need several seeds to say anything.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
 Draws = npt.NDArray[np.float64]
+Scores = Mapping[int, Mapping[Hashable, float]]
+"""Training seed → task → score."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,29 @@ class Difference:
     seed_spread: float
     tasks: int
     seeds: int
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A number that summarises `seeds` × `tasks` scores, with its interval over seeds (NaN below two)."""
+
+    value: float
+    interval: Interval
+    seeds: int
+    tasks: int
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What reaching a level took, as mean and sample standard deviation over `runs`, of which `reached` got there.
+
+    A run that did not counts with all it used: where `reached` < `runs`, the mean is a lower bound.
+    """
+
+    mean: float
+    spread: float
+    reached: int
+    runs: int
 
 
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
@@ -80,13 +106,13 @@ def bootstrap_mean(
 
 
 def paired_difference(
-    first: Mapping[int, Mapping[Hashable, float]],
-    second: Mapping[int, Mapping[Hashable, float]],
+    first: Scores,
+    second: Scores,
     seed: int = 0,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
 ) -> Difference:
-    """Mean of `first` minus `second` (training seed → task → success), paired over the tasks that all runs share.
+    """Mean of `first` minus `second`, paired over the tasks that all runs share.
 
     Seeds that both have are compared with each other; if there are none, all seeds of each side are averaged. The
     interval is a percentile bootstrap over tasks: a task's results under all seeds are drawn together, because they are
@@ -105,6 +131,87 @@ def paired_difference(
     draws = _resampled_means(gains, np.random.default_rng(seed), resamples)
     _, spread = mean_and_spread((a - b).mean(axis=1).tolist() if seeds else [])
     return Difference(float(gains.mean()), _percentiles(draws, confidence), spread, len(tasks), len(seeds))
+
+
+def interquartile_mean(values: Sequence[float] | Draws) -> float:
+    """Mean of the middle half: of n values the ⌊n/4⌋ smallest and as many of the largest are left out; NaN for none."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    return float(_middle(ordered).mean()) if ordered.size else math.nan
+
+
+def aggregate(scores: Scores, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> Aggregate:
+    """Interquartile mean over all seeds and the tasks they share, with the percentile interval of a stratified
+    bootstrap: each task is a stratum, within which seeds are drawn with replacement (Agarwal et al. 2021, "Deep
+    reinforcement learning at the edge of the statistical precipice").
+
+    Scores should be means of many episodes: of single wins and losses the middle half says little. Raises ValueError
+    when no task is shared.
+    """
+    table = _table(list(scores.values()))
+    draws = np.sort(_seeds_drawn(table, seed, resamples).reshape(resamples, -1), axis=1)
+    interval = _over_seeds(_middle(draws).mean(axis=1), len(table), confidence)
+    return Aggregate(interquartile_mean(table.ravel()), interval, *table.shape)
+
+
+def probability_of_improvement(
+    first: Scores, second: Scores, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
+) -> Aggregate:
+    """How often `first` scores higher than `second` on the same task with the same seed, draws counting one half.
+
+    P = mean over tasks and seeds of [a > b] + ½ [a = b]; the interval is that of `aggregate`, a seed's two runs drawn
+    together. As there, scores should be means of many episodes: for single wins and losses P is just (1 + difference
+    of the rates) / 2. Raises ValueError when no seed or no task is shared.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    table = _table([side[s] for side in (first, second) for s in seeds])
+    a, b = table[: len(seeds)], table[len(seeds) :]
+    better = (a > b) + 0.5 * (a == b)
+    draws = _seeds_drawn(better, seed, resamples).mean(axis=(1, 2))
+    return Aggregate(float(better.mean()), _over_seeds(draws, len(seeds), confidence), *better.shape)
+
+
+def first_reaching(values: Sequence[float] | Draws, level: float, window: int = 1) -> int | None:
+    """Where the mean of the last `window` values is at least `level` for the first time; None if it never is.
+
+    Later values do not count: at that place training could have been stopped.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, dtype=np.float64))])
+    if len(sums) <= window:
+        return None
+    # cumulative sums of rates like 0.1 are off by some 1e-16
+    reached = np.flatnonzero((sums[window:] - sums[:-window]) / window >= level - 1e-9)
+    return int(reached[0]) + window - 1 if reached.size else None
+
+
+def needed(spent: Sequence[Sequence[float] | Draws], places: Sequence[int | None]) -> Needed:
+    """What the runs had spent where they reached a level; `spent` `[run][place]` is cumulative, `places` as
+    `first_reaching` gives them."""
+    amounts = [float(run[-1 if place is None else place]) for run, place in zip(spent, places, strict=True)]
+    return Needed(*mean_and_spread(amounts), sum(place is not None for place in places), len(amounts))
+
+
+def _table(runs: Sequence[Mapping[Hashable, float]]) -> Draws:
+    """Scores `[run, task]` of the tasks that all runs share."""
+    tasks = sorted(set.intersection(*map(set, runs)), key=str) if runs else []
+    if not tasks:
+        raise ValueError("no task with a score in all runs, or no run")
+    return np.array([[run[task] for task in tasks] for run in runs], dtype=np.float64)
+
+
+def _seeds_drawn(table: Draws, seed: int, resamples: int) -> Draws:
+    """`[resamples, seed, task]`: the column of each task drawn with replacement, independently of the others."""
+    rows = np.random.default_rng(seed).integers(len(table), size=(resamples, *table.shape))
+    return np.asarray(np.take_along_axis(table[None], rows, axis=1))
+
+
+def _middle(ordered: Draws) -> Draws:
+    """The middle half of the last axis, which is in order."""
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut]
+
+
+def _over_seeds(draws: Draws, seeds: int, confidence: float) -> Interval:
+    return _percentiles(draws, confidence) if seeds > 1 else Interval(math.nan, math.nan)
 
 
 def _resampled_means(values: Draws, rng: np.random.Generator, resamples: int) -> Draws:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from hiper.errors import UserError
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+
+EVERY_TOKEN = "every_token"  # where a value head reads that has a value for each chosen token, not one for the turn
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class Turns:
     where the subgoal block's tokens equal the previous turn's (False on turn 0 and where either is missing).
     `terminated` `[trajectory]` is True where the task itself ended the episode: its discount is 0 there, elsewhere
     (truncation) values may bootstrap. `group` `[trajectory]` numbers task draws. `switch_probability` is β, the
-    policy's probability of SWITCH at that turn.
+    policy's probability of SWITCH at that turn. `anchor` numbers the observations: equal text, equal number. `chosen`
+    `[trajectory, turn, token]` marks the response tokens at which the policy had a choice: all of them under free
+    decoding, those that the guide did not force otherwise.
     """
 
     present: Bools
@@ -39,6 +44,8 @@ class Turns:
     switch_probability: Floats
     terminated: Bools
     group: Ints
+    anchor: Ints
+    chosen: Bools
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,10 @@ class Credit:
     `switch`, `subgoal`, `action` and `other` (every other response token, the end token included) are `[trajectory,
     turn]`; a token in two spans gets the sum. `trains_other` is False when tokens outside the blocks carry no policy
     gradient. `trained_subgoal` `[trajectory, turn]` marks the turns whose subgoal tokens are trained. `targets` maps
-    a head's name to (return, mask), both `[trajectory, turn]`.
+    a head's name to (return, mask), both `[trajectory, turn]`; for a head that is read at `every_token` they are
+    `[trajectory, turn, token]`, the mask being `Turns.chosen`. `tokens` `[trajectory, turn, token]` takes the place of
+    the four where every token has an advantage of its own (they then say the turn's mean, for records); it needs
+    `trains_other`.
     """
 
     switch: Floats
@@ -58,18 +68,28 @@ class Credit:
     trains_other: bool
     trained_subgoal: Bools
     targets: Mapping[str, tuple[Floats, Bools]]
+    tokens: Floats | None = None
 
 
 def require_credit(credit: Credit, turns: Turns, heads: Mapping[str, str], name: str) -> None:
     """UserError where what the algorithm `name` returned does not fit the batch, or the value heads it asked for."""
-    wanted = turns.present.shape
-    arrays = {key: getattr(credit, key) for key in ("switch", "subgoal", "action", "other", "trained_subgoal")}
-    for head, (target, mask) in credit.targets.items():
-        arrays |= {f"targets[{head!r}], return": target, f"targets[{head!r}], mask": mask}
-    for key, array in arrays.items():
+    arrays: dict[str, Any] = {
+        key: getattr(credit, key) for key in ("switch", "subgoal", "action", "other", "trained_subgoal")
+    }
+    long: dict[str, Any] = {} if credit.tokens is None else {"tokens": credit.tokens}
+    for head, pair in credit.targets.items():
+        named = dict(zip((f"targets[{head!r}], return", f"targets[{head!r}], mask"), pair, strict=True))
+        if heads.get(head) == EVERY_TOKEN:
+            long |= named
+        else:
+            arrays |= named
+    for key, array in (arrays | long).items():
+        kind, wanted = "[trajectory, turn]", turns.present.shape
+        if key in long:
+            kind, wanted = "[trajectory, turn, token]", turns.chosen.shape
         if (shape := getattr(array, "shape", None)) != wanted:
             raise UserError(
-                f"algorithm {name}: Credit.{key} has shape {shape}, but [trajectory, turn] of this batch is {wanted}; "
+                f"algorithm {name}: Credit.{key} has shape {shape}, but {kind} of this batch is {wanted}; "
                 "values have one column more than turns, for bootstraps: cut it off"
             )
         if array.dtype.kind == "f" and not np.isfinite(array[turns.present]).all():
@@ -82,3 +102,6 @@ def require_credit(credit: Credit, turns: Turns, heads: Mapping[str, str], name:
             f"algorithm {name}: Credit.targets is for the heads {sorted(credit.targets)}, heads() names "
             f"{sorted(heads)}; each head needs a target"
         )
+    for head, (_, mask) in credit.targets.items():
+        if heads[head] == EVERY_TOKEN and not np.array_equal(mask, turns.chosen):
+            raise UserError(f"algorithm {name}: Credit.targets[{head!r}], mask: must be Turns.chosen for {EVERY_TOKEN}")

@@ -8,7 +8,7 @@ an `Assignment`. Everything else runs through the same functions as training.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,26 +35,44 @@ class ParityResult:
 
 
 @dataclass(frozen=True)
-class _Penalties:
-    invalid: float
-    keep: float
-    keep_mode: str
-    consistency: float
-    consistency_requires_both: bool
+class PlainPenalties:
+    """Reward shaping as a recording gives it; by default none."""
+
+    invalid: float = 0.0
+    keep: float = 0.0
+    keep_mode: str = "none"
+    consistency: float = 0.0
+    consistency_requires_both: bool = True
     keep_skip_first: bool = False
     switch_floor: float = 0.0
     switch_floor_rate: float = 0.0
 
 
 @dataclass(frozen=True)
-class _Settings:
+class PlainGroup:
+    """Settings of the group baselines; the defaults are the originals'."""
+
+    mode: str = "mean_norm"
+    cross_steps: bool = True
+    lone_return: bool = True
+    omega: float = 1.0
+    history_length: int = 0
+    alpha: float = 1.0
+    base_group: bool = False
+
+
+@dataclass(frozen=True)
+class PlainSettings:
+    """An estimator's settings without a configuration file."""
+
     gamma: float
-    lam_turn: float
-    lam_seg: float
-    switch_advantage: str
-    normalize: bool
-    penalties: _Penalties
-    bootstrap_truncated: bool
+    lam_turn: float = 1.0
+    lam_seg: float = 1.0
+    switch_advantage: str = "none"
+    normalize: bool = False
+    bootstrap_truncated: bool = False
+    penalties: PlainPenalties = PlainPenalties()
+    group: PlainGroup = PlainGroup()
 
 
 @dataclass(frozen=True)
@@ -63,23 +81,28 @@ class _Case:
 
     turns: Turns
     values: Mapping[str, Floats]
-    settings: _Settings
+    settings: PlainSettings
     assignment: hiper.Assignment
     place: list[tuple[int, int]] = field(repr=False)
 
 
 def compare_recording(file: Path) -> ParityResult:
-    """Compare every case of a recording; UserError when the file is not such a recording."""
+    """Compare every case of a recording of HiPER's advantages; UserError when the file is not such a recording."""
+    return compare_cases(file, _compare_case, "advantage estimation")
+
+
+def compare_cases(file: Path, compare: Callable[[dict[str, Any], float], list[str]], kind: str) -> ParityResult:
+    """`compare(case, tolerance)` says what is wrong with a case of the recording `file` of a `kind`, if anything."""
     try:
         recording = json.loads(file.read_text(encoding="utf-8"))
         tolerance = float(recording.get("tolerance", DEFAULT_TOLERANCE))
-        reports = [_compare_case(case, tolerance) for case in recording["cases"]]
+        reports = [compare(case, tolerance) for case in recording["cases"]]
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{file}: not valid JSON ({error})") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{file}: not a recording of advantage estimation ({type(error).__name__}: {error})") from None
+        raise UserError(f"{file}: not a recording of {kind} ({type(error).__name__}: {error})") from None
     return ParityResult(
         matched=sum(not report for report in reports),
         total=len(reports),
@@ -99,13 +122,13 @@ def _compare_case(case: dict[str, Any], tolerance: float) -> list[str]:
     problems = []
     for row, (place, expected) in enumerate(zip(arrays.place, case["outputs"], strict=True)):
         for key, ours in computed.items():
-            if not _agree(ours[place], expected[key], tolerance):
+            if not agree(ours[place], expected[key], tolerance):
                 turn = case["inputs"][row]
                 problems.append(f"{name}: {turn['traj']} turn {turn['turn']}: {key} {ours[place]}, not {expected[key]}")
     return problems[:MISMATCHES_PER_CASE]
 
 
-def _agree(ours: Any, expected: Any, tolerance: float) -> bool:
+def agree(ours: Any, expected: Any, tolerance: float) -> bool:
     """Equal within the absolute tolerance; NaN (ours: no value there) agrees with null only."""
     recorded = np.array(expected, dtype=np.float64)  # null becomes NaN
     computed = np.asarray(ours, dtype=np.float64)
@@ -173,6 +196,8 @@ def _read_case(case: dict[str, Any]) -> _Case | None:
         switch_probability=np.zeros(shape),
         terminated=(done & last).any(axis=1),
         group=np.arange(len(names)),
+        anchor=np.zeros(shape, dtype=np.int64),
+        chosen=present[:, :, None],
     )
     settings, assignment = _read_config(case)
     values = _with_stale_bootstraps(
@@ -194,17 +219,17 @@ def _with_stale_bootstraps(turns: Turns, values: Mapping[str, Floats]) -> dict[s
     return extended
 
 
-def _read_config(case: dict[str, Any]) -> tuple[_Settings, hiper.Assignment]:
+def _read_config(case: dict[str, Any]) -> tuple[PlainSettings, hiper.Assignment]:
     """The original's keyword arguments with its defaults for those left out."""
     config = case["config"]
-    settings = _Settings(
+    settings = PlainSettings(
         gamma=config["gamma"],
         lam_turn=config["lam_turn"],
         lam_seg=config["lam_seg"],
         switch_advantage="return" if case["has_term"] else "none",
         normalize=config.get("norm_adv", False),
         bootstrap_truncated=config.get("bootstrap_truncated", False),
-        penalties=_Penalties(
+        penalties=PlainPenalties(
             invalid=config.get("invalid_action_penalty_coef", 0.0),
             keep=config.get("keep_penalty", 0.0),
             keep_mode=config.get("keep_penalty_mode", "fixed"),

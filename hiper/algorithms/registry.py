@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hiper.algorithms import hiper, ppo_turn
+from hiper.algorithms import gigpo, grpo, hgpo, hiper, ppo, ppo_turn, rloo
+from hiper.algorithms.groups import no_heads
 from hiper.algorithms.interface import Credit, Floats, Turns
 from hiper.algorithms.settings import AlgorithmSettings
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """`heads(settings)`: value heads and where they read; `credit(turns, values, settings)`: the advantages."""
+    """`heads(settings)`: value heads and where they read; `credit(turns, values, settings)`: the advantages. `grouped`:
+    it learns from differences within a group, so a group must have two episodes at least."""
 
     heads: Callable[[AlgorithmSettings], Mapping[str, str]]
     credit: Callable[[Turns, Mapping[str, Floats], AlgorithmSettings], Credit]
+    grouped: bool = False
 
 
 ALGORITHMS: dict[str, Estimator] = {
     "hiper": Estimator(hiper.heads, hiper.credit),
+    "ppo": Estimator(ppo.heads, ppo.credit),
     "ppo_turn": Estimator(ppo_turn.heads, ppo_turn.credit),
+    "rloo": Estimator(no_heads, rloo.credit, grouped=True),
+    "grpo": Estimator(no_heads, grpo.credit, grouped=True),
+    "gigpo": Estimator(no_heads, gigpo.credit, grouped=True),
+    "hgpo": Estimator(no_heads, hgpo.credit, grouped=True),
 }

@@ -36,6 +36,31 @@ class PenaltySettings(Protocol):
     def switch_floor_rate(self) -> float: ...
 
 
+class GroupSettings(Protocol):
+    """What the group baselines read; `hiper.algorithms.groups` and their own modules say what each does."""
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def cross_steps(self) -> bool: ...
+
+    @property
+    def lone_return(self) -> bool: ...
+
+    @property
+    def omega(self) -> float: ...
+
+    @property
+    def history_length(self) -> int: ...
+
+    @property
+    def alpha(self) -> float: ...
+
+    @property
+    def base_group(self) -> bool: ...
+
+
 class AlgorithmSettings(Protocol):
     """Discounts, trace decays and switches of an estimator."""
 
@@ -59,3 +84,6 @@ class AlgorithmSettings(Protocol):
 
     @property
     def penalties(self) -> PenaltySettings: ...
+
+    @property
+    def group(self) -> GroupSettings: ...

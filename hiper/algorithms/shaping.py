@@ -32,7 +32,7 @@ def keep_penalty(keeps: Bools, present: Bools, amount: float, mode: str, skip_fi
     `fixed` adds `amount` on every KEEP turn. `normalized` adds `amount / T`, T being the number of turns, so that a
     trajectory's total is `amount` times its share of KEEP turns; trajectories of one turn are exempt (as in the
     original). `skip_first` leaves out turn 0, where there is nothing to keep, from the turns and from T (the authors'
-    logged runs: fixed, first turn skipped).
+    logged runs: fixed, first turn skipped). `none` adds nothing, whatever `amount` is.
     """
     counted = present.copy()
     charged = keeps & present
@@ -44,7 +44,9 @@ def keep_penalty(keeps: Bools, present: Bools, amount: float, mode: str, skip_fi
     if mode == "normalized":
         share = amount / np.maximum(lengths(counted), 1)
         return np.where(charged & (lengths(present) > 1)[:, None], share[:, None], 0.0)
-    raise ValueError(f"keep_mode {mode!r}: must be 'fixed' or 'normalized'")
+    if mode == "none":
+        return np.zeros(present.shape)
+    raise ValueError(f"keep_mode {mode!r}: must be 'fixed', 'normalized' or 'none'")
 
 
 def invalid_penalty(valid: Bools, present: Bools, amount: float) -> Floats:

@@ -51,6 +51,8 @@ def make_batch(seed: int, lengths: Floats, columns: int) -> tuple[Turns, dict[st
         switch_probability=random.random(present.shape),
         terminated=random.random(len(present)) < 0.5,
         group=np.arange(len(present)),
+        anchor=np.zeros(present.shape, dtype=np.int64),
+        chosen=present[:, :, None],
     )
     return turns, {name: random.normal(size=(len(present), columns + 1)) for name in ("low", "high", "switch")}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hiper.bench.measure import Disagreement
 from hiper.bench.models import Machine
-from hiper.learning.guide import TEXT, TEXT_OR_CLOSE, GuideState
+from hiper.learning.guide import GuideState
 from hiper.policies.base import Request, Response
 from hiper.policies.local import LocalPolicy, chat_frame
 
@@ -102,16 +102,14 @@ class _Guided:
         self.done = [False] * len(requests)
         self.end = policy.end
         # lists, because that is what the library wants from `prefix_allowed_tokens_fn`
-        self.text = torch.nonzero(policy.restriction.text).flatten().tolist()
-        self.text_or_close = torch.nonzero(policy.restriction.text_or_close).flatten().tolist()
+        masks = policy.restriction.masks
+        self.classes = {name: torch.nonzero(mask).flatten().tolist() for name, mask in masks.items()}
 
     def allowed(self, row: int, tokens: Tensor) -> list[int]:
         if self.done[row]:
             return [self.end]
         permitted = self.states[row].allowed()
-        if permitted == TEXT:
-            return self.text
-        return self.text_or_close if permitted == TEXT_OR_CLOSE else list(permitted)
+        return self.classes[permitted] if permitted in self.classes else list(permitted)
 
     def __call__(self, tokens: Tensor, scores: Any, **rest: Any) -> Tensor:
         for row, token in enumerate(tokens[:, -1].tolist()):

@@ -98,7 +98,7 @@ def measure(budget: Budget, *, data: Path | None = None, count: int = PRODUCTS, 
         index, plain = SearchIndex.open(folder), PlainSearch(documents(texts, count, seed))
         checks = [require_same(asked, index, plain)]
         searching = _searches(folder, plain, asked, count, budget)
-        bound = python_shares(lambda: _ask(SearchIndex.open(folder, verify=False), asked))
+        bound = python_shares(lambda: _ask(SearchIndex.open(folder, compare_checksums=False), asked))
     settings = {"products": count, "texts": "generated" if data is None else str(data), "queries": QUERIES}
     return Result(
         "webshop",
@@ -114,7 +114,7 @@ def _searches(folder: Path, plain: PlainSearch, asked: Sequence[str], count: int
     opened: list[SearchIndex] = []
 
     def open_again(number: int) -> None:
-        opened[:] = [SearchIndex.open(folder, verify=False)]
+        opened[:] = [SearchIndex.open(folder, compare_checksums=False)]
 
     def ask_again(number: int) -> float:
         for _ in range(_COPIES):

@@ -31,6 +31,8 @@ def add(commands: Commands) -> None:
     parts = parser.add_subparsers(metavar="COMMAND", required=True)
     hae = declare(parts, "hae", compare_hae, "hierarchical advantage estimation")
     hae.add_argument("recording", type=Path, metavar="FILE", help="a JSON recording of advantages")
+    groups = declare(parts, "groups", compare_groups, "the group baselines: GRPO, RLOO, GiGPO, HGPO")
+    groups.add_argument("recordings", type=Path, nargs="+", metavar="FILE", help="JSON recordings of group advantages")
     alfworld = declare(parts, "alfworld", compare_alfworld, "the native ALFWorld engine")
     alfworld.add_argument("recording", type=Path, metavar="FILE", help="a JSON recording of episodes, plain or gzipped")
     alfworld.add_argument("--data", type=Path, metavar="DIR", help="the games that were recorded, in ALFWorld's layout")
@@ -44,6 +46,15 @@ def compare_hae(arguments: argparse.Namespace) -> int:
     from hiper.algorithms.parity import compare_recording
 
     return conclude(compare_recording(existing(arguments.recording)))
+
+
+def compare_groups(arguments: argparse.Namespace) -> int:
+    from hiper.algorithms.parity import ParityResult
+    from hiper.algorithms.parity_groups import compare_recording
+
+    results = [compare_recording(existing(recording)) for recording in arguments.recordings]
+    matched, total = sum(result.matched for result in results), sum(result.total for result in results)
+    return conclude(ParityResult(matched, total, [mismatch for result in results for mismatch in result.mismatches]))
 
 
 def compare_alfworld(arguments: argparse.Namespace) -> int:

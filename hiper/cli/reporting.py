@@ -1,5 +1,5 @@
-"""`hiper report` writes tables and figures, `hiper summary` prints the short version, `hiper compare` says whether two
-runs of an experiment are the same."""
+"""`hiper report` writes tables, figures and a page, `hiper summary` prints the short version, `hiper compare` says
+whether two runs of an experiment are the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hiper.cli.command import Commands, declare, existing
 
 def add(commands: Commands) -> None:
     for name, handler, summary in (
-        ("report", report, "tables and figures of an experiment"),
+        ("report", report, "tables and figures of an experiment, and one page with all of it"),
         ("summary", summarise, "print an experiment's success table and where everything is"),
     ):
         parser = declare(commands, name, handler, summary)

@@ -101,12 +101,24 @@ class WarmStart(Settings):
 class Penalties(Settings):
     invalid: NonNegative  # subtracted on turns with a malformed response
     keep: Annotated[float, Field(le=0.0)]  # added on KEEP turns
-    keep_mode: Literal["fixed", "normalized"]
+    keep_mode: Literal["fixed", "normalized", "none"]
     keep_skip_first: bool
     consistency: Annotated[float, Field(le=0.0)]  # added where KEEP comes with an altered subgoal
     consistency_requires_both: bool
     switch_floor: NonNegative  # coefficient of the switch-rate floor of the authors' logged runs
     switch_floor_rate: Probability
+
+
+class Group(Settings):
+    """What the group baselines compare with what: rloo, grpo, gigpo, hgpo; others do not read it."""
+
+    mode: Literal["mean_norm", "mean_std_norm"]  # advantages divided by their group's standard deviation, or not
+    cross_steps: bool  # a group's mean, standard deviation and size count turns, not episodes
+    lone_return: bool  # an episode without others in its group gets its return, not 0
+    omega: NonNegative  # gigpo: weight of the step advantage
+    history_length: CountOrZero  # hgpo: anchors before a turn's own that may be compared, K
+    alpha: NonNegative  # hgpo: groups of k anchors weigh (k + 1)^alpha
+    base_group: bool  # hgpo: the episode's advantage counts as the group of no anchor
 
 
 class Algorithm(Settings):
@@ -119,6 +131,7 @@ class Algorithm(Settings):
     normalize: bool
     bootstrap_truncated: bool
     penalties: Penalties
+    group: Group
 
 
 class Critic(Settings):
@@ -222,6 +235,11 @@ def _learning(run: RunSettings) -> Iterator[str]:
     """Contradictions between what is trained and how."""
     if run.training.episodes % run.algorithm.group_size:
         yield "training.episodes must be a multiple of algorithm.group_size"
+    if run.algorithm.group_size == 1 and _grouped(run.algorithm.name):
+        yield (
+            f"algorithm.group_size = 1: algorithm {run.algorithm.name} learns from differences between episodes of one "
+            "task; make it 2 at least (the published runs have 8)"
+        )
     if run.algorithm.name == "hiper" and run.prompt.interface != "plan_execute":
         yield "algorithm hiper needs prompt.interface: plan_execute"
     if run.model.scratch is not None and run.warm_start.method == "none":
@@ -231,6 +249,12 @@ def _learning(run: RunSettings) -> Iterator[str]:
             "decoding.temperature = 0 never tries another action, so RL has nothing to learn from; set it above 0 "
             "(evaluation.temperatures may hold 0)"
         )
+
+
+def _grouped(algorithm: str) -> bool:
+    from hiper.algorithms.registry import ALGORITHMS
+
+    return ALGORITHMS[algorithm].grouped
 
 
 def _text(run: RunSettings) -> Iterator[str]:

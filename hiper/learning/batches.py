@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hiper.algorithms.interface import Credit, Turns
+from hiper.algorithms.interface import EVERY_TOKEN, Credit, Turns
 from hiper.trajectory import Trajectory, Turn
 
 Index = npt.NDArray[np.int64]
@@ -43,6 +43,9 @@ def turn_arrays(trajectories: Sequence[Trajectory]) -> Turns:
     present, switch, valid, copied = (np.zeros(shape, bool) for _ in range(4))
     has = {name: np.zeros(shape, bool) for name in ("switch", "subgoal", "action")}
     reward, probability = np.zeros(shape), np.zeros(shape)
+    anchor, observations = np.zeros(shape, np.int64), dict[str, int]()
+    choices = [[chosen_tokens(turn) for turn in trajectory.turns] for trajectory in trajectories]
+    chosen = np.zeros((*shape, max((len(row) for rows in choices for row in rows), default=0)), bool)
     for i, trajectory in enumerate(trajectories):
         before: tuple[int, ...] | None = None
         for t, turn in enumerate(trajectory.turns):
@@ -54,6 +57,8 @@ def turn_arrays(trajectories: Sequence[Trajectory]) -> Turns:
             copied[i, t] = subgoal is not None and subgoal == before
             before = subgoal
             probability[i, t] = switch_probability(turn)
+            anchor[i, t] = observations.setdefault(turn.observation, len(observations))
+            chosen[i, t, : len(choices[i][t])] = choices[i][t]
     return Turns(
         present=present,
         reward=reward,
@@ -66,7 +71,18 @@ def turn_arrays(trajectories: Sequence[Trajectory]) -> Turns:
         switch_probability=probability,
         terminated=np.array([t.terminated for t in trajectories]),
         group=np.array([t.group for t in trajectories], dtype=np.int64),
+        anchor=anchor,
+        chosen=chosen,
     )
+
+
+def chosen_tokens(turn: Turn) -> npt.NDArray[np.bool_]:
+    """True at the response tokens [response] that the guide did not force; empty for a scripted policy's turn."""
+    if turn.generation is None:
+        return np.zeros(0, bool)
+    if turn.generation.allowed is None:
+        return np.ones(len(turn.generation.response_tokens), bool)
+    return np.array([len(ids) != 1 or ids[0] < 0 for ids in turn.generation.allowed], bool)
 
 
 def _span_tokens(turn: Turn) -> tuple[int, ...] | None:
@@ -91,13 +107,9 @@ def turn_rows(trajectories: Sequence[Trajectory], credit: Credit) -> list[TurnRo
             prompt, response = generation_of(turn)
             advantage, trained = _token_credit(turn, len(response), credit, (i, t))
             assert turn.generation is not None
-            allowed = turn.generation.allowed
-            chosen = np.ones(len(response), bool)
-            if allowed is not None:
-                chosen = np.array([len(ids) != 1 or ids[0] < 0 for ids in allowed])
-            tokens = np.concatenate([prompt, response])
-            row = TurnRow(tokens, len(prompt), advantage, trained & chosen, chosen, turn.generation.logprobs, allowed)
-            rows.append(row)
+            logprobs, allowed = turn.generation.logprobs, turn.generation.allowed
+            chosen, tokens = chosen_tokens(turn), np.concatenate([prompt, response])
+            rows.append(TurnRow(tokens, len(prompt), advantage, trained & chosen, chosen, logprobs, allowed))
     return rows
 
 
@@ -105,6 +117,8 @@ def _token_credit(
     turn: Turn, length: int, credit: Credit, place: tuple[int, int]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Advantage and training mask of one turn's tokens; a token in two spans gets the sum."""
+    if credit.tokens is not None:
+        return credit.tokens[place][:length].astype(np.float32), np.ones(length, bool)
     if credit.trains_other:
         return np.full(length, credit.other[place], np.float32), np.ones(length, bool)
     advantage = np.zeros(length, np.float32)
@@ -126,17 +140,18 @@ def _token_credit(
     return advantage, trained
 
 
-def read_out_positions(turn: Turn, kind: str) -> int:
-    """Index into the response tokens before which a value head reads the state (the released code's positions).
+def read_out_positions(turn: Turn, kind: str) -> Index:
+    """Indices into the response tokens before which a value head reads the state [read-outs], ascending; a single one
+    but for `every_token` (the first two are the released code's positions).
 
     `prompt`: before the first response token. `after_subgoal`: before the first token after the subgoal block, else
-    after the switch block, else as `prompt`.
+    after the switch block, else as `prompt`. `every_token`: before every token that the policy chose.
     """
-    if kind == "prompt":
-        return 0
-    span = turn.subgoal_span or turn.switch_span
+    if kind == EVERY_TOKEN:
+        return np.flatnonzero(chosen_tokens(turn))
+    span = None if kind == "prompt" else turn.subgoal_span or turn.switch_span
     _, response = generation_of(turn)
-    return min(span.stop, len(response) - 1) if span is not None else 0
+    return np.array([min(span.stop, len(response) - 1) if span is not None else 0])
 
 
 def mini_batches(count: int, size: int, order: Index) -> Iterator[Index]:

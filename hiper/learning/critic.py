@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hiper.learning.batches import generation_of, micro_batches, read_out_positions
+from hiper.algorithms.interface import EVERY_TOKEN
+from hiper.learning.batches import Index, generation_of, micro_batches, read_out_positions
 from hiper.learning.qwen2 import Backbone, Packing
 from hiper.trajectory import Trajectory, Turn
 
@@ -48,13 +49,15 @@ def _head(hidden: int, width: int) -> nn.Module:
 class State:
     """A token sequence at which values are read.
 
-    `place` is its (trajectory, column) in the value arrays; `positions` maps a read-out kind to the index of the token
-    whose hidden state is read; `features` holds that hidden state where the sampler already gave it.
+    `place` is its (trajectory, column) in the value arrays; `positions` maps a read-out kind to the indices of the
+    tokens whose hidden states are read [read-outs]; `features` holds those hidden states [read-outs, hidden] where the
+    sampler already gave them. `tokens` begins with the `prompt_length` tokens of the prompt.
     """
 
     tokens: npt.NDArray[np.int32]
+    prompt_length: int
     place: tuple[int, int]
-    positions: Mapping[str, int]
+    positions: Mapping[str, Index]
     features: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
@@ -62,12 +65,13 @@ def turn_state(turn: Turn, place: tuple[int, int], kinds: Sequence[str], use_fea
     """The state of a sampled turn; with `use_features` the sampler's hidden states are taken where present."""
     prompt, response = generation_of(turn)
     at = {kind: read_out_positions(turn, kind) for kind in kinds}
-    tokens = np.concatenate([prompt, response[: max(at.values(), default=0)]])
-    state = State(tokens, place, {kind: len(prompt) + index - 1 for kind, index in at.items()})
+    last = max((int(index[-1]) for index in at.values() if len(index)), default=0)
+    tokens = np.concatenate([prompt, response[:last]])
+    state = State(tokens, len(prompt), place, {kind: len(prompt) + index - 1 for kind, index in at.items()})
     assert turn.generation is not None
     known = turn.generation.features
     if use_features and known is not None:
-        state.features = {kind: known[index] for kind, index in at.items() if index < len(known)}
+        state.features = {kind: known[index] for kind, index in at.items() if (index < len(known)).all()}
     return state
 
 
@@ -75,7 +79,8 @@ def kept_state(prompt: npt.NDArray[np.int32], kept: npt.NDArray[np.int32], place
     """The state after `prompt` as if the turn kept its subgoal: `kept` are the tokens of that answer up to the end of
     its subgoal block. Bootstraps of truncated episodes and V_low(s_t, o_{t−1}) are read there."""
     tokens = np.concatenate([prompt, kept])
-    return State(tokens, place, {"prompt": len(prompt) - 1, "after_subgoal": len(tokens) - 1})
+    at = {"prompt": np.array([len(prompt) - 1]), "after_subgoal": np.array([len(tokens) - 1])}
+    return State(tokens, len(prompt), place, at)
 
 
 class Critic:
@@ -88,13 +93,15 @@ class Critic:
         self.budget, self.device = budget, device
 
     def hidden(self, states: Sequence[State]) -> list[dict[str, Tensor]]:
-        """Hidden state per state and read-out kind, each [hidden]; gradients flow unless disabled by the caller."""
-        wanted = [sorted(set(state.positions.values())) for state in states]
+        """Hidden states per state and read-out kind, each [read-outs, hidden]; gradients flow unless disabled by the
+        caller."""
+        wanted = [np.unique(np.concatenate(list(state.positions.values()))) for state in states]
         packing = Packing.of([state.tokens for state in states], wanted, self.device)
         rows, _ = self.backbone.hidden(packing)
         out, start = [], 0
         for state, positions in zip(states, wanted, strict=True):
-            out.append({kind: rows[start + positions.index(p)] for kind, p in state.positions.items()})
+            at = {kind: start + np.searchsorted(positions, p) for kind, p in state.positions.items()}
+            out.append({kind: rows[torch.as_tensor(index, device=rows.device)] for kind, index in at.items()})
             start += len(positions)
         return out
 
@@ -108,13 +115,18 @@ class Critic:
                 state.features = {kind: row.float().cpu().numpy() for kind, row in hidden.items()}
 
     @torch.no_grad()
-    def values(self, states: Sequence[State], head: str, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
-        """Values of one head `[trajectory, turn + 1]`, 0 where there is no state."""
-        out = np.zeros(shape)
-        if states:
-            features = torch.as_tensor(np.stack([s.features[self.kinds[head]] for s in states]), device=self.device)
-            places = np.array([state.place for state in states])
-            out[places[:, 0], places[:, 1]] = self.heads.value(head, features).double().cpu().numpy()
+    def values(self, states: Sequence[State], head: str, shape: tuple[int, int, int]) -> npt.NDArray[np.float64]:
+        """Values of one head `[trajectory, turn + 1]`, or `[trajectory, turn + 1, token]` if it reads at every token; 0
+        where there is no state. `shape` is always the latter."""
+        kind = self.kinds[head]
+        out = np.zeros(shape if kind == EVERY_TOKEN else shape[:2])
+        if read := [state for state in states if kind in state.features]:
+            features = torch.as_tensor(np.concatenate([state.features[kind] for state in read]), device=self.device)
+            counts = [len(state.positions[kind]) for state in read]
+            at: tuple[Index, ...] = tuple(np.repeat([state.place for state in read], counts, axis=0).T)
+            if kind == EVERY_TOKEN:
+                at += (np.concatenate([state.positions[kind] - state.prompt_length + 1 for state in read]),)
+            out[at] = self.heads.value(head, features).double().cpu().numpy()
         return out
 
 

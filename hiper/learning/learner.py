@@ -21,7 +21,8 @@ from hiper.learning.restrict import Restriction
 
 @dataclass(frozen=True)
 class Targets:
-    """What one head learns: `old` value, `target` and `mask`, all [states]."""
+    """What one head learns: `old` value, `target` and `mask`, all [states]; of a head that is read at every token
+    [states, token], the mask being where it was read."""
 
     old: npt.NDArray[np.float32]
     target: npt.NDArray[np.float32]
@@ -81,7 +82,8 @@ class Learner:
     def _critic_losses(
         self, states: Sequence[State], targets: Mapping[str, Targets], chosen: npt.NDArray[np.int64]
     ) -> dict[str, float]:
-        """Backward of one mini-batch; the loss of each head is a mean over the mini-batch's masked turns."""
+        """Backward of one mini-batch; the loss of each head is a mean over the mini-batch's masked turns (or
+        tokens)."""
         totals = dict.fromkeys(targets, 0.0)
         if self.frozen_features:
             groups = [chosen]
@@ -94,14 +96,15 @@ class Learner:
                 hidden = self._hidden(states, group)
             for name, target in targets.items():
                 count = int(target.mask[chosen].sum())
-                rows = np.flatnonzero(target.mask[group])
-                if not len(rows):
+                mask = target.mask[group]
+                if not mask.any():
                     continue
-                at = group[rows]
-                value = self.critic.heads.value(name, hidden[self.critic.kinds[name]][rows].float())
-                part = losses.clipped_value_loss(
-                    value, self._tensor(target.old[at]), self._tensor(target.target[at]), self.settings.critic.clip
-                )
+                features = hidden[self.critic.kinds[name]]
+                # of every token there are features for the masked ones alone, in the mask's order
+                rows = np.flatnonzero(mask) if mask.ndim == 1 else np.arange(len(features))
+                value = self.critic.heads.value(name, features[rows].float())
+                old, wanted = self._tensor(target.old[group][mask]), self._tensor(target.target[group][mask])
+                part = losses.clipped_value_loss(value, old, wanted, self.settings.critic.clip)
                 loss = loss + part / count
                 totals[name] += float(part.detach()) / count
             if loss.requires_grad:
@@ -109,11 +112,12 @@ class Learner:
         return totals
 
     def _hidden(self, states: Sequence[State], group: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        """The hidden states that each read-out kind has in these states, one below the other [read-outs, hidden]."""
         kinds = sorted(set(self.critic.kinds.values()))
         if self.frozen_features:
-            return {kind: self._tensor(np.stack([states[i].features[kind] for i in group])) for kind in kinds}
+            return {kind: self._tensor(np.concatenate([states[i].features[kind] for i in group])) for kind in kinds}
         rows = self.critic.hidden([states[i] for i in group])
-        return {kind: torch.stack([row[kind] for row in rows]) for kind in kinds}
+        return {kind: torch.cat([row[kind] for row in rows]) for kind in kinds}
 
     def update_actor(
         self, rows: Sequence[TurnRow], random: np.random.Generator, learning_rate: float

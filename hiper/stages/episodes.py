@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+import numpy as np
+
 from hiper.algorithms.interface import Credit, Floats
 from hiper.learning.batches import TurnRow, generation_of
 from hiper.stages.summary import segments
@@ -126,16 +128,17 @@ def _credit_record(turn: Turn, row: TurnRow, update: Update, place: tuple[int, i
     """Values, targets and advantages of a turn as the update used them, and per response token the share of each.
 
     `advantages` are those of the blocks' tokens (normalised if the algorithm normalises); `targets` are None for heads
-    that do not learn from this turn. Lists under `token` have one entry per response token: its text, advantage,
-    sampled log probability, whether it carries a policy gradient (`trained`) and whether the guide left no choice
-    (`forced`).
+    that do not learn from this turn; a head that is read at every token has the turn's means in both. Lists under
+    `token` have one entry per response token: its text, advantage, sampled log probability, whether it carries a policy
+    gradient (`trained`) and whether the guide left no choice (`forced`).
     """
     credit = update.credit
     spans = {"switch": turn.switch_span, "subgoal": turn.subgoal_span, "action": turn.action_span}
     return {
-        "values": {head: _number(values[place]) for head, values in update.values.items()},
+        "values": {head: _number(_mean(values[place], row.chosen)) for head, values in update.values.items()},
         "targets": {
-            head: _number(target[place]) if mask[place] else None for head, (target, mask) in credit.targets.items()
+            head: _number(_mean(target[place], row.chosen)) if np.any(mask[place]) else None
+            for head, (target, mask) in credit.targets.items()
         },
         "advantages": {name: _number(getattr(credit, name)[place]) for name in (*BLOCKS, "other")},
         "whole_response": credit.trains_other,
@@ -148,6 +151,11 @@ def _credit_record(turn: Turn, row: TurnRow, update: Update, place: tuple[int, i
             "forced": [int(not value) for value in row.chosen],
         },
     }
+
+
+def _mean(numbers: Any, chosen: Any) -> Any:
+    """A turn's number, or the mean of those that its chosen tokens have."""
+    return numbers if np.ndim(numbers) == 0 else numbers[: len(chosen)][chosen].mean()
 
 
 def _pieces(turn: Turn, decode: Decode) -> list[str]:

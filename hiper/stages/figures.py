@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from hiper.records import atomic_write
 from hiper.stages.results import WARM_START, Run, Study, label
 from hiper.stages.tables import success_rate
+from hiper.stages.training_tables import averaged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, told apart by readers with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 WARM_START_COLOUR = "#999999"
-SMOOTHED_SHARE = 15  # curves are moving averages over 1/15 of a run
 
 Series = npt.NDArray[np.float64]
 
@@ -128,7 +127,7 @@ def _curve(run: Run, key: str, counter: str) -> tuple[Series, Series]:
     """(x, smoothed y) of one metric; empty where the run does not have it."""
     rows = [row for row in run.metrics if row.get(key) is not None and row.get(counter) is not None]
     x, y = (np.array([row[name] for row in rows], dtype=np.float64) for name in (counter, key))
-    return x, smooth(y, max(1, math.ceil(len(y) / SMOOTHED_SHARE)))
+    return x, smooth(y, averaged(len(y)))
 
 
 def smooth(values: Series, window: int) -> Series:

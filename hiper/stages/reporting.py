@@ -1,4 +1,5 @@
-"""The report of an experiment: `tables/` and `figures/` from the run folders, and the summary the demo ends with."""
+"""The report of an experiment: `tables/`, `figures/` and `report.html` from the run folders, and the summary the demo
+ends with."""
 
 from __future__ import annotations
 
@@ -7,16 +8,20 @@ from pathlib import Path
 
 from hiper.locks import exclusive
 from hiper.records import write_json, write_text
-from hiper.stages import figures
+from hiper.stages import figures, report_page
+from hiper.stages.aggregates import aggregate_table
+from hiper.stages.published import published_table
 from hiper.stages.results import DEFAULT_EXPERIMENT, Study, load_studies
 from hiper.stages.table_formats import Table, to_csv, to_latex, to_markdown, to_text
 from hiper.stages.tables import (
     improvement_records,
     improvement_table,
+    played_cells,
+    success_rate,
     success_records,
     success_table,
-    training_records,
 )
+from hiper.stages.training_tables import efficiency_records, efficiency_table, training_records
 
 log = logging.getLogger(__name__)
 
@@ -24,22 +29,32 @@ _WHERE = ("benchmark", "model", "algorithm", "split", "temperature")
 SUCCESS_COLUMNS = (
     *(*_WHERE, "task_type", "mean", "std", "wilson_low", "wilson_high", "bootstrap_low", "bootstrap_high"),
     *("score", "score_std", "reachable"),
-    *("won", "episodes", "seeds", "runs"),
+    *("won", "episodes", "seeds", "runs", "iqm", "iqm_low", "iqm_high"),
 )
-IMPROVEMENT_COLUMNS = (*_WHERE, "baseline", "difference", "low", "high", "seed_std", "tasks", "seeds")
+IMPROVEMENT_COLUMNS = (
+    *(*_WHERE, "baseline", "difference", "low", "high", "seed_std", "tasks", "seeds"),
+    *("probability", "probability_low", "probability_high"),
+)
+EFFICIENCY_COLUMNS = (
+    *("benchmark", "model", "algorithm", "level", "reached", "seeds"),
+    *("episodes", "episodes_std", "turns", "turns_std", "tokens", "tokens_std"),
+)
 TRAINING_COLUMNS = (
     *("run", "benchmark", "model", "algorithm", "seed", "iterations", "episodes", "averaged_iterations"),
     *("final_success", "final_switch_rate", "final_segment_length", "final_valid_rate"),
 )
 SUMMARY_COLUMNS = ("Algorithm", "Split", "Temp.", "All", "95 % interval", "Score", "Reachable", "Episodes", "Seeds")
+SUMMARY_DIFFERENCES = ("Comparison", "Split", "Temp.", "Difference", "95 % interval", "Seed std", "Tasks", "Seeds")
 
 
 def run(experiment: Path) -> None:
-    """Write the tables and figures of `results/<experiment>`; UserError when no run has been evaluated."""
+    """Write the tables, the figures and the page of `results/<experiment>`; UserError when no run has been
+    evaluated."""
     studies = load_studies(experiment)
     with exclusive(experiment / "tables"), exclusive(experiment / "figures"):
         write_tables(studies, experiment / "tables")
-        figures.draw(studies, experiment / "figures")
+        drawn = figures.draw(studies, experiment / "figures")
+        report_page.write(studies, experiment, [path for path in drawn if path.suffix == ".png"])
     for study in studies:
         if gaps := study.gaps():
             log.warning("report of %s, %s: %s", study.benchmark, study.model, gaps)
@@ -51,17 +66,24 @@ def write_tables(studies: list[Study], folder: Path) -> None:
     Rates in CSV and JSON files are in [0, 1], in the other tables in percent. `rates.json` holds the overall rates,
     nested, for tools that compare metrics.
     """
-    for name, table_of, records_of, columns in (
-        ("success", success_table, success_records, SUCCESS_COLUMNS),
-        ("improvement", improvement_table, improvement_records, IMPROVEMENT_COLUMNS),
+    for name, records_of, columns in (
+        ("success", success_records, SUCCESS_COLUMNS),
+        ("improvement", improvement_records, IMPROVEMENT_COLUMNS),
+        ("efficiency", efficiency_records, EFFICIENCY_COLUMNS),
+        ("training", training_records, TRAINING_COLUMNS),
     ):
-        pages = [table_of(study) for study in studies]
         records = [record for study in studies for record in records_of(study)]
         write_text(folder / f"{name}.csv", to_csv(records, columns))
-        write_text(folder / f"{name}.md", to_markdown(pages))
+    for name, table_of in (
+        ("success", success_table),
+        ("aggregate", aggregate_table),
+        ("improvement", improvement_table),
+        ("efficiency", efficiency_table),
+        ("published", published_table),
+    ):
+        pages = [table for study in studies if (table := table_of(study)) is not None]
+        write_text(folder / f"{name}.md", to_markdown(pages) or "Nothing to show for these runs.\n")
         write_text(folder / f"{name}.tex", to_latex(pages, name))
-    training = [record for study in studies for record in training_records(study)]
-    write_text(folder / "training.csv", to_csv(training, TRAINING_COLUMNS))
     write_json(folder / "rates.json", _metrics(studies))
 
 
@@ -74,12 +96,15 @@ def summary(experiment: Path) -> str:
         improvement = improvement_table(study)
         if improvement.rows:
             parts.append("Differences in percentage points, paired over tasks")
-            parts.append(to_text(improvement))
+            parts.append(to_text(_columns(improvement, SUMMARY_DIFFERENCES)))
         if gaps := study.gaps():
             parts.append(gaps)
     name = experiment.resolve().name
+    page = experiment / report_page.FILE
     browse = "make mlflow" if name == DEFAULT_EXPERIMENT else f"EXPERIMENT={name} make mlflow"
-    parts.append(f"Tables:  {experiment / 'tables'}\nFigures: {experiment / 'figures'}\nMLflow:  {browse}")
+    parts.append(
+        f"Report:  {page}\nTables:  {experiment / 'tables'}\nFigures: {experiment / 'figures'}\nMLflow:  {browse}"
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -92,7 +117,10 @@ def _columns(table: Table, names: tuple[str, ...]) -> Table:
 def _metrics(studies: list[Study]) -> dict[str, dict[str, float]]:
     """ "<benchmark>-<model>-<algorithm>" → "<split>_t<temperature>" → overall success rate."""
     nested: dict[str, dict[str, float]] = {}
-    for record in (record for study in studies for record in success_records(study) if record["task_type"] == "all"):
-        name = f"{record['benchmark']}-{record['model']}-{record['algorithm']}"
-        nested.setdefault(name, {})[f"{record['split']}_t{record['temperature']}"] = float(record["mean"])
+    for study in studies:
+        for algorithm, condition in played_cells(study):
+            rate = success_rate(study.of(algorithm), condition)
+            assert rate is not None
+            cells = nested.setdefault(f"{study.benchmark}-{study.model}-{algorithm}", {})
+            cells[f"{condition.split}_t{condition.temperature}"] = round(rate.mean, 4)
     return nested

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -20,7 +21,20 @@ log = logging.getLogger(__name__)
 
 DEFAULT_EXPERIMENT = "demo"  # what `snakemake` and `make mlflow` take where none is named
 WARM_START = "warmstart"
-ALGORITHM_LABELS = {WARM_START: "Warm start (SFT)", "hiper": "HiPER", "ppo_turn": "PPO (turn-level)"}
+ALGORITHM_LABELS = {
+    WARM_START: "Warm start (SFT)",
+    "hiper": "HiPER",
+    "hiper_no_switch": "HiPER, no switch head",
+    "hiper_paper_switch": "HiPER, paper's switch advantage",
+    "hiper_no_norm": "HiPER, not normalised",
+    "hiper_no_keep": "HiPER, no keep penalty",
+    "ppo": "PPO",
+    "ppo_turn": "PPO (turn-level)",
+    "rloo": "RLOO",
+    "grpo": "GRPO",
+    "gigpo": "GiGPO",
+    "hgpo": "HGPO",
+}
 TASK_LABELS = {
     "pick_and_place_simple": "Pick",
     "look_at_obj_in_light": "Look",
@@ -59,8 +73,14 @@ class Run:
     metrics: tuple[dict[str, Any], ...]
 
     def played(self, condition: Condition) -> list[dict[str, Any]]:
-        wanted = (condition.split, condition.temperature)
-        return [episode for episode in self.episodes if (episode["split"], episode["temperature"]) == wanted]
+        return self._by_condition.get((condition.split, condition.temperature), [])
+
+    @cached_property
+    def _by_condition(self) -> dict[tuple[str, float], list[dict[str, Any]]]:
+        found: dict[tuple[str, float], list[dict[str, Any]]] = {}
+        for episode in self.episodes:
+            found.setdefault((episode["split"], episode["temperature"]), []).append(episode)
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,7 +95,7 @@ class Study:
     def algorithms(self) -> list[str]:
         return list(dict.fromkeys(run.algorithm for run in self.runs))
 
-    @property
+    @cached_property
     def conditions(self) -> list[Condition]:
         """Splits in the order of SPLITS; temperatures ascending."""
         found = {
@@ -84,7 +104,7 @@ class Study:
         known = {split: place for place, split in enumerate(SPLITS)}
         return sorted(found, key=lambda c: (known.get(c.split, len(known)), c.split, c.temperature))
 
-    @property
+    @cached_property
     def task_types(self) -> list[str]:
         found = {episode["task_type"] for run in self.runs for episode in run.episodes}
         return [name for name in TASK_LABELS if name in found] + sorted(found - TASK_LABELS.keys())
@@ -124,7 +144,12 @@ def kind(run: Run) -> str:
     """The estimator behind a run, whatever its configuration file is called; the warm start has none."""
     if run.algorithm == WARM_START:
         return WARM_START
-    return str(_setting(run.settings, "algorithm.name") or run.algorithm)
+    return str(setting(run.settings, "algorithm.name") or run.algorithm)
+
+
+def folder_name(experiment: Path, run: Run) -> str:
+    """The run's folder as commands of this project name it, wherever the experiment's folder lies now."""
+    return f"results/{experiment.resolve().name}/runs/{run.name}"
 
 
 def load_studies(experiment: Path) -> list[Study]:
@@ -182,7 +207,8 @@ def _rows(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> tuple[dic
     return tuple(rows)
 
 
-def _setting(settings: Mapping[str, Any], key: str) -> Any:
+def setting(settings: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key, None where there is none."""
     value: Any = settings
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -193,7 +219,7 @@ def describe(study: Study) -> str:
     """Benchmark, model, source of the games, turn limit, decoding and protocol of a study in a sentence, by algorithm
     where they differ."""
     facts = {
-        "games from source": "data_source",
+        "data from source": "data_source",
         "engine": "benchmark.game_engine",
         "at most … turns": "benchmark.max_turns",
         "… prompts": "prompt.interface",
@@ -209,7 +235,7 @@ def _fact(study: Study, text: str, key: str) -> str:
     """One fact; "a (X, Y) / b (Z)" where runs disagree, nothing where no run says."""
     by_value: dict[str, list[str]] = {}
     for run in study.runs:
-        value = _setting(run.settings, key)
+        value = setting(run.settings, key)
         if value is not None:
             by_value.setdefault(str(value).replace("_", "-"), []).append(label(run.algorithm))
     if not by_value:

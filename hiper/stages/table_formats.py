@@ -1,11 +1,14 @@
-"""A table as CSV, Markdown, LaTeX and plain text."""
+"""A table as CSV, Markdown, LaTeX and plain text, and the numbers in its cells."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from hiper.statistics import Aggregate, Interval
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,38 @@ def to_latex(tables: Sequence[Table], name: str) -> str:
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\textless{}"},
-    **{">": r"\textgreater{}", "±": r"$\pm$", "−": "$-$", "–": "--"},
+    **{">": r"\textgreater{}", "≥": r"$\geq$", "±": r"$\pm$", "−": "$-$", "–": "--"},
     "[": "{[}",  # after a line break LaTeX would read it as an optional argument
 }
 
 
 def _escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def number(value: float) -> str:
+    """As CSV files have it: four digits, empty where there is none."""
+    return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def signed(value: float) -> str:
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if text in ("+0.0", "−0.0") else text
+
+
+def mean_spread(mean: float, spread: float) -> str:
+    return percent(mean) if math.isnan(spread) else f"{percent(mean)} ± {percent(spread)}"
+
+
+def interval_text(interval: Interval) -> str:
+    return "–" if math.isnan(interval.low) else f"[{percent(interval.low)}, {percent(interval.high)}]"
+
+
+def aggregate_columns(name: str, found: Aggregate | None) -> dict[str, str]:
+    """The value of an aggregate and its ends as columns of a CSV file; empty without one."""
+    values = (found.value, found.interval.low, found.interval.high) if found else (math.nan,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), map(number, values), strict=True))

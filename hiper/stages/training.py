@@ -124,8 +124,8 @@ class Trainer:
         if not trajectories:
             raise UserError(f"iteration {iteration + 1}: every episode broke, the first with: {played[0].failure}")
         clock.lap("rollout")
-        states, values = self._values(trajectories)
         turns = turn_arrays(trajectories)
+        states, values = self._values(trajectories, turns.chosen.shape[2])
         credit = self.estimator.credit(turns, values, settings.algorithm)
         require_credit(credit, turns, self.kinds, settings.algorithm.name)
         clock.lap("credit")
@@ -144,10 +144,11 @@ class Trainer:
         records = episodes.training_records(iteration + 1, played, update, self.policy.decode, kept)
         return {name: round(value, 6) for name, value in row.items()}, clock.laps, records
 
-    def _values(self, trajectories: list[Trajectory]) -> tuple[list[State], dict[str, Floats]]:
-        """The turns' states (for the critic's update) and the value arrays `[trajectory, turn + 1]` of every head."""
+    def _values(self, trajectories: list[Trajectory], tokens: int) -> tuple[list[State], dict[str, Floats]]:
+        """The turns' states (for the critic's update) and the value arrays `[trajectory, turn + 1]` of every head; of
+        one that is read at every token `[trajectory, turn + 1, tokens]`."""
         kinds = sorted(set(self.kinds.values()))
-        shape = (len(trajectories), max(len(t.turns) for t in trajectories) + 1)
+        shape = (len(trajectories), max(len(t.turns) for t in trajectories) + 1, tokens)
         states = [
             turn_state(turn, (i, t), kinds, self.learner.frozen_features)
             for i, trajectory in enumerate(trajectories)
@@ -218,7 +219,7 @@ class Trainer:
 
 
 def _targets(states: list[State], values: Mapping[str, Floats], credit: Credit) -> dict[str, Targets]:
-    """Each head's old values, targets and mask in the order of `states`."""
+    """Each head's old values, targets and mask in the order of `states`, [states] or [states, token]."""
     rows, columns = np.array([state.place for state in states]).T
     return {
         head: Targets(

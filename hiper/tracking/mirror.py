@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 RUN, CONFIGURATION, CONTENT = "hiper.run", "hiper.configuration", "hiper.content"  # tags
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 FILES, WRITER, OWNER = "hiper.files", "hiper.writer", "hiper.mirror"  # tags, too
-RESULTS = "results"  # the MLflow run that shows the tables and figures
+RESULTS = "results"  # the MLflow run that shows the report, the tables and the figures
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens MLflow's pages for model training
 BATCH = 1000  # metrics per request, MLflow's limit
 PATIENCE = 5.0  # seconds to wait for another writer on this machine
@@ -135,8 +135,9 @@ class Mirror:
                 self.client.set_terminated(run.info.run_id, end_time=ended(folder))
 
     def results(self) -> None:
-        """Show `tables/` and `figures/` in a run of their own; new content replaces it."""
-        files = sorted(path for part in ("tables", "figures") for path in (self.folder / part).glob("*.*"))
+        """Show `report.html`, `tables/` and `figures/` in a run of their own; new content replaces it."""
+        parts = ("report.html", "tables/*.*", "figures/*.*")
+        files = sorted(path for part in parts for path in self.folder.glob(part))
         if not files:
             return
         content = sha256_json({str(path.relative_to(self.folder)): content_hash(path) for path in files})
@@ -146,7 +147,8 @@ class Mirror:
                 return
             run = run or self._create(RESULTS, {CONTENT: content, NOTE: result_note(self.folder)})
             for path in files:
-                self.client.log_artifact(run.info.run_id, str(path), path.parent.name)
+                place = None if path.parent == self.folder else path.parent.name
+                self.client.log_artifact(run.info.run_id, str(path), place)
                 if path.suffix == ".csv":
                     self.client.log_table(run.info.run_id, columns(path), f"{path.stem}.json")
             self.added.files += len(files)

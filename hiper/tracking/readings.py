@@ -136,5 +136,5 @@ def result_note(experiment: Path) -> str:
     """The success table as the description of the run that holds the results."""
     path = experiment / "tables" / "success.md"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = f"{text}\n\nAll tables and figures are under Artifacts."
+    whole = f"{text}\n\nThe page report.html, all tables and figures are under Artifacts."
     return whole if len(whole) <= NOTE_LENGTH else "Tables and figures are under Artifacts."

@@ -70,6 +70,7 @@ def before(whole: Path, stage: str, folder: Path) -> None:
     number = list(STAGES).index(stage)
     for later in ("figures", "tables"):
         shutil.rmtree(folder / RESULTS / later, ignore_errors=True)
+    (folder / RESULTS / "report.html").unlink(missing_ok=True)
     for name, output in list(OUTPUTS.items())[number:]:
         if name == "evaluate":
             (folder / output / "evaluation.jsonl").unlink(missing_ok=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline import prepare, run_settings
+from pipeline import ROOT, prepare, run_settings
 
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
 from hiper.cli.main import main
-from hiper.compose import write_config
+from hiper.compose import available, write_config
 from hiper.config import RunSettings
 from hiper.learning.batches import TurnRow
 from hiper.learning.learner import Learner
@@ -79,7 +79,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("algorithm", ["hiper", "ppo_turn"])
+@pytest.mark.parametrize("algorithm", available("algorithm", ROOT))
 def test_recorded_advantages_are_those_of_the_update(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
@@ -140,14 +140,46 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
         {"training__critic__backbone": "separate", "training__critic__detach": False},
         {"decoding__mode": "free"},
         {"prompt__interface": "react", "algorithm__name": "ppo_turn"},
+        {"decoding__mode": "free", "algorithm__name": "ppo", "algorithm__bootstrap_truncated": True},
+        {"algorithm__name": "ppo", "training__critic__backbone": "separate", "training__critic__detach": False},
     ],
-    ids=["paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding", "react"],
+    ids=[
+        *("paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding", "react"),
+        *("token values, free decoding", "token values, separate critic"),
+    ],
 )
 def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     """Each option's path runs on real games and leaves finite metrics."""
     folder = train(prepared, tmp_path, run_settings(training__iterations=1, **changes))
     (row,) = read_jsonl(folder / "metrics.jsonl")
     assert all(np.isfinite(value) for value in row.values())
+
+
+@pytest.mark.parametrize("algorithm", ["hiper", "ppo"])
+@pytest.mark.parametrize("detach", [True, False])
+def test_the_critics_first_loss_is_that_of_the_values_it_gave(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, detach: bool
+) -> None:
+    """In a single mini-batch each head's loss is the mean squared error of the values that the credit was computed
+    from, for one value per turn and one per token, whether hidden states are kept or computed again."""
+    seen: list[Any] = []
+    real = Learner.update_critic
+
+    def notes(self: Learner, states: Any, targets: Any, random: Any) -> dict[str, float]:
+        seen.append((targets, real(self, states, targets, random)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(Learner, "update_critic", notes)
+    changes = {"iterations": 1, "mini_batch_turns": 1000, "critic__detach": detach, "micro_batch_tokens": 700}
+    chosen = run_settings(
+        f"alfworld_test-test-{algorithm}-seed0", **{f"training__{key}": value for key, value in changes.items()}
+    )
+    training.Trainer(chosen, prepared / "warmstart" / "model", tmp_path, prepared / "data").iterate(0)
+    ((targets, losses),) = seen
+    for head, target in targets.items():
+        wanted = ((target.old - target.target)[target.mask] ** 2).mean()
+        assert np.ptp(target.old[target.mask]) > 0
+        assert losses[f"critic/loss_{head}"] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_micro_batches_do_not_change_the_update(prepared: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,17 @@ class Penalties:
 
 
 @dataclass(frozen=True)
+class Group:
+    mode: str = "mean_norm"
+    cross_steps: bool = False
+    lone_return: bool = False
+    omega: float = 1.0
+    history_length: int = 2
+    alpha: float = 1.0
+    base_group: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     gamma: float = 1.0
     lam_turn: float = 1.0
@@ -32,6 +43,7 @@ class Settings:
     normalize: bool = False
     bootstrap_truncated: bool = True
     penalties: Penalties = field(default_factory=Penalties)
+    group: Group = field(default_factory=Group)
 
 
 def prefix(lengths: Sequence[int], width: int | None = None) -> Any:
@@ -56,6 +68,8 @@ def make_turns(lengths: Sequence[int], **given: Any) -> Turns:
         "switch_probability": np.full(present.shape, 0.5),
         "terminated": np.ones(rows, dtype=bool),
         "group": np.arange(rows),
+        "anchor": np.zeros(present.shape, dtype=np.int64),
+        "chosen": present[:, :, None],
     }
     arrays.update({name: np.asarray(value) for name, value in given.items()})
     return Turns(**arrays)
@@ -90,3 +104,21 @@ def random_values(rng: np.random.Generator, turns: Turns, names: Sequence[str]) 
     """Values `[trajectory, turn + 1]`, random everywhere (padding included)."""
     rows, columns = turns.present.shape
     return {name: rng.normal(size=(rows, columns + 1)) for name in names}
+
+
+def widen(array: Any, fill: Any) -> Any:
+    """Two more columns."""
+    added = np.full((len(array), 2, *array.shape[2:]), fill, dtype=array.dtype)
+    return np.concatenate([array, added], axis=1)
+
+
+def permuted_and_padded(turns: Turns, order: Any) -> Turns:
+    """Rows in another order, and padding columns that hold misleading entries."""
+    arrays = {}
+    for item in fields(turns):
+        array = getattr(turns, item.name)
+        if array.ndim > 1:
+            plain = item.name in ("present", "chosen")
+            array = widen(array, array.dtype.type(np.nan) if array.dtype == np.float64 else not plain)
+        arrays[item.name] = array[order]
+    return Turns(**arrays)

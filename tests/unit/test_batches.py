@@ -1,12 +1,18 @@
-"""Micro- and mini-batches cover every row once."""
+"""Micro- and mini-batches cover every row once; turns become arrays."""
 
 from __future__ import annotations
+
+from itertools import count
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiper.learning.batches import micro_batches, mini_batches
+from hiper.learning.batches import micro_batches, mini_batches, turn_arrays
+from hiper.trajectory import Generation, Task, Trajectory, Turn
+
+NUMBERS = count()
+FREE_TEXT = (-1,)  # a class of tokens, which the guide leaves to the policy
 
 
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 500))
@@ -25,3 +31,29 @@ def test_mini_batches_partition_rows_in_nearly_equal_parts(count: int, size: int
     sizes = [len(part) for part in parts]
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) <= max(size * 1.5 + 1, 1)
+
+
+def _turn(observation: str, allowed: tuple[tuple[int, ...], ...] | None, tokens: int) -> Turn:
+    numbers = np.arange(tokens, dtype=np.int32)
+    generation = Generation(np.array([7], np.int32), numbers, np.zeros(tokens, np.float32), allowed)
+    return Turn(observation, f"prompt {next(NUMBERS)}", "", True, None, None, "look", True, 0.0,
+                generation=generation)  # fmt: skip
+
+
+def test_turns_with_the_same_observation_have_the_same_anchor() -> None:
+    """Whatever the prompt around it, in whichever trajectory; a space more is another observation."""
+    rows = (("hall", "room", "hall"), ("room", "room "))
+    task = Task("t", "train", "look")
+    trajectories = [
+        Trajectory(task, 0, tuple(_turn(text, None, 1) for text in row), False, True, False, None) for row in rows
+    ]
+    anchor = turn_arrays(trajectories).anchor
+    assert anchor[0, 0] == anchor[0, 2] != anchor[0, 1] == anchor[1, 0] != anchor[1, 1] != anchor[0, 0]
+
+
+def test_chosen_tokens_are_those_that_the_guide_did_not_force() -> None:
+    """Two allowed tokens or a class of them are a choice, one is none; free decoding chooses everything."""
+    guided, free = _turn("a", ((4,), (5, 6), FREE_TEXT), 3), _turn("a", None, 2)
+    trajectory = Trajectory(Task("t", "train", "look"), 0, (guided, free), False, True, False, None)
+    chosen = turn_arrays([trajectory]).chosen
+    assert chosen.tolist() == [[[False, True, True], [True, True, False]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,17 @@ def test_every_run_of_every_grid_composes(experiment: str, run: str) -> None:
 
 
 def test_every_group_file_is_reached_by_some_composition() -> None:
-    """Every benchmark, model and algorithm composes with `demo`, or with `paper` for pretrained models."""
-    for benchmark in available("benchmark", ROOT):
-        for model in available("model", ROOT):
-            for algorithm in available("algorithm", ROOT):
-                experiment = "paper" if model.startswith("qwen") else "demo"
-                settings = compose_run(experiment, f"{benchmark}-{model}-{algorithm}-seed3", ROOT)
-                assert (settings.model.name, settings.algorithm.name, settings.seed) == (model, algorithm, 3)
+    """Every benchmark with every model, and every algorithm with `demo` and with `paper`, whose models are
+    pretrained."""
+    cells = list(product(available("benchmark", ROOT), available("model", ROOT), ["hiper"]))
+    places = [("alfworld_small", "tiny"), ("webshop", "qwen2.5_1.5b_instruct")]
+    cells += [(*place, algorithm) for place in places for algorithm in available("algorithm", ROOT)]
+    for benchmark, model, algorithm in cells:
+        experiment = "paper" if model.startswith("qwen") else "demo"
+        settings = compose_run(experiment, f"{benchmark}-{model}-{algorithm}-seed3", ROOT)
+        # a variant is called like its algorithm and what is different: hiper_no_norm
+        assert algorithm.startswith(settings.algorithm.name)
+        assert (settings.model.name, settings.seed) == (model, 3)
 
 
 def test_every_engine_is_used_by_an_experiment() -> None:
@@ -87,6 +92,8 @@ def test_an_experiment_file_wins_over_every_group() -> None:
         ("warm_start.method", "none", ["warm_start.method", "pretrained"]),
         ("decoding.max_text_tokens", 48, ["max_text_tokens", "below", "max_response_tokens"]),
         ("algorithm.group_size", 3, ["training.episodes", "multiple", "algorithm.group_size"]),
+        ("algorithm.name", "grpo", ["algorithm.group_size = 1", "grpo", "differences", "2 at least"]),
+        ("algorithm.group.mode", "std", ["algorithm.group.mode", "'std'", "mean_norm", "mean_std_norm"]),
         ("prompt.interface", "react", ["plan_execute"]),
         ("evaluation.episodes", 5, ["evaluation.episodes", "sampled", "exhaustive"]),
     ],

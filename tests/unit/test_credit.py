@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from credit_arrays import make_turns
 
-from hiper.algorithms.interface import Credit, require_credit
+from hiper.algorithms.interface import EVERY_TOKEN, Credit, require_credit
 from hiper.errors import UserError
 
 HEADS = {"state": "prompt"}
@@ -18,6 +18,12 @@ SHAPE = (3, 4)
 
 
 TURNS = make_turns([4, 2, 1])
+TOKENS = make_turns([4, 2, 1], chosen=np.repeat(TURNS.present[:, :, None], 5, axis=2))
+
+
+def _token_credit() -> Credit:
+    zeros = np.zeros((*SHAPE, 5))
+    return replace(_credit(), tokens=zeros, targets={"state": (zeros, TOKENS.chosen)})
 
 
 def _credit() -> Credit:
@@ -44,3 +50,26 @@ def test_a_credit_that_does_not_fit_is_explained(spoil: Callable[[Credit], Credi
     """A wrong shape, a NaN and a forgotten head are named, with the algorithm."""
     with pytest.raises(UserError, match=f"algorithm mine: .*{re.escape(wanted)}"):
         require_credit(spoil(_credit()), TURNS, HEADS, "mine")
+
+
+def test_a_fitting_credit_of_tokens_passes() -> None:
+    """A head that is read at every token has targets for every token."""
+    require_credit(_token_credit(), TOKENS, {"state": EVERY_TOKEN}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "wanted"),
+    [
+        (lambda c: replace(c, tokens=np.zeros(SHAPE)), "Credit.tokens has shape (3, 4), but [trajectory, turn, token]"),
+        (lambda c: replace(c, tokens=np.full((*SHAPE, 5), np.inf)), "Credit.tokens is not finite"),
+        (lambda c: replace(c, targets=_credit().targets), "Credit.targets['state'], return has shape (3, 4)"),
+        (
+            lambda c: replace(c, targets={"state": (np.zeros((*SHAPE, 5)), ~TOKENS.chosen)}),
+            "Credit.targets['state'], mask: must be Turns.chosen",
+        ),
+    ],
+)
+def test_a_credit_of_tokens_that_does_not_fit_is_explained(spoil: Callable[[Credit], Credit], wanted: str) -> None:
+    """As above, and the mask of a head that is read at every token is where it was read."""
+    with pytest.raises(UserError, match=f"algorithm mine: .*{re.escape(wanted)}"):
+        require_credit(spoil(_token_credit()), TOKENS, {"state": EVERY_TOKEN}, "mine")

@@ -189,7 +189,7 @@ def test_an_index_may_only_name_folders_of_its_split(
     index = read_json(path)
     index["splits"]["train"][0]["id"] = identifier
     write_json(path, index)
-    with pytest.raises(UserError, match=r"games\.json, train: `id` = "):
+    with pytest.raises(UserError, match=r"dataset\.json, train: `id` = "):
         AlfworldBenchmark(small_settings.benchmark, copied_pipeline / "data")
 
 
@@ -212,6 +212,6 @@ def test_an_expert_without_a_win_is_an_error(copied_pipeline: Path, small_settin
     """One turn is not enough for any game: nothing is written."""
     values = small_settings.model_dump()
     hopeless = parse_run({**values, "demonstrations": {**values["demonstrations"], "max_turns": 1}}, "test")
-    with pytest.raises(UserError, match="the expert won none of 12 games"):
+    with pytest.raises(UserError, match="the expert won none of 12 tasks"):
         demonstrations.make(hopeless, copied_pipeline / "data", copied_pipeline / "none")
     assert not list(copied_pipeline.glob("none/*"))

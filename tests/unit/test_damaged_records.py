@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from damage import damages, many, read_or_refused
+from damage import damages, few, many, read_or_refused
 from hypothesis import given
 from pipeline import RUN
+from recorded_run import make_run
 
 from hiper.compose import write_config
 from hiper.config import RunSettings, parse_run
@@ -21,10 +22,11 @@ from hiper.learning.folders import HEADS, WEIGHTS
 from hiper.manifest import read_manifest, verify_outputs, write_manifest
 from hiper.policies.local import load_tokenizer
 from hiper.records import read_json, read_jsonl, write_jsonl
-from hiper.stages import warmstart
+from hiper.stages import report_page, warmstart
 from hiper.stages.demonstrations import read_demonstrations
 from hiper.stages.results import load_studies
-from hiper.stages.tables import success_records, training_records
+from hiper.stages.tables import success_records
+from hiper.stages.training_tables import training_records
 
 pytestmark = pytest.mark.usefixtures("limited_memory")
 
@@ -88,8 +90,8 @@ def test_a_warm_start_needs_something_to_learn_from(copied_pipeline: Path, small
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory, small_settings: RunSettings, small_pipeline: Path) -> Path:
-    """An experiment with one evaluated run."""
-    run = tmp_path_factory.mktemp("results") / "test" / "runs" / RUN
+    """An experiment with one evaluated run, some of whose episodes of training were recorded."""
+    run = make_run(tmp_path_factory.mktemp("results") / "test" / "runs" / RUN, iterations=1)
     write_config(small_settings, run / "config.yaml")
     episode = {"task": "a/b/c", "task_type": "look_at_obj_in_light", "split": "seen", "temperature": 0.4}
     rows = [{**episode, "won": won, "turns": 3, "failure": None} for won in (True, False)]
@@ -115,6 +117,23 @@ def test_damaged_results(results: Path, name: str) -> None:
         verify_outputs(results)
 
     @many
+    @given(damage=damages())
+    def damaged(damage: Callable[[bytes], bytes]) -> None:
+        read_or_refused(path, content, damage, read)
+
+    damaged()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "episodes.jsonl"])
+def test_damaged_files_on_the_page(results: Path, name: str) -> None:
+    """The report's page with episodes of training: made, or refused."""
+    path = results / name
+    content = path.read_bytes()
+
+    def read() -> None:
+        report_page.write(load_studies(results.parent.parent), results.parent.parent, [])
+
+    @few
     @given(damage=damages())
     def damaged(damage: Callable[[bytes], bytes]) -> None:
         read_or_refused(path, content, damage, read)

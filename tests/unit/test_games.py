@@ -127,10 +127,10 @@ def test_the_index_gives_back_the_games_it_was_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[]", "{}", '{"splits": {"train": [{"id": "x"}]}}', "{"])
 def test_a_broken_index_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
     """Also a missing one."""
-    with pytest.raises(UserError, match=r"games\.json"):
+    with pytest.raises(UserError, match=r"dataset\.json"):
         read_index(tmp_path)
     (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(UserError, match=r"games\.json"):
+    with pytest.raises(UserError, match=r"dataset\.json"):
         read_index(tmp_path)
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from credit_arrays import Penalties, Settings, make_turns, prefix, random_turns, random_values
+from credit_arrays import (
+    Penalties,
+    Settings,
+    make_turns,
+    permuted_and_padded,
+    prefix,
+    random_turns,
+    random_values,
+    widen,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -242,7 +251,7 @@ def test_heads_follow_the_switch_form() -> None:
 
 def test_the_registry_knows_the_configured_names() -> None:
     """Names of `hiper.config.Algorithm.name`."""
-    assert sorted(ALGORITHMS) == ["hiper", "ppo_turn"]
+    assert sorted(ALGORITHMS) == ["gigpo", "grpo", "hgpo", "hiper", "ppo", "ppo_turn", "rloo"]
     assert isinstance(ALGORITHMS["hiper"].credit(FOUR, FOUR_VALUES, Settings()), Credit)
 
 
@@ -320,19 +329,3 @@ def by_segments(
         later = earned + discount * after_high - high_values[start] + discount * settings.lam_seg * later
         high[start] = later
     return low, high, returns
-
-
-def widen(array: Any, fill: Any) -> Any:
-    """Two more columns."""
-    return np.concatenate([array, np.full((len(array), 2), fill, dtype=array.dtype)], axis=1)
-
-
-def permuted_and_padded(turns: Turns, order: Any) -> Turns:
-    """Rows in another order, and padding columns that hold misleading entries."""
-    arrays = {}
-    for item in fields(turns):
-        array = getattr(turns, item.name)
-        if array.ndim == 2:
-            array = widen(array, array.dtype.type(np.nan) if array.dtype == np.float64 else item.name != "present")
-        arrays[item.name] = array[order]
-    return Turns(**arrays)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from hiper.algorithms.interface import EVERY_TOKEN
 from hiper.config import Decoding
 from hiper.errors import UserError
-from hiper.learning.critic import turn_state
+from hiper.learning.batches import chosen_tokens
+from hiper.learning.critic import Critic, ValueHeads, kept_state, turn_state
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.plan_execute import parse
 from hiper.policies.base import Request
@@ -110,3 +112,32 @@ def test_spans_lie_on_the_sampled_tokens(tokenizer: Any) -> None:
     prompt = len(generation.prompt_tokens)
     assert state.positions == {"prompt": prompt - 1, "after_subgoal": prompt + span.stop - 1}
     assert state.tokens[-1] == tokenizer.convert_tokens_to_ids("</subgoal>")
+
+
+@pytest.mark.parametrize("mode", ["free", "guided"])
+def test_a_value_before_every_chosen_token_needs_no_further_forward_pass(tokenizer: Any, mode: str) -> None:
+    """The sampler's hidden states at the chosen tokens are those of a fresh pass, and the values stand at the tokens'
+    places; a bootstrap's state has none."""
+    sampler, place = policy(tokenizer, mode), (0, 1)
+    (answer,) = sampler.respond(REQUESTS[1:2], [3])
+    generation = answer.generation
+    assert generation is not None
+    turn = Turn("", "", answer.text, True, None, None, "look", True, 0.0, generation=generation)
+    heads = ValueHeads(32, ["token"], 0)
+    heads.initialize(torch.Generator().manual_seed(2))
+    critic = Critic(sampler.decoder.model, heads, {"token": EVERY_TOKEN}, 1000, "cpu")
+    known, fresh = (turn_state(turn, place, [EVERY_TOKEN], use_features=wanted) for wanted in (True, False))
+    assert known.features and not fresh.features
+    critic.fill_features([fresh])
+    np.testing.assert_allclose(known.features[EVERY_TOKEN], fresh.features[EVERY_TOKEN], atol=1e-4)
+    other = kept_state(generation.prompt_tokens, generation.response_tokens, (0, 2))
+    critic.fill_features([other])
+    tokens = len(generation.response_tokens)
+    values = critic.values([fresh, other], "token", (1, 3, tokens + 2))
+    expected = np.zeros((1, 3, tokens + 2), bool)
+    expected[0, 1, :tokens] = chosen_tokens(turn)
+    np.testing.assert_array_equal(values != 0, expected)
+    everything = np.concatenate([generation.prompt_tokens, generation.response_tokens])
+    before = len(generation.prompt_tokens) - 1 + np.flatnonzero(expected[0, 1])
+    hidden, _ = sampler.decoder.model.hidden(Packing.of([everything], [before], "cpu"))
+    np.testing.assert_allclose(values[expected], heads.value("token", hidden).detach().numpy(), atol=1e-5)

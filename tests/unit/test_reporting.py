@@ -6,67 +6,21 @@ import csv
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
 
 from hiper.errors import UserError
-from hiper.records import write_jsonl, write_text
+from hiper.records import write_jsonl
 from hiper.stages import reporting
 from hiper.stages.figures import smooth
 from hiper.stages.results import load_studies
 
-TYPES = ("pick_and_place_simple", "look_at_obj_in_light")
-
-
-def add_run(
-    experiment: Path, algorithm: str, seed: int, won: list[bool] | None, *, split: str = "unseen", iterations: int = 4
-) -> Path:
-    """A run whose evaluation wins the listed tasks: even ones are Pick, odd ones Look. `won=None`: not evaluated."""
-    folder = experiment / "runs" / f"alfworld_small-tiny_1.5b-{algorithm}-seed{seed}"
-    name = "ppo_turn" if algorithm == "ppo_turn" else "hiper"
-    write_text(
-        folder / "config.yaml",
-        "benchmark: {name: alfworld, max_turns: 30, game_engine: native}\n"
-        "prompt: {interface: plan_execute}\ndecoding: {mode: guided}\nevaluation: {protocol: exhaustive}\n"
-        f"algorithm: {{name: {name}}}\n",
-    )
-    if won is not None:
-        write_jsonl(folder / "evaluation.jsonl", [episode(i, win, split) for i, win in enumerate(won)])
-    if algorithm == "warmstart":
-        rows: list[dict[str, Any]] = [
-            {"step": 1, "sft/loss": 2.0},
-            {"step": 2, "sft/loss": 1.0, "sft/held_out_loss": 1.5},
-        ]
-    else:
-        rows = [metrics(i, success=0.1 * i, switch_rate=0.5) for i in range(1, iterations + 1)]
-    write_jsonl(folder / "metrics.jsonl", rows)
-    return folder
-
-
-def episode(number: int, won: bool, split: str) -> dict[str, Any]:
-    row = {"task": f"task{number}", "task_type": TYPES[number % 2], "split": split, "temperature": 0.4, "won": won}
-    return {**row, "score": float(won), "turns": 9, "switches": 3, "valid_turns": 9, "tokens": 90, "truncated": False,
-            "failure": None}  # fmt: skip
-
-
-def metrics(iteration: int, success: float, switch_rate: float | None) -> dict[str, Any]:
-    return {"iteration": iteration, "episodes": 16 * iteration, "train/success": success, "train/turns": 9.0,
-            "train/switch_rate": switch_rate, "train/segment_length": 2.5, "train/valid_rate": 1.0}  # fmt: skip
-
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
-    """Warm start 1 and 2 of 4 tasks, HiPER 3 and 4 of 4, PPO 2 of 4 with its second seed not evaluated."""
-    folder = tmp_path / "results" / "demo"
-    add_run(folder, "warmstart", 0, [True, False, False, False])
-    add_run(folder, "warmstart", 1, [True, True, False, False])
-    add_run(folder, "hiper", 0, [True, True, True, False])
-    add_run(folder, "hiper", 1, [True, True, True, True])
-    add_run(folder, "ppo_turn", 0, [True, True, False, False])
-    add_run(folder, "ppo_turn", 1, None, iterations=2)
-    return folder
+    return make_experiment(tmp_path / "results" / "demo")
 
 
 def tables(experiment: Path) -> None:
@@ -109,6 +63,53 @@ def test_improvements_are_paired_by_hand(experiment: Path) -> None:
     assert (rows["hiper", "ppo_turn"]["difference"], rows["hiper", "ppo_turn"]["seed_std"]) == ("0.2500", "")
 
 
+def test_aggregates_are_over_seeds_and_task_types(experiment: Path) -> None:
+    """HiPER's Pick and Look: 1.0 and 0.5 with seed 0, 1.0 and 1.0 with seed 1; the warm start's: 0.5, 0, 0.5, 0.5."""
+    tables(experiment)
+    records = read_csv(experiment / "tables" / "success.csv")
+    overall = {row["algorithm"]: row for row in records if row["task_type"] == "all"}
+    assert {row["iqm"] for row in records if row["task_type"] != "all"} == {""}
+    # the middle two of 0.5, 1, 1, 1; draws of Look: both seeds 0 (a quarter) give 0.5, 0.5, 1, 1 and the mean 0.75
+    assert (overall["hiper"]["iqm"], overall["hiper"]["iqm_low"], overall["hiper"]["iqm_high"]) == (
+        "1.0000",
+        "0.7500",
+        "1.0000",
+    )
+    assert (overall["ppo_turn"]["iqm"], overall["ppo_turn"]["iqm_low"]) == ("0.5000", "")  # one seed: no interval
+    rows = {(row["algorithm"], row["baseline"]): row for row in read_csv(experiment / "tables" / "improvement.csv")}
+    assert rows["hiper", "warmstart"]["probability"] == "1.0000"
+    # with seed 0, PPO wins half of Pick and half of Look: 1.0 > 0.5 and 0.5 = 0.5
+    assert (rows["hiper", "ppo_turn"]["probability"], rows["hiper", "ppo_turn"]["probability_low"]) == ("0.7500", "")
+    assert "| HiPER | unseen | 0.4 | 100.0 | [75.0, 100.0] | 87.5 | 2 | 2 |" in (
+        experiment / "tables" / "aggregate.md"
+    ).read_text(encoding="utf-8")
+
+
+def test_efficiency_counts_what_training_had_used(experiment: Path) -> None:
+    """16 episodes of 9 turns of 10 tokens per iteration, success 0.1 more in each; PPO's second seed has two."""
+    tables(experiment)
+    rows = {(row["algorithm"], row["level"]): row for row in read_csv(experiment / "tables" / "efficiency.csv")}
+    there = rows["hiper", "0.3"]
+    assert (there["episodes"], there["turns"], there["tokens"]) == ("48.0", "432.0", "4320.0")
+    assert (there["reached"], there["seeds"], there["episodes_std"]) == ("2", "2", "0.0")
+    # seed 0 is there after 48 episodes, seed 1 has used 32: mean 40, deviation 8√2 = 11.3
+    bound = rows["ppo_turn", "0.3"]
+    assert (bound["episodes"], bound["episodes_std"], bound["reached"]) == ("40.0", "11.3", "1")
+    text = (experiment / "tables" / "efficiency.md").read_text(encoding="utf-8")
+    assert "| PPO (turn-level) | 30.0 | ≥ 40 | ≥ 360 | ≥ 3,600 | 1 of 2 |" in text
+    assert "| 10.0 |" not in text and "| 50.0 |" not in text  # the three highest levels that a run reached
+
+
+def test_runs_without_counts_of_tokens_have_no_efficiency(tmp_path: Path) -> None:
+    """Metrics of another version: no row rather than a wrong one."""
+    folder = add_run(tmp_path, "hiper", 0, [True, False])
+    rows = [metrics(1, success=0.5, switch_rate=None)]
+    del rows[0]["train/response_tokens"]
+    write_jsonl(folder / "metrics.jsonl", rows)
+    tables(tmp_path)
+    assert read_csv(tmp_path / "tables" / "efficiency.csv") == []
+
+
 def test_the_warm_start_comes_first_and_the_caption_says_what_is_missing(experiment: Path) -> None:
     """Decoding, protocol, turn limit, benchmark and model are named; so are seeds without evaluation."""
     tables(experiment)
@@ -141,10 +142,10 @@ def test_training_figures_average_the_last_iterations(experiment: Path) -> None:
 def test_latex_is_escaped_and_balanced(experiment: Path) -> None:
     """No bare special character outside math, braces and environments closed, as many cells as columns."""
     tables(experiment)
-    for name in ("success", "improvement"):
+    for name in ("success", "aggregate", "improvement", "efficiency"):
         text = (experiment / "tables" / f"{name}.tex").read_text(encoding="utf-8")
         body = text.split("\n", 1)[1]  # the first line is a comment
-        assert r"tiny\_1.5b" in body and r"95 \%" in body
+        assert r"tiny\_1.5b" in body and (r"95 \%" in body or name == "efficiency")
         assert not re.search(r"(?<!\\)[%#_]", body)
         assert body.count("{") == body.count("}") and body.count(r"\begin") == body.count(r"\end")
         assert body.isascii()
@@ -155,18 +156,19 @@ def test_latex_is_escaped_and_balanced(experiment: Path) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
-    """Tables and figures carry no dates and no order of the file system."""
+    """Tables, figures and the page carry no dates and no order of the file system."""
 
     def snapshot() -> dict[str, bytes]:
         reporting.run(experiment)
-        files = [path for name in ("tables", "figures") for path in (experiment / name).iterdir()]
+        files = [path for name in ("tables", "figures", ".") for path in (experiment / name).glob("*.*")]
         return {path.name: path.read_bytes() for path in files}
 
     first = snapshot()
     assert sorted(first) == sorted(
-        [f"{table}.{suffix}" for table in ("success", "improvement") for suffix in ("csv", "md", "tex")]
+        [f"{table}.{suffix}" for table in ("success", "improvement", "efficiency") for suffix in ("csv", "md", "tex")]
+        + [f"{table}.{suffix}" for table in ("aggregate", "published") for suffix in ("md", "tex")]
         + [f"{figure}.{suffix}" for figure in ("learning_curves", "switching", "success") for suffix in ("png", "pdf")]
-        + ["training.csv", "rates.json"]
+        + ["training.csv", "rates.json", "report.html"]
     )
     assert snapshot() == first
 

@@ -43,6 +43,11 @@ def test_a_single_turn_is_exempt_in_normalized_mode_only() -> None:
     assert keep_penalty(keeps, present, -0.3, "fixed", False).tolist() == [[-0.3]]
 
 
+def test_keep_mode_none_costs_nothing() -> None:
+    """Whatever the amount."""
+    assert not keep_penalty(prefix([3]), prefix([3]), -3.5, "none", False).any()
+
+
 def test_an_unknown_keep_mode_is_refused() -> None:
     """Rather than silently meaning no penalty."""
     with pytest.raises(ValueError, match="keep_mode 'relative'"):

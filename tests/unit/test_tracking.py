@@ -109,6 +109,19 @@ def test_a_reader_sees_how_long_a_run_took_and_the_result_table(experiment: Path
     assert "| HiPER | 49.8 |" in runs[RESULTS].data.tags["mlflow.note.content"]
 
 
+def test_the_report_page_lies_beside_the_tables(experiment: Path) -> None:
+    """As an artifact of the run `results`, not in a folder; a new page replaces it."""
+    for content in ("<p>first</p>", "<p>second</p>"):
+        (experiment / "report.html").write_text(content)
+        mirror = Mirror(experiment)
+        mirror.results()
+    (run,) = [run for run in mirror.client.search_runs([mirror.experiment_id]) if run.data.tags[RUN] == RESULTS]
+    files = [item.path for item in mirror.client.list_artifacts(run.info.run_id)]
+    assert sorted(files) == ["report.html", "success.json", "tables"]
+    page = Path(mirror.client.download_artifacts(run.info.run_id, "report.html", str(experiment)))
+    assert page.read_text() == "<p>second</p>"
+
+
 def test_repeating_a_sync_changes_nothing(experiment: Path) -> None:
     """Twice gives the same numbers, none of them doubled."""
     tracking.sync(experiment)

@@ -250,7 +250,7 @@ def test_a_damaged_index_is_refused(index: Path, name: str, damage: str) -> None
         SearchIndex.open(index)
     if damage != "changed":
         with pytest.raises(UserError, match=path.name):
-            SearchIndex.open(index, verify=False)
+            SearchIndex.open(index, compare_checksums=False)
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -262,7 +262,7 @@ def test_damage_that_was_not_looked_for_is_no_crash(index: Path, name: str, fill
     start = content.index(b"\n") + 1 + len(content) // 8
     path.write_bytes(content[:start] + bytes([filling]) * (len(content) - start))
     try:
-        opened = SearchIndex.open(index, verify=False)
+        opened = SearchIndex.open(index, compare_checksums=False)
         for word in WORDS:
             opened.search(f"{word} mug")
     except UserError as error:

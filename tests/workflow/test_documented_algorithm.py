@@ -24,7 +24,7 @@ def test_the_algorithm_of_the_guide_trains(finished: Path, tmp_path: Path) -> No
     registry = project / "hiper" / "algorithms" / "registry.py"
     (project / "hiper" / "algorithms" / "reinforce.py").write_text(module)
     (project / "configs" / "algorithm" / "reinforce.yaml").write_text(settings)
-    text = registry.read_text().replace("import hiper, ppo_turn", "import hiper, ppo_turn, reinforce")
+    text = registry.read_text().replace("from hiper.algorithms import ", "from hiper.algorithms import reinforce, ")
     registry.write_text(text.replace("= {\n", f"= {{\n{line}"))
     done = snakemake(project, f"{RUN}/evaluation.jsonl")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -73,7 +73,7 @@ def test_lint_finds_nothing_but_the_known_exceptions(project: Path) -> None:
 
 
 def test_the_experiment_leaves_everything_it_promises(finished: Path) -> None:
-    """Models, metrics, episodes, manifests, tables and figures, each where docs/architecture.md says."""
+    """Models, metrics, episodes, manifests, tables, figures and the page, each where docs/architecture.md says."""
     results = finished / "results" / "test"
     commit = git(finished, "rev-parse", "HEAD").strip()
     for run in RUNS:
@@ -91,6 +91,8 @@ def test_the_experiment_leaves_everything_it_promises(finished: Path) -> None:
     assert {row["benchmark"] for row in rows} == set(BENCHMARKS)
     for name in ("learning_curves", "success", "switching"):
         assert (results / "figures" / f"{name}.png").stat().st_size > 1000
+    page = (results / "report.html").read_text()
+    assert commit in page and all(f'id="run-{run}"' in page for run in RUNS)
 
 
 def test_the_runs_are_in_mlflow(finished: Path) -> None:
@@ -165,8 +167,9 @@ def test_naming_an_output_reruns_its_stage_alone(finished: Path) -> None:
 
 
 def test_the_html_report_shows_tables_and_figures(finished: Path) -> None:
-    """`snakemake --report` embeds them with their captions."""
+    """`snakemake --report` embeds them and the experiment's page with their captions."""
     done = snakemake(finished, "--report", "report.html")
     assert done.returncode == 0, done.stdout + done.stderr
     page = (finished / "report.html").read_text()
     assert "success.csv" in page and "learning_curves.png" in page and "Share of games won" in page
+    assert "The experiment on one page" in page

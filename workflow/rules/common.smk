@@ -25,11 +25,13 @@ ROOT = Path(workflow.basedir)
 if workflow.is_main_process:
     ALIVE = join_workflow(Path(".snakemake"))  # kept open until this process ends
 # What the report stage writes, below results/<experiment>/.
-FURTHER_TABLES = [f"tables/{name}.{kind}" for name in ("success", "improvement") for kind in ("md", "tex")]
+PAGES = ("success", "aggregate", "improvement", "efficiency", "published")
+FURTHER_TABLES = [f"tables/{name}.{kind}" for name in PAGES for kind in ("md", "tex")]
 FURTHER_TABLES += ["tables/rates.json", "tables/training.csv"]
 FIGURES = [f"figures/{name}.png" for name in ("learning_curves", "success", "switching")]
 PRINTS = [figure.replace(".png", ".pdf") for figure in FIGURES]
-RESULTS = ["tables/success.csv", "tables/improvement.csv", *FURTHER_TABLES, *FIGURES, *PRINTS]
+MAIN_TABLES = [f"tables/{name}.csv" for name in ("success", "improvement", "efficiency")]
+RESULTS = ["report.html", *MAIN_TABLES, *FURTHER_TABLES, *FIGURES, *PRINTS]
 
 
 wildcard_constraints:

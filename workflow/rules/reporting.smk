@@ -1,5 +1,6 @@
-# report          every run's evaluation.jsonl and metrics.jsonl -> results/<experiment>/tables/ and figures/
-# track_results   runs, tables and figures -> the MLflow database, brought up to date; synced.json lists what it has.
+# report          every run's evaluation.jsonl and metrics.jsonl -> results/<experiment>/tables/, figures/
+#                 and report.html, one page with all of it
+# track_results   runs, tables, figures and the page -> the MLflow database, brought up to date; synced.json lists what it has.
 #                 The database mirrors the files and never gates them: a problem with it is a warning here.
 
 
@@ -13,6 +14,12 @@ rule report:
             caption="../report/improvement.rst",
             category="Tables",
         ),
+        efficiency=report(
+            "results/{experiment}/tables/efficiency.csv",
+            caption="../report/efficiency.rst",
+            category="Tables",
+        ),
+        page=report("results/{experiment}/report.html", caption="../report/page.rst", category="Report"),
         tables=expand("results/{{experiment}}/{table}", table=FURTHER_TABLES),
         figures=report(
             expand("results/{{experiment}}/{figure}", figure=FIGURES),

@@ -94,7 +94,7 @@ class Dataset:
         self._prices = read_array(folder / PRICES, np.float64, (products,))
         self._goals = Lines(folder / GOALS, goals)
         self._goal_table = read_array(folder / GOAL_TABLE, np.int32, (goals, 2), (products, LEFT_OUT + 1))
-        self._index = SearchIndex.open(folder / SEARCH_FOLDER, verify=False)
+        self._index = SearchIndex.open(folder / SEARCH_FOLDER, compare_checksums=False)
         self._random = random.Random(0)
         self._row = lru_cache(_PRODUCTS_KEPT)(self._read_row)
         self.nouns = lru_cache(_TITLES_KEPT)(self._read_nouns)

@@ -75,17 +75,17 @@ def _identity() -> dict[str, Any]:
     return {"format": FORMAT, "analyzer": ANALYZER, "k1": K1, "b": B}
 
 
-def open_parts(folder: Path, *, verify: bool) -> dict[str, NDArray[Any]]:
+def open_parts(folder: Path, *, compare_checksums: bool) -> dict[str, NDArray[Any]]:
     """The arrays of `PARTS`, mapped read-only. UserError names the file that is missing, damaged or of another kind.
 
-    `verify` compares checksums, which reads everything once.
+    `compare_checksums` reads everything once.
     """
     path = folder / INDEX
     index = require(read_json(path), {"format": str, "files": dict, **dict.fromkeys(COUNTS, int)}, str(path))
     for key, value in _identity().items():
         if index.get(key) != value:
             raise UserError(f"{path}: `{key}` is {index.get(key)!r}, this version needs {value!r}; {MAKE_AGAIN}")
-    arrays = {name: _open_part(folder / f"{name}.npy", index["files"], verify) for name in PARTS}
+    arrays = {name: _open_part(folder / f"{name}.npy", index["files"], compare_checksums) for name in PARTS}
     sizes = {
         **{"asin_offsets": index["documents"] + 1, "ranks": index["documents"], "term_offsets": index["terms"] + 1},
         **{"posting_offsets": index["terms"] + 1, "documents": index["postings"], "impacts": index["postings"]},
@@ -97,13 +97,13 @@ def open_parts(folder: Path, *, verify: bool) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _open_part(path: Path, files: Mapping[str, Any], verify: bool) -> NDArray[Any]:
+def _open_part(path: Path, files: Mapping[str, Any], compare_checksums: bool) -> NDArray[Any]:
     wanted = require(files.get(path.name), {"bytes": int, "sha256": str}, f"{path.parent / INDEX}: {path.name}")
     try:
         size = path.stat().st_size
         if size != wanted["bytes"]:
             raise UserError(f"{path}: {size} bytes, {INDEX} says {wanted['bytes']}; {MAKE_AGAIN}")
-        if verify and sha256_file(path) != wanted["sha256"]:
+        if compare_checksums and sha256_file(path) != wanted["sha256"]:
             raise UserError(f"{path}: its content is not what {INDEX} says; {MAKE_AGAIN}")
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:

@@ -136,12 +136,12 @@ class SearchIndex:
         self._known_postings = lru_cache(_CACHED_TERMS)(self._postings)
 
     @classmethod
-    def open(cls, folder: Path, *, verify: bool = True) -> SearchIndex:
+    def open(cls, folder: Path, *, compare_checksums: bool = True) -> SearchIndex:
         """UserError names the file that is missing, damaged or not of this version.
 
-        `verify` reads everything once to compare checksums; a process whose parent has done so can leave it out.
+        `compare_checksums` reads everything once; a process whose parent has done so can leave it out.
         """
-        return cls(folder, open_parts(folder, verify=verify))
+        return cls(folder, open_parts(folder, compare_checksums=compare_checksums))
 
     def __len__(self) -> int:
         return len(self._asins)

@@ -1,0 +1,113 @@
+"""Statistics of groups of episodes, and of groups of turns within them: what the critic-free baselines compare with.
+
+The episodes of a group were rolled on the same task. Notation: R_i = Σ_t r_t the return of trajectory i, mean and std
+those of its group, ε = 1e-6. An advantage against a group has the mode `mean_norm`, x − mean, or `mean_std_norm`,
+(x − mean) / (std + ε). An element that is alone in its group has nothing to be compared with: it gets 0 (the original
+takes mean 0 and std 1 there, hence x; `lone_return`). Each baseline's own module names its paper; the quirks of the
+code behind published numbers stand in docs/deviations.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from hiper.algorithms.interface import Bools, Credit, Floats, Ints, Turns
+from hiper.algorithms.normalize import standardize
+from hiper.algorithms.returns import lengths, masked
+from hiper.algorithms.settings import AlgorithmSettings, GroupSettings
+from hiper.algorithms.shaping import invalid_penalty
+
+EPSILON = 1e-6  # added to a group's standard deviation, as in the original
+ROUNDING = 1e-9  # of the largest value; elements this close to their mean equal it, but for the order of additions
+
+
+def no_heads(settings: AlgorithmSettings) -> Mapping[str, str]:
+    """No value heads: the other members of the group are the baseline."""
+    return {}
+
+
+def against_group(
+    values: Floats, groups: Ints, weights: Floats, *, divide: bool, unbiased: bool = True, lone_return: bool = False
+) -> Floats:
+    """x − mean, divided by (std + ε) if `divide`, of each element `[n]` in its group; `groups` are labels.
+
+    mean = Σ w x / Σ w,   std² = Σ w (x − mean)² / (Σ w − 1), or / Σ w unless `unbiased`
+
+    `weights` are whole numbers: an element of weight w counts as w equal ones. A group of total weight 1 gives 0, or x
+    with `lone_return`. Deviations within rounding are exactly 0.
+    """
+    _, index = np.unique(groups, return_inverse=True)
+    count = np.bincount(index, weights)
+    mean = np.bincount(index, weights * values) / np.maximum(count, 1.0)
+    deviation = values - mean[index]
+    deviation[np.abs(deviation) <= ROUNDING * np.abs(values).max(initial=0.0)] = 0.0
+    lone = count[index] <= 1
+    if divide:
+        square = np.bincount(index, weights * deviation**2)
+        std = np.sqrt(square / np.maximum(count - unbiased, 1.0))
+        deviation = deviation / (std[index] + EPSILON)
+    return np.where(lone, values if lone_return else 0.0, deviation)
+
+
+def shaped_rewards(turns: Turns, settings: AlgorithmSettings) -> Floats:
+    """r[t]: the environment's reward less the invalid penalty, 0 on padding; the hierarchy's penalties do not apply."""
+    return masked(turns.reward + invalid_penalty(turns.valid, turns.present, settings.penalties.invalid), turns.present)
+
+
+def episode_weights(present: Bools, group: GroupSettings) -> Floats:
+    """How often a trajectory counts in its group `[trajectory]`: once, or with `cross_steps` once for each of its turns
+    (the original's default, by which long episodes weigh more)."""
+    return np.asarray(lengths(present) if group.cross_steps else np.ones(len(present)), dtype=np.float64)
+
+
+def episode_advantages(turns: Turns, reward: Floats, group: GroupSettings) -> Floats:
+    """R_i against its group in the mode of the settings, Bessel's correction in std; `[trajectory]`."""
+    weights = episode_weights(turns.present, group)
+    divide = group.mode == "mean_std_norm"
+    return against_group(reward.sum(axis=1), turns.group, weights, divide=divide, lone_return=group.lone_return)
+
+
+def anchor_groups(turns: Turns, depth: int) -> Iterator[tuple[Bools, Ints]]:
+    """For k = 1 … depth: the turns with k anchors up to their own, and a label of (task group, last k anchors); both
+    `[trajectory, turn]`, labels −1 on other turns."""
+    labels = np.broadcast_to(turns.group[:, None], turns.present.shape)
+    for back in range(depth):
+        members = turns.present.copy()
+        members[:, :back] = False
+        if not members.any():
+            return
+        anchors = np.roll(turns.anchor, back, axis=1)
+        pairs = np.stack([labels[members], anchors[members]], axis=1)
+        labels = np.full(members.shape, -1)
+        labels[members] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+        yield members, labels
+
+
+def turn_advantages(values: Floats, members: Bools, labels: Ints, *, divide: bool, unbiased: bool) -> Floats:
+    """The values of the `members` against their groups `labels`, 0 elsewhere; all `[trajectory, turn]`."""
+    advantage = np.zeros(members.shape)
+    weights = np.ones(int(members.sum()))
+    advantage[members] = against_group(values[members], labels[members], weights, divide=divide, unbiased=unbiased)
+    return advantage
+
+
+def broadcast(per_trajectory: Floats, present: Bools) -> Floats:
+    """`[trajectory]` → `[trajectory, turn]`, 0 on padding."""
+    return np.where(present, per_trajectory[:, None], 0.0)
+
+
+def whole_response(advantage: Floats, turns: Turns, settings: AlgorithmSettings) -> Credit:
+    """The same advantage for every token of a response, the end token included; standardised over the batch's turns if
+    `settings.normalize`."""
+    dealt = standardize(advantage, turns.present) if settings.normalize else masked(advantage, turns.present)
+    return Credit(
+        switch=dealt,
+        subgoal=dealt,
+        action=dealt,
+        other=dealt,
+        trains_other=True,
+        trained_subgoal=turns.present & turns.has_subgoal,
+        targets={},
+    )

@@ -1,0 +1,32 @@
+"""Which algorithms a report sets against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hiper.compose import available
+from hiper.stages.results import ALGORITHM_LABELS, WARM_START, Run, Study
+from hiper.stages.tables import comparisons
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def _run(algorithm: str, estimator: str) -> Run:
+    settings = {"algorithm": {"name": estimator}}
+    return Run(f"b-m-{algorithm}-seed0", "b", "m", algorithm, 0, settings, episodes=(), metrics=())
+
+
+def test_every_variant_with_a_hierarchy_meets_every_flat_algorithm() -> None:
+    """After each has met the warm start; neither variants nor flat algorithms meet their like."""
+    names = {WARM_START: "hiper", "gigpo": "gigpo", "hiper": "hiper", "hiper_no_norm": "hiper", "ppo": "ppo"}
+    study = Study("b", "m", tuple(_run(*item) for item in names.items()))
+    assert comparisons(study) == [
+        *((name, WARM_START) for name in ("gigpo", "hiper", "hiper_no_norm", "ppo")),
+        *(("hiper", "gigpo"), ("hiper", "ppo"), ("hiper_no_norm", "gigpo"), ("hiper_no_norm", "ppo")),
+    ]
+
+
+def test_every_algorithm_file_has_a_label() -> None:
+    """A table names methods as papers do; labels differ."""
+    assert {*available("algorithm", ROOT), WARM_START} == ALGORITHM_LABELS.keys()
+    assert len(set(ALGORITHM_LABELS.values())) == len(ALGORITHM_LABELS)

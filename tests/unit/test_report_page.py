@@ -1,0 +1,325 @@
+"""The report's page, on small synthetic run folders."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_runs import add_run, make_experiment
+
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.errors import UserError
+from hiper.records import dumps, read_json, read_jsonl, read_last_rows, sha256_json, write_json, write_jsonl, write_text
+from hiper.stages import published, report_page
+from hiper.stages.results import load_studies
+from hiper.yaml_files import read_yaml
+
+ROOT = Path(__file__).parents[2]
+MANIFEST = {
+    "command": "hiper train results/demo/runs/x --start results/demo/runs/w/model",
+    "configuration": "c0nf1g",
+    "data": {"dvc": "da7a.dir"},
+    "data_source": "generate",
+    "git": {"commit": "c0ffee0123456789", "dirty": False},
+    "inputs": {"start": "57a27"},
+    "packages": {"torch": "2.13.0", "alfworld": None},
+    "python": "3.11.7",
+    "seeds": {"run": 0},
+    "wall_time_seconds": 987.654,
+}
+HOSTILE = "</div></td><script>alert(1)</script><img src=x onerror=alert(2)>\"' \u202e\x1b[31m & <b>"
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements that were opened, those not closed in order, addresses, anchors and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.crossed: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.crossed.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+
+    def values(self, attribute: str) -> list[str]:
+        return [value for _, attributes in self.elements if (value := attributes.get(attribute)) is not None]
+
+
+def turn(**changes: Any) -> dict[str, Any]:
+    """The second of three tokens was forced, so that the subgoal block carries no gradient."""
+    return {
+        "observation": "You see a desk 1.",
+        "switch": True,
+        "subgoal": "find the mug",
+        "action": "go to desk 1",
+        "valid": True,
+        "problems": [],
+        "reward": 0.0,
+        "values": {"high": 0.25, "low": 0.5},
+        "targets": {"high": None, "low": 0.75},
+        "advantages": {"switch": 1.5, "subgoal": 0.0, "action": -0.5, "other": 0.0},
+        "whole_response": False,
+        "spans": {"switch": [0, 1], "subgoal": [1, 2], "action": [2, 3]},
+        "token": {"trained": [1, 0, 1], "advantage": [1.5, 0.0, -0.5]},
+        **changes,
+    }
+
+
+def played(won: bool, iteration: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "task": "train/mug",
+        "task_type": "pick_and_place_simple",
+        "instruction": "put the mug on the desk",
+        "won": won,
+        "truncated": not won,
+        "failure": None,
+        "return": float(won),
+        "turns": 1,
+        "observation": "The end.",
+        "iteration": iteration,
+        "number": 0,
+        "updated": ["critic", "actor"],
+        "decisions": [turn()],
+        **changes,
+    }
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """Six runs with manifests, one of them made with changes; HiPER's first seed has recorded episodes."""
+    folder = make_experiment(tmp_path / "results" / "demo")
+    for run in (folder / "runs").iterdir():
+        write_json(run / "manifest.json", MANIFEST)
+    record(folder, [played(True, 1), played(False, 2), played(True, 3, instruction="put the pen on the desk")])
+    return folder
+
+
+def record(experiment: Path, rows: list[dict[str, Any]]) -> None:
+    write_jsonl(experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "episodes.jsonl", rows)
+
+
+def page_of(experiment: Path) -> Page:
+    """The page without its figures, which take seconds."""
+    report_page.write(load_studies(experiment), experiment, [])
+    return Page((experiment / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_needs_nothing_but_itself(experiment: Path, tmp_path: Path) -> None:
+    """No script, no style sheet, no image from elsewhere; the browser is told to fetch nothing; elements are closed."""
+    (tmp_path / "success.png").write_bytes(b"\x89PNG")
+    report_page.write(load_studies(experiment), experiment, [tmp_path / "success.png"])
+    page = Page((experiment / "report.html").read_text(encoding="utf-8"))
+    assert not {"script", "link", "iframe", "object", "base"} & {name for name, _ in page.elements}
+    assert page.values("src") == ["data:image/png;base64,iVBORw=="]
+    assert not [address for address in page.values("href") if not address.startswith(("#", "runs/"))]
+    policy = next(attributes["content"] for name, attributes in page.elements if "http-equiv" in attributes)
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert page.crossed == [] and page.open == []
+
+
+def test_every_cell_leads_to_its_runs(experiment: Path) -> None:
+    """Links within the page have one target each; the counts there add up to the rate of the cell."""
+    page = page_of(experiment)
+    anchors = page.values("id")
+    assert len(anchors) == len(set(anchors))
+    inner = {address[1:] for address in page.values("href") if address.startswith("#")}
+    assert inner <= set(anchors)
+    for algorithm in ("warmstart", "hiper", "ppo_turn"):
+        assert f"cell-alfworld_small-tiny_1.5b-{algorithm}-unseen-0.4" in inner
+        assert f"runs-alfworld_small-tiny_1.5b-{algorithm}" in anchors
+    assert "run-alfworld_small-tiny_1.5b-hiper-seed1" in inner
+    assert "87.5 ± 17.7" in page.text and "3 of 4 won" in page.text and "4 of 4 won" in page.text
+
+
+def test_a_run_says_what_it_was_made_from(experiment: Path) -> None:
+    """Folder, command, commit, hashes of configuration and data; nothing that a clock has entered."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    page = page_of(experiment)
+    for fact in (
+        "results/demo/runs/alfworld_small-tiny_1.5b-hiper-seed0", MANIFEST["command"], "c0ffee0123456789",
+        "SHA-256 c0nf1g", "dvc da7a.dir from source generate", "start 57a27", "python 3.11.7, torch 2.13.0",
+    ):  # fmt: skip
+        assert str(fact) in page.text
+    assert "987.654" not in page.text
+    first = (experiment / "report.html").read_bytes()
+    write_json(run / "manifest.json", MANIFEST | {"wall_time_seconds": 99.0})
+    page_of(experiment)
+    assert (experiment / "report.html").read_bytes() == first
+
+
+def test_what_makes_runs_hard_to_compare_is_said(experiment: Path) -> None:
+    """Another commit, changes that are not committed, a missing manifest, a missing evaluation, changed settings."""
+    runs = experiment / "runs"
+    write_json(
+        runs / "alfworld_small-tiny_1.5b-hiper-seed0" / "manifest.json",
+        MANIFEST | {"git": {"commit": "b", "dirty": True}},
+    )
+    (runs / "alfworld_small-tiny_1.5b-hiper-seed1" / "manifest.json").unlink()
+    settings = read_yaml(runs / "alfworld_small-tiny_1.5b-warmstart-seed0" / "config.yaml")
+    write_json(
+        runs / "alfworld_small-tiny_1.5b-warmstart-seed0" / "manifest.json",
+        MANIFEST | {"configuration": sha256_json(settings)},
+    )
+    text = page_of(experiment).text
+    assert "Not evaluated yet: PPO (turn-level) seed 1." in text
+    assert "1 of 6 runs are not finished." in text
+    assert "The runs come from 2 different commits." in text
+    assert "1 of 6 runs were made with changes that are not committed." in text
+    assert text.count("changed since the run was made") == 4  # of five with a manifest all but one
+
+
+def test_the_last_episodes_won_and_lost_are_shown_turn_by_turn(experiment: Path) -> None:
+    """Observation, decision, reward, values with targets, and an advantage per block, idle where none was trained."""
+    page = page_of(experiment)
+    assert page.text.count("put the pen on the desk") == 1 and "train:3:0" in page.text  # the last won
+    assert page.text.count("put the mug on the desk") == 1 and "train:2:0" in page.text  # the last lost
+    assert "train:1:0" not in page.text
+    for shown in ("You see a desk 1.", "SWITCH", "find the mug", "go to desk 1", "switch +1.50", "action −0.50"):
+        assert shown in page.text
+    assert "V high +0.25V low +0.50 → +0.75" in page.text
+    idle = [attributes for _, attributes in page.elements if attributes.get("class") == "chip idle"]
+    assert len(idle) == 2 and "subgoal –" in page.text
+
+
+def test_an_episode_of_a_flat_algorithm_has_one_advantage_for_all_tokens(experiment: Path) -> None:
+    """Or their mean, where each has its own; without subgoals there is neither SWITCH nor KEEP."""
+    flat = turn(whole_response=True, subgoal=None, targets={"state": 0.5}, values={"state": 0.25})
+    flat["advantages"] = {"switch": 2.0, "subgoal": 2.0, "action": 2.0, "other": 2.0}
+    record(experiment, [played(True, 1, decisions=[flat])])
+    assert "tokens, mean +2.00" in page_of(experiment).text
+    flat["token"]["advantage"] = [2.0, 2.0, 2.0]
+    record(experiment, [played(True, 1, decisions=[flat])])
+    page = page_of(experiment)
+    assert page.text.count("all tokens +2.00") == 1 and "V +0.25 → +0.50" in page.text
+    assert not {"badge switch", "badge keep"} & set(page.values("class"))
+
+
+def test_episodes_that_trained_the_critic_alone_are_not_shown(experiment: Path) -> None:
+    """Their advantages were used by nobody."""
+    record(experiment, [played(True, 1, updated=["critic"]), played(False, 1, updated=[])])
+    assert "No episode that the policy learned from was recorded." in page_of(experiment).text
+
+
+def test_hostile_text_stays_text(experiment: Path) -> None:
+    """Markup from a game or a model is shown as it is; what does not print is written out; long pages are cut."""
+    evil = turn(observation=HOSTILE + "x" * 2000, subgoal=HOSTILE, action=HOSTILE, problems=[HOSTILE])
+    evil["values"] = {HOSTILE: 0.5}
+    record(experiment, [played(True, 1, decisions=[evil], instruction=HOSTILE, task=HOSTILE, observation=HOSTILE)])
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    write_json(run / "manifest.json", MANIFEST | {"command": HOSTILE, "inputs": {HOSTILE: HOSTILE}})
+    rows = read_jsonl(run / "evaluation.jsonl")
+    write_jsonl(run / "evaluation.jsonl", [row | {"split": HOSTILE, "task_type": HOSTILE} for row in rows])
+    page = page_of(experiment)
+    assert not {"script", "img"} & {name for name, _ in page.elements}
+    assert page.crossed == [] and page.open == []
+    shown = HOSTILE.replace("\u202e", "\\u202e").replace("\x1b", "\\x1b")
+    assert page.text.count(shown) >= 8
+    assert "more characters)" in page.text and "\u202e" not in page.text and "\x1b" not in page.text
+    assert not [name for name in page.values("onerror")]
+
+
+WITHOUT_SPANS = {key: value for key, value in turn().items() if key != "spans"}
+
+
+@pytest.mark.parametrize("row", ["not JSON", '{"won": true}', dumps(played(True, 1, decisions=[WITHOUT_SPANS]))])
+def test_a_damaged_record_of_episodes_is_named(experiment: Path, row: str) -> None:
+    """Not JSON, not an episode, or a turn without what was recorded of it: file and way out, no traceback."""
+    path = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "episodes.jsonl"
+    write_text(path, row + "\n")
+    with pytest.raises(UserError, match=r"hiper-seed0/episodes\.jsonl"):
+        page_of(experiment)
+
+
+def test_the_last_rows_of_a_growing_file(tmp_path: Path) -> None:
+    """A line without its end is still being written; only the last lines are parsed."""
+    path = tmp_path / "rows.jsonl"
+    write_text(path, 'damaged\n{"n": 1}\n{"n": 2}\n{"n": 3')
+    assert read_last_rows(path, 2) == [{"n": 1}, {"n": 2}]
+    write_text(path, 'damaged\n{"n": 1}\n{"n": 2}\n')
+    assert read_last_rows(path, 2) == [{"n": 1}, {"n": 2}]
+    with pytest.raises(UserError, match=r"rows\.jsonl"):
+        read_last_rows(path, 3)
+    write_text(path, "")
+    assert read_last_rows(path, 3) == []
+
+
+def real_run(experiment: Path, model: str, algorithm: str, source: str) -> None:
+    """A run on the real games, which half of its four tasks win."""
+    folder = add_run(experiment, algorithm, 0, [True, True, False, False], split="seen")
+    target = folder.with_name(f"alfworld-{model}-{algorithm}-seed0")
+    folder.rename(target)
+    write_json(target / "manifest.json", MANIFEST | {"data_source": source})
+
+
+def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
+    """HiPER's row above ours, of the same model only; an ablation of HiPER is not taken for HiPER."""
+    for algorithm in ("hiper", "hiper_no_keep"):
+        real_run(tmp_path, "qwen2.5_1.5b_instruct", algorithm, "download")
+    (study,) = load_studies(tmp_path)
+    table = published.published_table(study)
+    assert table is not None
+    rows = {row[:2]: row for row in table.rows}
+    names = [row[:2] for row in table.rows]
+    assert rows["HiPER", "HiPER paper"][2:5] == ("–", "–", "95.3")
+    assert rows["HiPER", "here"][2:7] == ("seen", "0.4", "50.0", "50.0", "50.0")
+    assert names.index(("HiPER", "HiPER paper")) < names.index(("HiPER", "here"))
+    assert [source for _, source in names].count("here") == 1
+    assert "97.4" not in str(table.rows)  # that is the larger model's
+    assert "arXiv 2602.16165" in table.caption
+
+
+def test_published_numbers_of_other_models_are_marked_as_such(tmp_path: Path) -> None:
+    """Both sizes are shown, with the model in a column of its own and a warning."""
+    real_run(tmp_path, "tiny", "hiper", "archives")
+    (study,) = load_studies(tmp_path)
+    table = published.published_table(study)
+    assert table is not None and table.header[1] == "Model"
+    assert {row[1] for row in table.rows} == {"qwen2.5_1.5b_instruct", "qwen2.5_7b_instruct", "tiny"}
+    assert "none of theirs" in table.caption
+
+
+def test_generated_games_have_no_published_numbers(experiment: Path, tmp_path: Path) -> None:
+    """Nor has another benchmark."""
+    real_run(tmp_path / "other", "tiny", "hiper", "generate")
+    for folder in (experiment, tmp_path / "other"):
+        assert [published.published_table(study) for study in load_studies(folder)] == [None]
+
+
+def test_the_file_of_published_numbers_is_sound() -> None:
+    """Known benchmarks, models, estimators, sources and columns; every number is a percentage; no row twice."""
+    content = read_yaml(published.FILE)
+    seen = set()
+    for row in content["rows"]:
+        assert row["benchmark"] in published.COLUMNS and row["source"] in content["sources"]
+        assert (ROOT / "configs" / "model" / f"{row['model']}.yaml").exists()
+        assert row["estimator"] in (*ALGORITHMS, published.UNTRAINED) and row["interface"] in ("react", "plan_execute")
+        for column, value in row["values"].items():
+            assert column in published.COLUMNS[row["benchmark"]]
+            mean, spread = value if isinstance(value, list) else (value, 0.0)
+            assert 0 <= mean <= 100 and 0 <= spread < 10
+        key = tuple(row[name] for name in ("name", "benchmark", "model", "source"))
+        assert key not in seen
+        seen.add(key)
+
+
+def test_the_manifest_of_the_fixture_is_like_a_real_one(experiment: Path) -> None:
+    """What the page reads of a manifest are keys that `write_manifest` writes."""
+    source = (ROOT / "hiper" / "manifest.py").read_text(encoding="utf-8")
+    manifest = read_json(experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "manifest.json")
+    assert [key for key in manifest if f'"{key}": ' not in source] == []
