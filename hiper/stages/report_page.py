@@ -30,7 +30,7 @@ SECTIONS = {
     "origin": "Where each cell comes from",
 }
 FIGURES = {
-    "learning_curves": "Success on training games over the episodes played. Thin lines are single seeds, thick ones "
+    "learning_curves": "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones "
     "their mean; moving averages over a fifteenth of a run. In a run's first iterations the critic alone learns "
     "(training.critic.warmup_iterations), so that success there is still the warm start's.",
     "success": "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % Wilson intervals of all "
@@ -56,8 +56,8 @@ def write(studies: Sequence[Study], experiment: Path, figures: Sequence[Path]) -
         ),
     }
     models = ", ".join(dict.fromkeys(study.model for study in studies))
-    games = ", ".join(dict.fromkeys(study.benchmark for study in studies))
-    lead = f"Ways of giving credit to a language-model agent, compared on {games} with {models}. "
+    played = ", ".join(dict.fromkeys(study.benchmark for study in studies))
+    lead = f"Ways of giving credit to a language-model agent, compared on {played} with {models}. "
     lead += "Every number leads to the runs it comes from."
     contents = tag("nav", *(link(f"#{key}", title) for key, title in SECTIONS.items()))
     body = [tag("section", tag("h2", SECTIONS[key]), content, id=key) for key, content in sections.items()]
@@ -87,7 +87,7 @@ def _headline(study: Study) -> Markup:
 
 def _note(found: Sequence[Markup]) -> list[Markup]:
     text = (
-        "These intervals are over games: another training seed may change more. Spreads over seeds stand behind the ±."
+        "These intervals are over tasks: another training seed may change more. Spreads over seeds stand behind the ±."
     )
     return [tag("p", text, class_="quiet")] if found else []
 
@@ -117,9 +117,9 @@ def _verdict(algorithm: str, baseline: str, mean: float, low: float, high: float
         f"{label(algorithm)} − {label(baseline)}: {signed(mean)} points, 95 % interval [{signed(low)}, {signed(high)}]"
     )
     if low > 0:
-        return f"{names}: better on these games."
+        return f"{names}: better on these tasks."
     if high < 0:
-        return f"{names}: worse on these games."
+        return f"{names}: worse on these tasks."
     return f"{names}: could be chance."
 
 
@@ -129,7 +129,7 @@ def _compared(study: Study, experiment: Path) -> Markup:
     seeds = ", ".join(map(str, sorted({run.seed for run in study.runs})))
     played = [f"{sum(map(len, _played(study, c)))} episodes {c.split} at T = {c.temperature}" for c in study.conditions]
     pairs = [
-        ("games", describe(study)),
+        ("data", describe(study)),
         ("model", _model(study)),
         ("task types", ", ".join(map(task_label, study.task_types))),
         ("algorithms", ", ".join(map(label, study.algorithms))),

@@ -13,6 +13,7 @@ from rich.text import Text
 from hiper.benchmarks.base import Benchmark
 from hiper.config import BenchmarkSettings, Prompt, RunSettings
 from hiper.errors import UserError
+from hiper.manifest import read_manifest, verify_outputs
 from hiper.policies.base import Policy
 from hiper.stages.episodes import outcome, turn_record
 from hiper.stages.results import task_label
@@ -100,9 +101,10 @@ def watch_model(
 
 
 def model_of(folder: Path, settings: RunSettings, temperature: float) -> Policy:
-    """The policy of a run's model folder; UserError while there is none."""
-    if not (folder / "model" / "config.json").exists():
-        raise UserError(f"{folder / 'model'}: no model yet; the run is not finished")
+    """The policy of a run's model folder; UserError while the run is not finished, or where the model is damaged."""
+    if read_manifest(folder) is None:
+        raise UserError(f"{folder}: no manifest.json yet; the run is not finished, or its model is being made anew")
+    verify_outputs(folder)
     from hiper.learning import engine  # after the check: these imports take seconds
     from hiper.learning.folders import load_decoder
     from hiper.policies.local import LocalPolicy, load_tokenizer
