@@ -31,10 +31,13 @@ SECTIONS = {
 }
 FIGURES = {
     "learning_curves": "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones "
-    "their mean; moving averages over a fifteenth of a run. In a run's first iterations the critic alone learns "
-    "(training.critic.warmup_iterations), so that success there is still the warm start's.",
+    "their mean, bands the 95 % Wilson intervals of the episodes that a point averages; moving averages over a "
+    "fifteenth of a run. In a run's first iterations the critic alone learns (training.critic.warmup_iterations), so "
+    "that success there is still the warm start's.",
+    "efficiency": "The same over the tokens that the agent generated in training.",
     "success": "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % Wilson intervals of all "
     "episodes.",
+    "task_types": "Evaluated success by task type, on the last split.",
     "switching": "How often the agent replaces its subgoal, and how many turns it keeps one.",
 }
 MAIN = "hiper"  # whose differences stand at the top; the table has all

@@ -13,8 +13,8 @@ from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
 
 from hiper.errors import UserError
 from hiper.records import write_jsonl
-from hiper.stages import reporting
-from hiper.stages.figures import smooth
+from hiper.stages import curves, reporting
+from hiper.stages.figures import FIGURES
 from hiper.stages.results import load_studies
 
 
@@ -155,6 +155,15 @@ def test_latex_is_escaped_and_balanced(experiment: Path) -> None:
                 assert len(re.findall(r"(?<!\\)&", line)) == columns - 1
 
 
+def test_bands_are_around_the_mean_curve() -> None:
+    """The share of episodes won in a window, whose interval the band is, equals the smoothed rate where iterations are
+    of one size."""
+    success = np.array([0.25, 0.5, 0.75, 1.0, 0.5])
+    won = curves.window_sums(8 * success, 3)
+    assert won / curves.window_sums(np.full(5, 8.0), 3) == pytest.approx(curves.smooth(success, 3))
+    assert won.tolist() == [6.0, 12.0, 18.0, 18.0, 12.0]
+
+
 def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
     """Tables, figures and the page carry no dates and no order of the file system."""
 
@@ -167,7 +176,7 @@ def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
     assert sorted(first) == sorted(
         [f"{table}.{suffix}" for table in ("success", "improvement", "efficiency") for suffix in ("csv", "md", "tex")]
         + [f"{table}.{suffix}" for table in ("aggregate", "published") for suffix in ("md", "tex")]
-        + [f"{figure}.{suffix}" for figure in ("learning_curves", "switching", "success") for suffix in ("png", "pdf")]
+        + [f"{figure}.{suffix}" for figure in FIGURES for suffix in ("png", "pdf")]
         + ["training.csv", "rates.json", "report.html"]
     )
     assert snapshot() == first
@@ -238,6 +247,6 @@ def test_flat_runs_without_switch_metrics_and_broken_episodes_are_reported(tmp_p
 
 def test_smoothing_is_a_centred_average() -> None:
     """Window 3, with the two values there are at each end."""
-    np.testing.assert_allclose(smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3), [1.5, 3.0, 3.0, 3.0])
-    np.testing.assert_allclose(smooth(np.array([1.0, 2.0]), 1), [1.0, 2.0])
-    assert smooth(np.array([]), 1).size == 0
+    np.testing.assert_allclose(curves.smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3), [1.5, 3.0, 3.0, 3.0])
+    np.testing.assert_allclose(curves.smooth(np.array([1.0, 2.0]), 1), [1.0, 2.0])
+    assert curves.smooth(np.array([]), 1).size == 0

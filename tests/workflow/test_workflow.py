@@ -89,7 +89,7 @@ def test_the_experiment_leaves_everything_it_promises(finished: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert {row["algorithm"] for row in rows} == {"hiper", "ppo_turn", "warmstart"}
     assert {row["benchmark"] for row in rows} == set(BENCHMARKS)
-    for name in ("learning_curves", "success", "switching"):
+    for name in ("learning_curves", "efficiency", "success", "task_types", "switching"):
         assert (results / "figures" / f"{name}.png").stat().st_size > 1000
     page = (results / "report.html").read_text()
     assert commit in page and all(f'id="run-{run}"' in page for run in RUNS)

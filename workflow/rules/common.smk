@@ -28,7 +28,7 @@ if workflow.is_main_process:
 PAGES = ("success", "aggregate", "improvement", "efficiency", "published")
 FURTHER_TABLES = [f"tables/{name}.{kind}" for name in PAGES for kind in ("md", "tex")]
 FURTHER_TABLES += ["tables/rates.json", "tables/training.csv"]
-FIGURES = [f"figures/{name}.png" for name in ("learning_curves", "success", "switching")]
+FIGURES = [f"figures/{name}.png" for name in ("learning_curves", "efficiency", "success", "task_types", "switching")]
 PRINTS = [figure.replace(".png", ".pdf") for figure in FIGURES]
 MAIN_TABLES = [f"tables/{name}.csv" for name in ("success", "improvement", "efficiency")]
 RESULTS = ["report.html", *MAIN_TABLES, *FURTHER_TABLES, *FIGURES, *PRINTS]

@@ -1,0 +1,94 @@
+"""Curves over a run: smoothed metrics of each seed, their mean and interval, and the colour of an algorithm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hiper.stages.results import WARM_START, Run, Study, label
+from hiper.stages.training_tables import averaged, course
+from hiper.statistics import wilson
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, told apart by readers with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+WARM_START_COLOUR = "#999999"
+
+Series = npt.NDArray[np.float64]
+
+
+def colour_of(study: Study, algorithm: str) -> str:
+    if algorithm == WARM_START:
+        return WARM_START_COLOUR
+    trained = [name for name in study.algorithms if name != WARM_START]
+    return COLOURS[trained.index(algorithm) % len(COLOURS)]
+
+
+def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float) -> None:
+    """One thin line per seed and their mean, thick, over the iterations that all seeds have."""
+    empty = True
+    for algorithm in study.algorithms:
+        if algorithm == WARM_START:
+            continue
+        curves = [curve for run in study.of(algorithm) if len((curve := _curve(run, key, counter))[0])]
+        for x, y in curves:
+            axis.plot(x, scale * y, color=colour_of(study, algorithm), linewidth=0.8, alpha=0.4)
+        if curves:
+            empty = False
+            common = min(len(x) for x, _ in curves)
+            mean = np.mean([y[:common] for _, y in curves], axis=0)
+            name = f"{label(algorithm)} ({len(curves)} seed{'s' * (len(curves) > 1)})"
+            axis.plot(curves[0][0][:common], scale * mean, color=colour_of(study, algorithm), linewidth=2.2, label=name)
+    if empty:
+        axis.text(0.5, 0.5, "no training recorded", transform=axis.transAxes, ha="center", va="center")
+    else:
+        axis.legend(fontsize=8)
+
+
+def draw_band(axis: Axes, study: Study, algorithm: str) -> None:
+    """The interval of what `draw_curves` draws, over the iterations that all seeds have."""
+    courses = [found for run in study.of(algorithm) if (found := course(run)) is not None]
+    if not courses:
+        return
+    common = min(len(one.success) for one in courses)
+    window = averaged(common)
+    played = [np.diff(one.spent["episodes"][:common], prepend=0.0) for one in courses]
+    trials = sum(window_sums(count, window) for count in played)
+    won = sum(
+        window_sums(np.rint(one.success[:common] * count), window) for one, count in zip(courses, played, strict=True)
+    )
+    bounds = [wilson(round(float(wins)), round(float(total))) for wins, total in zip(won, trials, strict=True)]
+    low, high = ([100 * getattr(bound, name) for bound in bounds] for name in ("low", "high"))
+    episodes = courses[0].spent["episodes"][:common]
+    axis.fill_between(episodes, low, high, color=colour_of(study, algorithm), alpha=0.12, linewidth=0)
+
+
+def spent_and_success(study: Study, algorithm: str, budget: str) -> list[tuple[Series, Series]]:
+    """(what was spent, smoothed success) of every seed that has the metrics for it."""
+    courses = [found for run in study.of(algorithm) if (found := course(run)) is not None]
+    return [(one.spent[budget], smooth(one.success, averaged(len(one.success)))) for one in courses]
+
+
+def _curve(run: Run, key: str, counter: str) -> tuple[Series, Series]:
+    """(x, smoothed y) of one metric; empty where the run does not have it."""
+    rows = [row for row in run.metrics if row.get(key) is not None and row.get(counter) is not None]
+    x, y = (np.array([row[name] for row in rows], dtype=np.float64) for name in (counter, key))
+    return x, smooth(y, averaged(len(y)))
+
+
+def smooth(values: Series, window: int) -> Series:
+    """Centred moving average over `window` values; at the ends over those there are."""
+    return window_sums(values, window) / np.maximum(window_sums(np.ones(len(values)), window), 1.0)
+
+
+def window_sums(values: Series, window: int) -> Series:
+    """Sums over the same windows as `smooth`'s."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    position = np.arange(len(values))
+    start = np.maximum(position - (window - 1) // 2, 0)
+    stop = np.minimum(position + window // 2 + 1, len(values))
+    return np.asarray(sums[stop] - sums[start])
