@@ -32,9 +32,9 @@ def exclusive(folder: Path) -> Iterator[None]:
     What a killed writer left half written (in temporary folders of `hiper.records`) is removed: nobody else owns it.
     """
     with held(lock_file(folder), folder):
-        if folder.is_dir():
-            for leftover in sorted(folder.rglob(f".*{PARTIAL}")):
-                shutil.rmtree(leftover)
+        inside = folder.rglob(f".*{PARTIAL}") if folder.is_dir() else folder.parent.glob(f".{folder.name}.*{PARTIAL}")
+        for leftover in sorted(inside):
+            shutil.rmtree(leftover)
         yield
 
 

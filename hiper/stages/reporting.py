@@ -51,7 +51,11 @@ def run(experiment: Path) -> None:
     """Write the tables, the figures and the page of `results/<experiment>`; UserError when no run has been
     evaluated."""
     studies = load_studies(experiment)
-    with exclusive(experiment / "tables"), exclusive(experiment / "figures"):
+    with (
+        exclusive(experiment / "tables"),
+        exclusive(experiment / "figures"),
+        exclusive(experiment / report_page.FILE),
+    ):
         write_tables(studies, experiment / "tables")
         drawn = figures.draw(studies, experiment / "figures")
         report_page.write(studies, experiment, [path for path in drawn if path.suffix == ".png"])

@@ -244,10 +244,14 @@ def test_a_broken_evaluation_episode_keeps_its_turns(
 
 
 def test_a_trained_model_can_be_watched(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`hiper play --run` shows every turn of the chosen game to its end, the same game for the same seed."""
+    """`hiper play --run` shows every turn of the chosen game to its end, the same game for the same seed; not while the
+    run has no manifest."""
     shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
     write_config(run_settings(), tmp_path / "config.yaml")
     arguments = ["play", "--run", str(tmp_path), "--data", str(prepared / "data"), "--number", "2", "--seed"]
+    assert main([*arguments, "1"]) == 2
+    assert "the run is not finished" in capsys.readouterr().err
+    (tmp_path / "manifest.json").write_text("{}")
     shown = []
     for seed in ("1", "1", "2"):
         assert main([*arguments, seed]) == 0

@@ -99,3 +99,13 @@ def test_many_writers_take_turns(tmp_path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) for _ in range(8)]
     assert [process.wait() for process in processes] == [0] * 8
     assert (tmp_path / "count").read_text() == "400"
+
+
+def test_a_files_next_writer_removes_what_was_left_of_it_alone(tmp_path: Path) -> None:
+    """What a killed writer of a file left beside it goes; what belongs to the file's neighbours stays."""
+    torn, other = tmp_path / ".page.html.abc.partial", tmp_path / ".table.csv.abc.partial"
+    for folder in (torn, other):
+        folder.mkdir()
+        (folder / "half").write_text("ha")
+    with exclusive(tmp_path / "page.html"):
+        assert not torn.exists() and other.exists()
