@@ -10,6 +10,7 @@ code behind published numbers stand in docs/deviations.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -98,9 +99,14 @@ def broadcast(per_trajectory: Floats, present: Bools) -> Floats:
     return np.where(present, per_trajectory[:, None], 0.0)
 
 
-def whole_response(advantage: Floats, turns: Turns, settings: AlgorithmSettings) -> Credit:
+def whole_response(
+    advantage: Floats,
+    turns: Turns,
+    settings: AlgorithmSettings,
+    targets: Mapping[str, tuple[Floats, Bools]] = MappingProxyType({}),
+) -> Credit:
     """The same advantage for every token of a response, the end token included; standardised over the batch's turns if
-    `settings.normalize`."""
+    `settings.normalize`. `targets` are those of the value heads, if there are any."""
     dealt = standardize(advantage, turns.present) if settings.normalize else masked(advantage, turns.present)
     return Credit(
         switch=dealt,
@@ -109,5 +115,5 @@ def whole_response(advantage: Floats, turns: Turns, settings: AlgorithmSettings)
         other=dealt,
         trains_other=True,
         trained_subgoal=turns.present & turns.has_subgoal,
-        targets={},
+        targets=targets,
     )

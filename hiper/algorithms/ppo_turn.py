@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hiper.algorithms.groups import shaped_rewards, whole_response
 from hiper.algorithms.interface import Credit, Floats, Turns
-from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import bootstraps, discounts, generalized_advantages, masked, next_values
 from hiper.algorithms.settings import AlgorithmSettings
-from hiper.algorithms.shaping import invalid_penalty
 
 HEADS: Mapping[str, str] = {"state": "prompt"}
 
@@ -31,23 +30,13 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
     """
     present = turns.present
     value = masked(values["state"][:, : present.shape[1]], present)
-    reward = masked(turns.reward + invalid_penalty(turns.valid, present, settings.penalties.invalid), present)
     bootstrap = bootstraps(values["state"], present, turns.terminated, settings.bootstrap_truncated)
     advantage = generalized_advantages(
-        reward,
+        shaped_rewards(turns, settings),
         value,
         next_values(value, bootstrap, present),
         discounts(present, turns.terminated, settings.gamma),
         np.full(present.shape, settings.lam_turn),
         present,
     )
-    dealt = standardize(advantage, present) if settings.normalize else advantage
-    return Credit(
-        switch=dealt,
-        subgoal=dealt,
-        action=dealt,
-        other=dealt,
-        trains_other=True,
-        trained_subgoal=present & turns.has_subgoal,
-        targets={"state": (advantage + value, present)},
-    )
+    return whole_response(advantage, turns, settings, {"state": (advantage + value, present)})
