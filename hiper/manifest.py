@@ -23,6 +23,7 @@ from hiper.records import read_json, require, sha256_file, sha256_json, without_
 
 FILE = "manifest.json"
 EVALUATION = "evaluation.jsonl"
+EVALUATION_MANIFEST = "evaluation.json"
 PACKAGES = (
     *("alfworld", "dvc", "hydra-core", "mlflow", "numpy", "safetensors", "snakemake", "textworld", "tokenizers"),
     *("torch", "transformers"),
@@ -36,12 +37,15 @@ def write_manifest(
     inputs: Mapping[str, Path] | None = None,
     started: float | None = None,
     outputs: Iterable[Path] = (),
+    facts: Mapping[str, Any] | None = None,
+    name: str = FILE,
 ) -> dict[str, Any]:
-    """Write `manifest.json` into `folder` and return its content.
+    """Write `manifest.json` (or the file called `name`) into `folder` and return its content.
 
     `data_root` holds the data sets (`data/`); `inputs` are further files or folders the stage read, by a short name;
     `outputs` are files that the stage wrote below `folder` and that later stages read: `verify_outputs` compares them;
-    `started` is `time.monotonic()` at the start of the stage, from which the wall time in seconds follows.
+    `started` is `time.monotonic()` at the start of the stage, from which the wall time in seconds follows; `facts` are
+    further entries.
     """
     root = data_root.resolve().parent
     manifest = {
@@ -62,8 +66,9 @@ def write_manifest(
             "data": settings.benchmark.data.generate.seed,
         },
         "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
+        **(facts or {}),
     }
-    write_json(folder / FILE, manifest)
+    write_json(folder / name, manifest)
     return manifest
 
 
@@ -163,18 +168,19 @@ def withdraw_manifest(folder: Path) -> None:
     """The folder's model is about to be made anew: until the new manifest is written it is not finished, and how the
     old one was evaluated says nothing any more."""
     (folder / EVALUATION).unlink(missing_ok=True)
+    (folder / EVALUATION_MANIFEST).unlink(missing_ok=True)
     (folder / FILE).unlink(missing_ok=True)
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a folder, or None while its stage has not finished."""
-    path = folder / FILE
+def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any] | None:
+    """The manifest of a folder (or the one called `name`), or None while its stage has not finished."""
+    path = folder / name
     if not path.exists():
         return None
     try:
         return require(read_json(path), {}, str(path))
     except UserError as error:
-        raise UserError(f"{error}; {_again(folder)}") from None
+        raise UserError(f"{error}; {_again(folder, name)}") from None
 
 
 def verify_outputs(folder: Path) -> None:
@@ -194,5 +200,5 @@ def verify_outputs(folder: Path) -> None:
             raise UserError(f"{path}: is not as its stage wrote it (its checksum differs); {_again(folder)}")
 
 
-def _again(folder: Path) -> str:
-    return f"remove {folder / FILE} and run the stage that makes this folder again"
+def _again(folder: Path, name: str = FILE) -> str:
+    return f"remove {folder / name} and run the stage that makes this folder again"

@@ -3,6 +3,7 @@ parsed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,3 +98,11 @@ class Trajectory:
     last_prompt: str | None = None
     failure: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
+
+
+def evaluated_on(row: Mapping[str, Any]) -> str:
+    """Where a row of `evaluation.jsonl` was played, in a word: the split, and what is not usual about it: `unseen`,
+    `unseen.sampled` (tasks drawn with replacement), `unseen.best` (by the best model, not the last)."""
+    protocol, checkpoint = row.get("protocol", "exhaustive"), row.get("checkpoint", "last")
+    unusual = [name for name in (protocol, checkpoint) if name not in ("exhaustive", "last")]
+    return ".".join([row["split"], *unusual])

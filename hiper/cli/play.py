@@ -84,7 +84,7 @@ def _watch_run(arguments: argparse.Namespace, screen: Console) -> None:
     if split == "train":
         tasks = list(benchmark.tasks(settings.benchmark.splits.train))
     else:
-        tasks = evaluation_tasks(settings, benchmark, split)
+        tasks = evaluation_tasks(settings, benchmark, split, "exhaustive")
     game = views.pick(benchmark, tasks, arguments.number, arguments.task)
     remark = f"played by {folder.resolve().name}, T = {temperature:g}"
     views.watch_model(screen, game, policy, settings.prompt, arguments.seed, arguments.pause, remark)

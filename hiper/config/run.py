@@ -144,6 +144,15 @@ class Critic(Settings):
     clip: Positive
 
 
+class Validation(Settings):
+    """Which model of a run is its best: the one that wins most of `tasks` tasks of the train split that nothing else
+    plays and no table reports, looked at `every` so many iterations and at the last."""
+
+    tasks: CountOrZero  # 0: no validation, the last model is the only one
+    every: Count
+    temperature: NonNegative
+
+
 class Training(Settings):
     iterations: Count
     episodes: Count  # per iteration
@@ -160,6 +169,7 @@ class Training(Settings):
     kl: NonNegative
     entropy: NonNegative
     checkpoint_every: Count
+    validation: Validation
     critic: Critic
 
     @model_validator(mode="after")
@@ -173,22 +183,15 @@ class Training(Settings):
 
 
 class Evaluation(Settings):
-    """`exhaustive` plays every task of a split once; `sampled` draws `episodes` tasks with replacement, as the
-    paper's code does."""
+    """`exhaustive` plays every task of a split once; `sampled` draws `sampled_episodes` tasks with replacement, as the
+    paper's code does. Each is played by every model of a run that `checkpoints` names."""
 
-    protocol: Literal["exhaustive", "sampled"]
-    episodes: Count | None
+    protocols: Annotated[list[Literal["exhaustive", "sampled"]], Field(min_length=1), Distinct]
+    sampled_episodes: Count  # of each split
+    checkpoints: Annotated[list[Literal["last", "best"]], Field(min_length=1), Distinct]
     splits: Annotated[list[str], Field(min_length=1), Distinct] | None  # of benchmark.splits.evaluation; None: all
     temperatures: Annotated[list[NonNegative], Field(min_length=1), Distinct]
     batch: Count
-
-    @model_validator(mode="after")
-    def sampled_needs_count(self) -> Evaluation:
-        if (self.protocol == "sampled") != (self.episodes is not None):
-            raise ValueError(
-                "evaluation.episodes is the sample size: give it for protocol 'sampled', null for 'exhaustive'"
-            )
-        return self
 
 
 class Engine(Settings):
@@ -282,8 +285,13 @@ def _text(run: RunSettings) -> Iterator[str]:
 
 
 def _splits(run: RunSettings) -> Iterator[str]:
-    """Splits that are asked for and do not exist, or would be made empty."""
+    """Splits and models that are asked for and do not exist, or would be made empty."""
     splits = run.benchmark.splits
+    if "best" in run.evaluation.checkpoints and not run.training.validation.tasks:
+        yield (
+            "evaluation.checkpoints: 'best' is chosen by validation: set training.validation.tasks above 0, or leave "
+            "'best' out"
+        )
     for name in run.evaluation.splits or []:
         if name not in splits.evaluation:
             known = ", ".join(splits.evaluation)

@@ -72,7 +72,7 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     started = time.monotonic()
     limits = settings.benchmark.model_copy(update={"max_turns": settings.demonstrations.max_turns})
     benchmark = make_benchmark(limits, data_root)
-    tasks, _ = split_train(settings, benchmark)
+    tasks = split_train(settings, benchmark).demonstrations
     environment = benchmark.environment()
     rows: list[dict[str, Any]] = []
     lost = 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,13 @@ from hiper.config import RunSettings
 from hiper.learning import engine
 from hiper.learning.folders import load_decoder
 from hiper.locks import exclusive
-from hiper.manifest import content_hash, data_hash, verify_outputs
+from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, content_hash, data_hash, verify_outputs, write_manifest
 from hiper.policies.local import LocalPolicy, load_tokenizer
 from hiper.stages.episodes import episode_record
 from hiper.stages.journal import Journal
 from hiper.stages.metrics import Progress
 from hiper.stages.rollout import Rollout
+from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.tasks import make_benchmark, stream
 from hiper.trajectory import Task, Trajectory
 
@@ -29,87 +33,132 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Batch:
-    """Tasks that are played together: `tasks` of a split from number `first` on, at the temperature of that number."""
+    """Tasks that are played together: `tasks` of a split from number `first` on, by the model that `checkpoint` names,
+    at the temperature of that number."""
 
+    checkpoint: str
     split: str
+    protocol: str
     temperature: int
     first: int
     tasks: list[Task]
 
+    @property
+    def place(self) -> tuple[str, str, int, int]:
+        """What two models play alike has the same place."""
+        return self.split, self.protocol, self.temperature, self.first
+
 
 def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
-    """Play `folder/model` on every configured split and temperature; write `folder/evaluation.jsonl`.
+    """Play the run's models on every configured split, protocol and temperature; write `folder/evaluation.json`, what
+    made them, and `folder/evaluation.jsonl`, the episodes.
 
     Finished batches wait in a journal until all are done: an evaluation that was killed goes on behind them.
     """
+    started = time.monotonic()
     verify_outputs(folder)
     with exclusive(folder):
         device = engine.prepare(settings.engine)
         benchmark = make_benchmark(settings.benchmark, data_root)
-        batches = plan(settings, benchmark)
+        models = _models(settings, folder)
+        batches = plan(settings, benchmark, list(models))
         identity = {
             "settings": stage_digest(settings, "evaluate"),
-            "model": content_hash(folder / "model"),
+            "models": {name: content_hash(path) for name, path in models.items()},
             "data": data_hash(data_root, settings.benchmark.dataset),
         }
-        decoder, tokenizer = load_decoder(folder / "model", device), load_tokenizer(folder / "model")
         journal = Journal(folder / "evaluation.unfinished.jsonl", identity)
         progress = Progress("evaluation", sum(len(b.tasks) for b in batches), sum(map(len, journal.parts)))
         if journal.parts:
             log.info("going on after %d of %d episodes", progress.first, progress.total)
-        rollouts = []
-        for temperature in settings.evaluation.temperatures:
-            decoding = settings.decoding.model_copy(update={"temperature": temperature})
-            policy = LocalPolicy(
-                decoder, tokenizer, decoding, settings.prompt.interface, settings.prompt.max_tokens, device
-            )
-            rollouts.append(Rollout(benchmark, policy, settings.prompt))
-        for batch in batches[len(journal.parts) :]:
-            journal.append(_play(settings, rollouts[batch.temperature], batch))
-            _show(progress, journal)
-        for rollout in rollouts:
-            rollout.close()
-        journal.finish(folder / "evaluation.jsonl")
+        left = batches[len(journal.parts) :]
+        for name, path in models.items():
+            part = [batch for batch in left if batch.checkpoint == name]
+            if name != "last" and identity["models"][name] == identity["models"].get("last"):
+                _copy(journal, batches, part)
+            elif part:
+                _play(settings, _rollouts(settings, benchmark, path, device), part, journal, progress)
+        write_manifest(folder, settings, data_root, models, started, name=EVALUATION_MANIFEST)
+        journal.finish(folder / EVALUATION)
 
 
-def plan(settings: RunSettings, benchmark: Benchmark) -> list[Batch]:
-    """All batches of an evaluation, in the order in which they are played: by split, temperature and number."""
-    size = settings.evaluation.batch
+def _models(settings: RunSettings, folder: Path) -> dict[str, Path]:
+    """The model folders to be played, by checkpoint; only a run that was validated has a best one."""
+    folders = {"last": folder / "model", "best": folder / BEST}
+    return {name: folders[name] for name in settings.evaluation.checkpoints if name == "last" or folders[name].is_dir()}
+
+
+def _rollouts(settings: RunSettings, benchmark: Benchmark, model: Path, device: str) -> list[Rollout]:
+    """A player of the model for each temperature."""
+    decoder, tokenizer = load_decoder(model, device), load_tokenizer(model)
     found = []
-    for split in settings.evaluated_splits:
-        tasks = evaluation_tasks(settings, benchmark, split)
-        for number in range(len(settings.evaluation.temperatures)):
-            found += [Batch(split, number, first, tasks[first : first + size]) for first in range(0, len(tasks), size)]
+    for temperature in settings.evaluation.temperatures:
+        decoding = settings.decoding.model_copy(update={"temperature": temperature})
+        policy = LocalPolicy(
+            decoder, tokenizer, decoding, settings.prompt.interface, settings.prompt.max_tokens, device
+        )
+        found.append(Rollout(benchmark, policy, settings.prompt))
     return found
 
 
-def _play(settings: RunSettings, rollout: Rollout, batch: Batch) -> list[dict[str, Any]]:
-    seed = stream(settings, "evaluation", batch.temperature, batch.first)
-    played = rollout.play(batch.tasks, list(range(len(batch.tasks))), seed)
-    temperature = settings.evaluation.temperatures[batch.temperature]
-    return [episode_row(trajectory, batch.split, temperature) for trajectory in played]
+def plan(settings: RunSettings, benchmark: Benchmark, checkpoints: Sequence[str]) -> list[Batch]:
+    """All batches of an evaluation, in the order in which they are played."""
+    size = settings.evaluation.batch
+    found = []
+    for checkpoint in checkpoints:
+        for split, protocol in product(settings.evaluated_splits, settings.evaluation.protocols):
+            tasks = evaluation_tasks(settings, benchmark, split, protocol)
+            for number, first in product(range(len(settings.evaluation.temperatures)), range(0, len(tasks), size)):
+                found.append(Batch(checkpoint, split, protocol, number, first, tasks[first : first + size]))
+    return found
+
+
+def _play(
+    settings: RunSettings,
+    rollouts: Sequence[Rollout],
+    batches: Sequence[Batch],
+    journal: Journal,
+    progress: Progress,
+) -> None:
+    """Every model meets the same random numbers."""
+    for batch in batches:
+        numbers = [batch.temperature, batch.first, *([] if batch.protocol == "exhaustive" else [1])]
+        seed = stream(settings, "evaluation", *numbers)
+        played = rollouts[batch.temperature].play(batch.tasks, range(len(batch.tasks)), seed)
+        temperature = settings.evaluation.temperatures[batch.temperature]
+        journal.append([episode_row(trajectory, batch, temperature) for trajectory in played])
+        _show(progress, journal)
+    for rollout in rollouts:
+        rollout.close()
+
+
+def _copy(journal: Journal, batches: Sequence[Batch], part: Sequence[Batch]) -> None:
+    """The best model is the last one: its episodes are those that were just played."""
+    played = {batch.place: rows for batch, rows in zip(batches, journal.parts, strict=False)}
+    for batch in part:
+        journal.append([{**row, "checkpoint": batch.checkpoint} for row in played[batch.place]])
 
 
 def _show(progress: Progress, journal: Journal) -> None:
-    last = journal.parts[-1][0]
-    place = (last["split"], last["temperature"])
-    rows = [row for part in journal.parts for row in part if (row["split"], row["temperature"]) == place]
+    keys = ("checkpoint", "split", "protocol", "temperature")
+    place = [journal.parts[-1][0][key] for key in keys]
+    rows = [row for part in journal.parts for row in part if [row[key] for key in keys] == place]
     done = sum(map(len, journal.parts))
-    progress.show(done, f"{place[0]} T={place[1]:g}: {sum(row['won'] for row in rows)}/{len(rows)} won")
+    checkpoint, split, protocol, temperature = place
+    won = sum(row["won"] for row in rows)
+    progress.show(done, f"{checkpoint} model, {split} {protocol} T={temperature:g}: {won}/{len(rows)} won")
 
 
-def evaluation_tasks(settings: RunSettings, benchmark: Benchmark, split: str) -> list[Task]:
-    """The task list of an evaluation split: all of it once, or `episodes` seeded draws with replacement."""
+def evaluation_tasks(settings: RunSettings, benchmark: Benchmark, split: str, protocol: str) -> list[Task]:
+    """The task list of an evaluation split: all of it once, or seeded draws with replacement."""
     tasks = list(benchmark.tasks(settings.benchmark.splits.named(split)))
-    if settings.evaluation.protocol == "exhaustive":
+    if protocol == "exhaustive":
         return tasks
-    assert settings.evaluation.episodes is not None
-    draws = np.random.default_rng(stream(settings, "evaluation")).integers(
-        len(tasks), size=settings.evaluation.episodes
-    )
-    return [tasks[i] for i in draws]
+    random = np.random.default_rng(stream(settings, "evaluation"))
+    return [tasks[i] for i in random.integers(len(tasks), size=settings.evaluation.sampled_episodes)]
 
 
-def episode_row(trajectory: Trajectory, split: str, temperature: float) -> dict[str, Any]:
-    """One line of `evaluation.jsonl`: where it was played, the outcome, and every turn."""
-    return {"split": split, "temperature": temperature, **episode_record(trajectory)}
+def episode_row(trajectory: Trajectory, batch: Batch, temperature: float) -> dict[str, Any]:
+    """One line of `evaluation.jsonl`: by which model, where and how it was played, the outcome, and every turn."""
+    place = {"checkpoint": batch.checkpoint, "split": batch.split, "protocol": batch.protocol}
+    return {**place, "temperature": temperature, **episode_record(trajectory)}

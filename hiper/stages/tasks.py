@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ STREAMS = {
     "rollout": 6,
     "update": 7,
     "evaluation": 8,
+    "validation": 9,
+    "variance": 10,
 }
 
 
@@ -41,18 +44,29 @@ def make_benchmark(settings: BenchmarkSettings, data_root: Path) -> Benchmark:
     return WebshopBenchmark(settings, data_root)
 
 
-def split_train(settings: RunSettings, benchmark: Benchmark) -> tuple[list[Task], list[Task]]:
-    """(demonstration tasks, RL tasks): disjoint parts of the train split, the same for every seed of an experiment."""
+@dataclass(frozen=True)
+class TrainTasks:
+    """Disjoint parts of the train split."""
+
+    demonstrations: list[Task]
+    reinforcement: list[Task]
+    validation: list[Task]
+
+
+def split_train(settings: RunSettings, benchmark: Benchmark) -> TrainTasks:
+    """The train split in its parts, the same for every seed of an experiment."""
     tasks = list(benchmark.tasks(settings.benchmark.splits.train))
-    count = settings.demonstrations.tasks
-    if count >= len(tasks):
+    shown, held_out = settings.demonstrations.tasks, settings.training.validation.tasks
+    end = len(tasks) - held_out
+    if shown >= end:
+        further = f" and training.validation.tasks={held_out}" if held_out else ""
         raise UserError(
-            f"demonstrations.tasks={count} leaves no task for RL: split {settings.benchmark.splits.train!r} of "
+            f"demonstrations.tasks={shown}{further} leave no task for RL: split {settings.benchmark.splits.train!r} of "
             f"{settings.benchmark.dataset!r} has {len(tasks)}"
         )
     order = np.random.default_rng([settings.demonstrations.seed, STREAMS["tasks"]]).permutation(len(tasks))
     shuffled = [tasks[i] for i in order]
-    return shuffled[:count], shuffled[count:]
+    return TrainTasks(shuffled[:shown], shuffled[shown:end], shuffled[end:])
 
 
 def draw_tasks(tasks: Sequence[Task], settings: RunSettings, iteration: int) -> tuple[list[Task], list[int]]:

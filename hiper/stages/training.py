@@ -30,6 +30,8 @@ from hiper.records import append_jsonl, sha256_file
 from hiper.stages import checkpoint, episodes
 from hiper.stages.metrics import MetricsLog, Progress, resume_rows
 from hiper.stages.rollout import Rollout
+from hiper.stages.selection import FOLDER as BEST
+from hiper.stages.selection import ModelSelection
 from hiper.stages.summary import explained_variance, rollout_metrics
 from hiper.stages.tasks import draw_tasks, make_benchmark, split_train, stream
 from hiper.tracking import start_follower
@@ -39,7 +41,8 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> None:
-    """Train from the model folder `start`; write `folder/model`, `metrics.jsonl` and, last, `manifest.json`."""
+    """Train from the model folder `start`; write `folder/model` (and `folder/best`, with validation), `metrics.jsonl`
+    and, last, `manifest.json`."""
     started = time.monotonic()
     verify_outputs(start.parent)
     with exclusive(folder):
@@ -49,9 +52,12 @@ def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> No
         checkpoint.begin(folder / "checkpoints", identity)
         follower = start_follower(folder) if settings.tracking.live else None
         trainer.train()
-        trainer.save(start)
+        trainer.save(folder / "model")
         checkpoint.clear(folder / "checkpoints")
-        write_manifest(folder, settings, data_root, {"start": start}, started, files_of(folder / "model"))
+        written, facts = files_of(folder / "model"), {}
+        if trainer.selection.best is not None:
+            written, facts = written + files_of(folder / BEST), {"best": trainer.selection.state()}
+        write_manifest(folder, settings, data_root, {"start": start}, started, written, facts)
     log.info("done: %s%s", folder, "" if follower is None else " (MLflow mirror catches up in the background)")
 
 
@@ -59,20 +65,13 @@ class Trainer:
     """Everything one run holds in memory."""
 
     def __init__(self, settings: RunSettings, start: Path, folder: Path, data_root: Path) -> None:
-        self.settings, self.folder = settings, folder
+        self.settings, self.folder, self.start = settings, folder, start
         self.device = engine.prepare(settings.engine)
         self.tokenizer = load_tokenizer(start)
         self.actor = load_decoder(start, self.device)
         require_positions(self.actor, settings.prompt.max_tokens + settings.decoding.max_response_tokens, start)
         reference = load_decoder(start, self.device).requires_grad_(False) if settings.training.kl else None
-        self.policy = LocalPolicy(
-            self.actor,
-            self.tokenizer,
-            settings.decoding,
-            settings.prompt.interface,
-            settings.prompt.max_tokens,
-            self.device,
-        )
+        self.policy = self._policy(settings.decoding.temperature)
         self.estimator = ALGORITHMS[settings.algorithm.name]
         self.kinds = self.estimator.heads(settings.algorithm)
         heads = build_heads(
@@ -95,8 +94,18 @@ class Trainer:
             settings.engine.dtype == "bfloat16",
         )
         benchmark = make_benchmark(settings.benchmark, data_root)
-        _, self.tasks = split_train(settings, benchmark)
+        tasks = split_train(settings, benchmark)
+        self.tasks = tasks.reinforcement
         self.rollout = Rollout(benchmark, self.policy, settings.prompt)
+        validator = self._policy(settings.training.validation.temperature)
+        self.selection = ModelSelection(settings, Rollout(benchmark, validator, settings.prompt), tasks.validation)
+
+    def _policy(self, temperature: float) -> LocalPolicy:
+        """The actor as a player."""
+        settings = self.settings
+        decoding = settings.decoding.model_copy(update={"temperature": temperature})
+        interface, limit = settings.prompt.interface, settings.prompt.max_tokens
+        return LocalPolicy(self.actor, self.tokenizer, decoding, interface, limit, self.device)
 
     def train(self) -> None:
         total = self.settings.training.iterations
@@ -114,6 +123,7 @@ class Trainer:
                 checkpoint.save(self.folder / "checkpoints", iteration + 1, self._state())
         metrics.require(range(1, total + 1))
         self.rollout.close()
+        self.selection.close()
 
     def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float], list[dict[str, Any]]]:
         """One iteration of the method; returns its metrics, how long each part took, and some of its episodes."""
@@ -139,6 +149,11 @@ class Trainer:
             clock.lap("actor")
         row = {"iteration": iteration + 1, "episodes": (iteration + 1) * settings.training.episodes}
         row |= rollout_metrics(played) | explained_variance(values, credit) | updates
+        if self.selection.due(iteration + 1):
+            row |= self.selection.measure(iteration + 1)
+            if self.selection.best is not None and self.selection.best.iteration == iteration + 1:
+                self.save(self.folder / BEST)
+            clock.lap("validation")
         update = episodes.Update(trajectories, values, credit, rows, train_actor)
         kept = settings.tracking.episodes
         records = episodes.training_records(iteration + 1, played, update, self.policy.decode, kept)
@@ -185,6 +200,7 @@ class Trainer:
             "backbone": self._own_backbone(),
             "actor_optimizer": self.learner.actor_optimizer.state_dict(),
             "critic_optimizer": self.learner.critic_optimizer.state_dict(),
+            "best": self.selection.state(),
         }
 
     def _own_backbone(self) -> dict[str, torch.Tensor]:
@@ -204,18 +220,19 @@ class Trainer:
             self.critic.backbone.load_state_dict(state["backbone"])
         self.learner.actor_optimizer.load_state_dict(state["actor_optimizer"])
         self.learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self.selection.restore(state["best"])
         log.info("resuming after iteration %d of %d", iteration, self.settings.training.iterations)
         return iteration
 
-    def save(self, start: Path) -> None:
-        """The model folder: a Hugging Face folder, the value heads (and a separate critic's backbone) beside the
-        model."""
+    def save(self, folder: Path) -> None:
+        """Write the model as it is now: a Hugging Face folder, the value heads (and a separate critic's backbone)
+        beside the model."""
         end = int(self.tokenizer.eos_token_id)
         pad = int(self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end)
-        save_decoder(self.actor, self.folder / "model", start, end, pad)
+        save_decoder(self.actor, folder, self.start, end, pad)
         tensors = {name: p.detach().cpu().contiguous() for name, p in self.critic.heads.state_dict().items()}
         tensors |= {f"backbone.{name}": p.detach().cpu().contiguous() for name, p in self._own_backbone().items()}
-        save_tensors(tensors, self.folder / "model" / HEADS)
+        save_tensors(tensors, folder / HEADS)
 
 
 def _targets(states: list[State], values: Mapping[str, Floats], credit: Credit) -> dict[str, Targets]:

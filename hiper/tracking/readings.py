@@ -10,6 +10,7 @@ from typing import Any
 
 from hiper.manifest import FILE as MANIFEST
 from hiper.records import read_jsonl, sha256_file
+from hiper.trajectory import evaluated_on
 
 NOTE_LENGTH = 5000  # characters; MLflow refuses descriptions beyond 8000
 COUNTERS = ("iteration", "step")  # what a row of metrics.jsonl counts
@@ -90,7 +91,7 @@ def evaluation_metrics(folder: Path) -> Metrics:
     path = folder / "evaluation.jsonl"
     groups: dict[str, list[float]] = {}
     for row in read_jsonl(path) if path.exists() else []:
-        part = f"evaluation/{row['split']}/T{row['temperature']:g}"
+        part = f"evaluation/{evaluated_on(row)}/T{row['temperature']:g}"
         groups.setdefault(f"{part}/success", []).append(float(row["won"]))
         groups.setdefault(f"{part}/success/{row['task_type']}", []).append(float(row["won"]))
         groups.setdefault(f"{part}/turns", []).append(float(row["turns"]))

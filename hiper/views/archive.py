@@ -12,6 +12,7 @@ from hiper.manifest import FILE as MANIFEST
 from hiper.records import read_jsonl
 from hiper.stages.episodes import FILE, outcome
 from hiper.stages.results import DEFAULT_EXPERIMENT, task_label
+from hiper.trajectory import evaluated_on
 
 TRAIN = "train"
 OUTCOMES = ("won", "lost", "truncated", "failed")
@@ -24,7 +25,8 @@ _KEYS = ("task", "task_type", "won", "truncated", "failure", "turns", "switches"
 
 @dataclass(frozen=True)
 class Episode:
-    """`name` is `train:<iteration>:<number>` or `<split>:<temperature>:<number>`, numbers from 0 in the order played;
+    """`name` is `train:<iteration>:<number>` or `<split>:<temperature>:<number>`, numbers from 0 in the order played
+    (the split as `evaluated_on` calls it, such as `unseen.best`);
     `part` is the name without the number, `record` the episode's row."""
 
     name: str
@@ -33,7 +35,7 @@ class Episode:
 
     @property
     def split(self) -> str:
-        return self.part.split(":")[0]
+        return self.part.split(":")[0].split(".")[0]
 
     @property
     def outcome(self) -> str:
@@ -151,7 +153,7 @@ def _evaluation(path: Path) -> list[Episode]:
     counts: dict[str, int] = {}
     episodes = []
     for row in _rows(path, ("split", "temperature")):
-        part = f"{row['split']}:{row['temperature']:g}"
+        part = f"{evaluated_on(row)}:{row['temperature']:g}"
         number = counts.get(part, 0)
         counts[part] = number + 1
         episodes.append(Episode(f"{part}:{number}", part, row))

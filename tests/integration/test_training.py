@@ -20,6 +20,12 @@ from hiper.learning.learner import Learner
 from hiper.records import read_jsonl
 from hiper.stages import checkpoint, evaluation, training
 
+# What two runs that are the same have in common to the byte.
+SAME = (
+    *("metrics.jsonl", "episodes.jsonl", "model/model.safetensors", "model/value_heads.safetensors"),
+    "best/model.safetensors",
+)
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,7 +58,7 @@ def test_the_warm_start_is_an_ordinary_model_folder(prepared: Path) -> None:
 def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
     """Metrics, weights and value heads of two runs with the same settings are equal byte for byte."""
     first, second = (train(prepared, tmp_path / name, run_settings()) for name in ("a", "b"))
-    for name in ("metrics.jsonl", "episodes.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
+    for name in SAME:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
@@ -75,7 +81,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert len(read_jsonl(tmp_path / "cut" / "metrics.jsonl")) == 3
     monkeypatch.setattr(training.Trainer, "iterate", real)
     cut = train(prepared, tmp_path / "cut", chosen)
-    for name in ("metrics.jsonl", "episodes.jsonl", "model/model.safetensors", "model/value_heads.safetensors"):
+    for name in SAME:
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
 
 
@@ -265,10 +271,10 @@ def test_the_sampled_protocol_draws_with_replacement_and_a_fixed_seed(prepared: 
     """Thirty draws from a split of fewer games repeat some; the draw is the same every time and differs by seed."""
     from hiper.stages.tasks import make_benchmark
 
-    sampled = run_settings(evaluation__protocol="sampled", evaluation__episodes=30)
+    sampled = run_settings(evaluation__sampled_episodes=30)
     benchmark = make_benchmark(sampled.benchmark, prepared / "data")
-    drawn = evaluation.evaluation_tasks(sampled, benchmark, "seen")
+    drawn = evaluation.evaluation_tasks(sampled, benchmark, "seen", "sampled")
     assert len(drawn) == 30 and len(set(drawn)) < 30
-    assert drawn == evaluation.evaluation_tasks(sampled, benchmark, "seen")
-    other = run_settings(evaluation__protocol="sampled", evaluation__episodes=30, seed=1)
-    assert drawn != evaluation.evaluation_tasks(other, benchmark, "seen")
+    assert drawn == evaluation.evaluation_tasks(sampled, benchmark, "seen", "sampled")
+    other = run_settings(evaluation__sampled_episodes=30, seed=1)
+    assert drawn != evaluation.evaluation_tasks(other, benchmark, "seen", "sampled")

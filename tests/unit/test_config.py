@@ -95,7 +95,8 @@ def test_an_experiment_file_wins_over_every_group() -> None:
         ("algorithm.name", "grpo", ["algorithm.group_size = 1", "grpo", "differences", "2 at least"]),
         ("algorithm.group.mode", "std", ["algorithm.group.mode", "'std'", "mean_norm", "mean_std_norm"]),
         ("prompt.interface", "react", ["plan_execute"]),
-        ("evaluation.episodes", 5, ["evaluation.episodes", "sampled", "exhaustive"]),
+        ("evaluation.protocols", ["all"], ["evaluation.protocols", "'all'", "'sampled'", "'exhaustive'"]),
+        ("training.validation.tasks", 0, ["evaluation.checkpoints", "training.validation.tasks"]),
     ],
 )
 def test_a_wrong_setting_is_explained(values: dict[str, Any], key: str, value: Any, wanted: list[str]) -> None:
