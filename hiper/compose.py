@@ -26,7 +26,7 @@ WARM_START = "warmstart"
 NAME = r"[a-z0-9_.]+"
 _RUN = re.compile(rf"({NAME})-({NAME})-({NAME})-seed([0-9]+)")
 
-Stage = Literal["data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate"]
+Stage = Literal["data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance"]
 
 # What each stage reads; a dotted name is a part of a section. A stage also depends on the stages before it, through
 # their files, so that nothing need be listed twice.
@@ -35,14 +35,23 @@ _READS: dict[Stage, tuple[str, ...]] = {
     "demonstrations": ("benchmark", "prompt", "demonstrations"),
     "tokenizer": ("model", "prompt", "decoding"),
     "warmstart": (
-        *("seed", "model", "prompt", "decoding", "warm_start", "engine"),
+        *("seed", "model", "prompt", "decoding", "warm_start", "engine.device", "engine.threads", "engine.dtype"),
         *("training.gradient_clip", "training.micro_batch_tokens"),
     ),
     "train": (
         *("seed", "benchmark", "prompt", "model", "decoding", "demonstrations", "warm_start"),
-        *("algorithm", "training", "engine"),
+        *("algorithm", "training", "engine", "rollout.backend", "rollout.importance_cap"),
     ),
-    "evaluate": ("seed", "benchmark", "prompt", "model", "decoding", "engine", "evaluation"),
+    "evaluate": (
+        *("seed", "benchmark", "prompt", "model", "decoding", "evaluation", "rollout.backend"),
+        *("engine.device", "engine.threads", "engine.dtype"),
+    ),
+    "variance": (
+        *("seed", "benchmark", "prompt", "model", "decoding", "algorithm", "engine", "variance"),
+        *("demonstrations.tasks", "demonstrations.seed", "training.critic", "training.validation"),
+        *("training.mini_batch_turns", "training.micro_batch_tokens"),
+        *("training.gradient_clip", "training.weight_decay"),
+    ),
 }
 
 
@@ -81,7 +90,8 @@ def available(group: str, root: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def _require(group: str, name: str, root: Path) -> Path:
+def configuration_file(group: str, name: str, root: Path) -> Path:
+    """`configs/<group>/<name>.yaml`; UserError with the names there are where there is none."""
     names = available(group, root)
     if name not in names:
         raise UserError(f"{group} {name!r} is unknown{nearest(name, names)}; configs/{group}/ has: {', '.join(names)}")
@@ -90,7 +100,7 @@ def _require(group: str, name: str, root: Path) -> Path:
 
 def load_grid(experiment: str, root: Path) -> Grid:
     """The validated grid of an experiment; UserError where it names a configuration file that does not exist."""
-    path = _require("experiment", experiment, root)
+    path = configuration_file("experiment", experiment, root)
     values = read_yaml(path).get("grid")
     if not isinstance(values, dict):
         raise UserError(
@@ -99,7 +109,7 @@ def load_grid(experiment: str, root: Path) -> Grid:
     grid = parse_grid(values, f"{path}, grid")
     for group, names in (("benchmark", grid.benchmarks), ("model", grid.models), ("algorithm", grid.algorithms)):
         for name in names:
-            _require(group, name, root)
+            configuration_file(group, name, root)
     return grid
 
 
@@ -119,9 +129,10 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     name = RunName.parse(run)
     algorithm = grid.algorithms[0] if name.algorithm == WARM_START else name.algorithm
     choices = {"benchmark": name.benchmark, "model": name.model, "algorithm": algorithm, "experiment": experiment}
-    chosen = [_require(group, choice, root) for group, choice in choices.items()]
-    engines = sorted((root / "configs" / "engine").glob("*.yaml"))  # the experiment's own `defaults` choose one
-    for path in (root / "configs" / "config.yaml", *engines, *chosen):
+    chosen = [configuration_file(group, choice, root) for group, choice in choices.items()]
+    # the experiment's own `defaults` choose one of each
+    further = [path for group in ("engine", "rollout") for path in sorted((root / "configs" / group).glob("*.yaml"))]
+    for path in (root / "configs" / "config.yaml", *further, *chosen):
         read_yaml(path)  # for its errors: Hydra's name neither file nor line
     composed = _compose(root / "configs", choices)
     values = _specialized(composed, name.benchmark, chosen[-1], available("benchmark", root))
@@ -196,11 +207,6 @@ def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment
                 f"configs/experiment/{experiment}.yaml: overrides benchmark.{key}, but experiments share the games in "
                 f"data/{benchmark}; make a new file in configs/benchmark/ with the value instead"
             )
-
-
-def benchmark_file(name: str, root: Path) -> Path:
-    """`configs/benchmark/<name>.yaml`; UserError with the names there are where there is none."""
-    return _require("benchmark", name, root)
 
 
 def load_benchmark(path: Path) -> BenchmarkSettings:

@@ -45,6 +45,7 @@ FEW_GAMES: dict[str, Any] = {
     "benchmark__data__generate__valid_seen": 2,
     "benchmark__data__generate__valid_unseen": 2,
     "demonstrations__tasks": 12,
+    "training__validation__tasks": 1,
     "warm_start__steps": 1,
     "warm_start__warmup_steps": 0,
     "warm_start__batch_turns": 4,

@@ -23,7 +23,7 @@ from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.benchmarks.alfworld.games import read_index, write_index
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.base import TextEnvironment
-from hiper.compose import benchmark_file, load_benchmark
+from hiper.compose import configuration_file, load_benchmark
 from hiper.config import AlfworldSettings
 from hiper.trajectory import Task
 
@@ -40,7 +40,7 @@ Walks = Mapping[Task, Sequence[str]]
 def games(data: Path | None, root: Path) -> Iterator[tuple[AlfworldSettings, Path]]:
     """Settings and data root of the games in the folder `data` (default: `data/alfworld_test`, generated into a
     temporary folder when it is not there)."""
-    settings = load_benchmark(benchmark_file(GENERATED, root))
+    settings = load_benchmark(configuration_file("benchmark", GENERATED, root))
     settings = settings.model_copy(update={"max_turns": 50})
     folder = data if data is not None else root / "data" / GENERATED
     if data is not None or folder.exists():

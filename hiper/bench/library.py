@@ -14,7 +14,8 @@ from hiper.bench.measure import Disagreement
 from hiper.bench.models import Machine
 from hiper.learning.guide import GuideState
 from hiper.policies.base import Request, Response
-from hiper.policies.local import LocalPolicy, chat_frame
+from hiper.policies.local import LocalPolicy
+from hiper.policies.tokenizer_files import chat_frame
 
 
 class Library:

@@ -11,7 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -53,16 +53,29 @@ class Spread:
         return Spread(*(float(part) for part in np.percentile(values, (25, 50, 75))))
 
 
+class Gauge(Protocol):
+    """Memory of a device."""
+
+    def start(self) -> None:
+        """Forget the highest reading."""
+
+    def peak(self) -> float:
+        """Bytes at the highest reading since `start`, beyond those at it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Comparison:
     """`seconds` maps a side to its seconds per `unit`, one entry per round; `ratios` names (numerator, denominator).
-    One of many alike is `brief`: a single row of a common table."""
+    One of many alike is `brief`: a single row of a common table. `peaks` maps a side to the bytes of memory that it
+    took at most, where they were measured."""
 
     title: str
     unit: str
     seconds: Mapping[str, Sequence[float]]
     ratios: Mapping[str, tuple[str, str]]
     brief: bool = False
+    peaks: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
@@ -110,6 +123,7 @@ def interleave(
     ratios: Mapping[str, str],
     budget: Budget,
     clock: Callable[[], float] = time.perf_counter,
+    gauge: Gauge | None = None,
 ) -> Comparison:
     """Let the sides take turns; `ratios` maps the slower side (the numerator) to the one it is compared with.
 
@@ -117,21 +131,26 @@ def interleave(
     clock leaves out waiting for other processes; it suits work on one core only.
     """
     seconds: dict[str, list[float]] = {side.name: [] for side in sides}
+    peaks: dict[str, float] = {}
     gc.collect()
     started = time.perf_counter()
     for number in range(budget.rounds + 1):
         if number > FEWEST_ROUNDS and time.perf_counter() - started > budget.seconds:
             break
         for side in sides:
-            spent = _timed(side, number, clock)
+            spent = _timed(side, number, clock, gauge)
             if number:
                 seconds[side.name].append(spent)
-    return Comparison(title, unit, seconds, {over: (over, under) for over, under in ratios.items()})
+            if gauge is not None:
+                peaks[side.name] = max(peaks.get(side.name, 0.0), gauge.peak())
+    return Comparison(title, unit, seconds, {over: (over, under) for over, under in ratios.items()}, peaks=peaks)
 
 
-def _timed(side: Side, number: int, clock: Callable[[], float]) -> float:
+def _timed(side: Side, number: int, clock: Callable[[], float], gauge: Gauge | None) -> float:
     """Seconds per unit of work of one run, the garbage collector kept out of it."""
     side.prepare(number)
+    if gauge is not None:
+        gauge.start()
     gc.disable()
     try:
         before = clock()

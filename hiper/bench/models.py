@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from hiper.bench.measure import Gauge
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.benchmarks.alfworld.games import write_index
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.base import Info
 from hiper.compose import compose_run
-from hiper.config import Engine, RunSettings
-from hiper.learning.engine import prepare
+from hiper.config import RunSettings
+from hiper.learning.engine import prepare_process
 from hiper.learning.folders import save_decoder
 from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.plan_execute import render
+from hiper.planning.shapes import PUBLISHED
 from hiper.policies.base import Request
 from hiper.prompts import History, PromptBuilder, State
 from hiper.records import write_jsonl
@@ -31,17 +33,41 @@ QWEN_VOCABULARY = 151_936
 # and the paper's have (200 and 780); learned to the end from so few prompts, it would nearly know them by heart.
 TOKENIZER_SIZE = 420
 LONGEST_PROMPT = 4000
+DEVIATIONS = {200: 0.15, 800: 0.1, 1 << 24: 0.02}  # of random weights, below such a width; the last is Qwen2's own
 
 
 def _shape(vocabulary: int, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int) -> DecoderShape:
     return DecoderShape(vocabulary, hidden, intermediate, layers, heads, kv_heads, 4096, 10000.0, 1e-6, True)
 
 
+def published(model: str) -> DecoderShape:
+    """The sizes of a published model, for random weights."""
+    return DecoderShape(
+        **vars(PUBLISHED[model]), max_position_embeddings=32_768, rope_theta=1_000_000.0, rms_norm_eps=1e-6
+    )
+
+
 SHAPES = {
     "tiny": _shape(1200, 96, 256, 2, 3, 3),  # the demo's
     "small": _shape(8192, 256, 1024, 4, 4, 2),
     "vocabulary": _shape(QWEN_VOCABULARY, 128, 384, 2, 4, 2),  # a small body under Qwen2.5's vocabulary
+    "0.5b": published("Qwen/Qwen2.5-0.5B-Instruct"),
+    "1.5b": published("Qwen/Qwen2.5-1.5B-Instruct"),
 }
+
+
+class CudaMemory:
+    """What torch has allocated on the GPU."""
+
+    def __init__(self) -> None:
+        self.before = 0
+
+    def start(self) -> None:
+        torch.cuda.reset_peak_memory_stats()
+        self.before = torch.cuda.memory_allocated()
+
+    def peak(self) -> float:
+        return float(torch.cuda.max_memory_allocated() - self.before)
 
 
 @dataclass(frozen=True)
@@ -54,10 +80,19 @@ class Machine:
 
     def prepare(self) -> None:
         """Threads, determinism, allocator: the settings of the project's own runs, for both sides."""
-        prepare(Engine(name="local", device=self.device, threads=self.threads, dtype=self.dtype))
+        prepare_process(self.device, self.threads)
 
     def autocast(self) -> Any:
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    @property
+    def card(self) -> str:
+        """The GPU's name; "" on the CPU."""
+        return str(torch.cuda.get_device_name()) if self.device == "cuda" else ""
+
+    def gauge(self) -> Gauge | None:
+        """Of the GPU's memory; that of a process on the CPU says nothing about one side of it."""
+        return CudaMemory() if self.device == "cuda" else None
 
     def wait(self) -> None:
         """Until the device has done what it was told; a clock read before that would lie."""
@@ -78,7 +113,8 @@ def run_settings(root: Path) -> RunSettings:
 def build_decoder(shape: DecoderShape, seed: int) -> Decoder:
     """Random weights, spread widely enough that the likeliest token is rarely a close call."""
     decoder = Decoder(shape)
-    decoder.initialize(torch.Generator().manual_seed(seed), deviation=0.15 if shape.hidden_size < 200 else 0.1)
+    deviation = next(value for width, value in DEVIATIONS.items() if shape.hidden_size < width)
+    decoder.initialize(torch.Generator().manual_seed(seed), deviation)
     return decoder
 
 
@@ -138,7 +174,7 @@ def _choices(info: Info) -> tuple[str, ...]:
 
 def learn_tokenizer(settings: RunSettings, requests: Sequence[Request], folder: Path) -> Any:
     """The project's own tokenizer stage on these prompts."""
-    from hiper.policies.local import load_tokenizer
+    from hiper.policies.tokenizer_files import load_tokenizer
     from hiper.stages import tokenizer
 
     assert settings.model.scratch is not None

@@ -75,12 +75,14 @@ def _table(comparison: Comparison) -> Table:
         (f"median per {unit}", "right"),
         ("quartiles", "right"),
         ("per second", "right"),
+        *((("peak memory", "right"),) if comparison.peaks else ()),
     ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for side in comparison.seconds:
         spread = comparison.spread(side)
         quartiles = f"{_duration(spread.low)} – {_duration(spread.high)}"
-        table.add_row(side, _duration(spread.median), quartiles, _plain(1 / spread.median))
+        peak = [f"{comparison.peaks[side] / 1e9:.2f} GB"] if comparison.peaks else []
+        table.add_row(side, _duration(spread.median), quartiles, _plain(1 / spread.median), *peak)
     for name, (over, under) in comparison.ratios.items():
         ratio = comparison.ratio(name)
         table.add_row(
@@ -136,7 +138,7 @@ def write(result: Result, path: Path) -> None:
             "title": comparison.title,
             "unit": comparison.unit,
             "seconds": {
-                side: {"rounds": list(rounds), **_spread(comparison.spread(side))}
+                side: {"rounds": list(rounds), **_spread(comparison.spread(side)), **_peak(comparison, side)}
                 for side, rounds in comparison.seconds.items()
             },
             "ratios": {
@@ -160,3 +162,7 @@ def write(result: Result, path: Path) -> None:
 
 def _spread(spread: Spread) -> dict[str, Any]:
     return {"median": spread.median, "quartiles": [spread.low, spread.high]}
+
+
+def _peak(comparison: Comparison, side: str) -> dict[str, float]:
+    return {"peak_bytes": comparison.peaks[side]} if comparison.peaks else {}

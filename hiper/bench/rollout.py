@@ -171,7 +171,8 @@ def _free(
         return float(planned.sum())
 
     sides = [Side(OURS, ours), Side(GENERATE, theirs)]
-    return interleave(f"free, {kind}", "token", sides, {GENERATE: OURS}, budget), ours
+    gauge = setting.machine.gauge()
+    return interleave(f"free, {kind}", "token", sides, {GENERATE: OURS}, budget, gauge=gauge), ours
 
 
 def _guided(setting: Setting, seed: int, budget: Budget) -> tuple[Comparison, Work]:

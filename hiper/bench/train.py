@@ -23,21 +23,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hiper.bench.bounds import torch_shares
+from hiper.bench.bounds import padding_bound
 from hiper.bench.measure import Budget, Comparison, Disagreement, Result, Side, Target, interleave
 from hiper.bench.models import SHAPES, Machine, build_decoder, library_model, response_lengths, run_settings
+from hiper.bench.throughput import logits_note, throughput
 from hiper.config import Training
 from hiper.learning import losses
 from hiper.learning.batches import TurnRow
 from hiper.learning.critic import Critic
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.qwen2 import Decoder, DecoderShape
+from hiper.learning.training_engine import LocalEngines
+from hiper.planning.hardware import card_called
 
 RATIO = 4.0
 OURS, LONGEST, LIMITS = "packed", "padded to the longest", "padded to the limits"
 PROMPT_LIMIT, RESPONSE_LIMIT = 2048, 512
 MICRO_BATCH = 16  # rows, the released script's; one with full logits has to fit the memory
-LOGITS_ROOM = 1 << 28  # numbers: the largest logits tensor tried, 1 GB; backward holds about four of the kind
+# Numbers in the largest logits tensor tried, 1 GB and 8 GB; backward holds about four of the kind.
+LOGITS_ROOM = {"cpu": 1 << 28, "cuda": 1 << 31}
 # Of gradients, relative to the largest of the parameter's. In float32 the rotary angles of position 1,000 are rounded
 # by up to 1e-4, differently on the two sides; that alone makes 2e-4 (the same in float64 with these angles).
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
@@ -116,7 +120,8 @@ def make_learner(decoder: Decoder, settings: Training, machine: Machine) -> Lear
     """The learner without KL and entropy terms, so that its loss is the clipped surrogate alone."""
     heads = build_heads(decoder.shape.hidden_size, ["low"], 0, [0]).to(machine.device)
     critic = Critic(decoder.model, heads, {"low": "prompt"}, settings.micro_batch_tokens, machine.device)
-    return Learner(decoder, None, critic, settings, None, 1.0, machine.dtype == "bfloat16")
+    engines = LocalEngines(machine.device, machine.dtype == "bfloat16")
+    return Learner(decoder, None, critic, settings, None, 1.0, engines)
 
 
 def require_equal(ours: float, theirs: float, decoder: Decoder, model: Any, tolerance: float) -> str:
@@ -148,16 +153,23 @@ def measure(
     seed: int = 0,
     root: Path = Path(),
     limits: tuple[int, int] = (PROMPT_LIMIT, RESPONSE_LIMIT),
+    peak: float | None = None,
     alter: Callable[[Padded], Padded] = lambda padded: padded,
 ) -> Result:
-    """One comparison per shape; `limits` are the (prompt, response) to pad to; `alter` may spoil the padded side (for
-    tests of the refusal)."""
+    """One comparison per shape; `limits`: (prompt, response) to pad to; `peak`: operations per second of a device that
+    is no listed GPU; `alter` may spoil the padded side (for tests of the refusal)."""
     machine.prepare()
+    known = card_called(machine.card)
+    peak = peak if known is None or peak is not None else known.flops
     settings = run_settings(root).training.model_copy(update={"kl": 0.0, "entropy": 0.0})
     share = Budget(budget.rounds, budget.seconds / len(shapes))
     checks, comparisons, targets, sizes = [], [], [], {}
+    notes = [logits_note({name: SHAPES[name] for name in shapes})]
     for name in shapes:
-        comparison, said, facts, bound = _compare(name, settings, machine, share, turns, prompt, seed, limits, alter)
+        comparison, rows, said, facts, bound = _compare(
+            name, settings, machine, share, turns, prompt, seed, limits, alter
+        )
+        notes.append(throughput(name, comparison, rows, SHAPES[name], peak))
         checks.append(f"{name}: {said}")
         comparisons.append(comparison)
         sizes[name] = facts
@@ -165,23 +177,7 @@ def measure(
         targets.append(Target(f"{name}, times {LONGEST}", f"at least {RATIO:g}", ratio, ratio >= RATIO, bound))
     common = {"prompts": f"normal, mean {prompt:g}, deviation {prompt / 5:g}", "responses": "log-normal, mean 40"}
     machine_facts = {"device": machine.device, "dtype": machine.dtype, "threads": machine.threads, "seed": seed}
-    return Result("train", {**sizes, **common, **machine_facts}, checks, comparisons, targets, [_logits_note(shapes)])
-
-
-def _logits_note(shapes: Sequence[str]) -> str:
-    """How much of the padded way's products the logits are: what a ratio here says about other models."""
-    shares = ", ".join(f"{name} {100 * _logits_share(SHAPES[name]):.0f} %" for name in shapes)
-    return (
-        f"Logits of all positions as a share of the products with weights: {shares}; in Qwen2.5-1.5B, whose body is "
-        "large, 15 %, so that there the ratio comes nearer to that of the padding than to the largest here."
-    )
-
-
-def _logits_share(shape: DecoderShape) -> float:
-    hidden, head = shape.hidden_size, shape.head_size
-    attention = 2 * hidden * head * (shape.num_attention_heads + shape.num_key_value_heads)
-    body = shape.num_hidden_layers * (attention + 3 * hidden * shape.intermediate_size)
-    return shape.vocab_size * hidden / (body + shape.vocab_size * hidden)
+    return Result("train", {**sizes, **common, **machine_facts}, checks, comparisons, targets, notes)
 
 
 def _compare(
@@ -194,10 +190,10 @@ def _compare(
     seed: int,
     limits: tuple[int, int],
     alter: Callable[[Padded], Padded],
-) -> tuple[Comparison, str, str, str]:
-    """(comparison, what was found equal, sizes, what bounds a missed target)."""
+) -> tuple[Comparison, list[TurnRow], str, str, str]:
+    """(comparison, its mini-batch, what was found equal, sizes, what bounds a missed target)."""
     shape = SHAPES[name]
-    micro_batch, turns = _fitting(shape, turns, int(2 * prompt))
+    micro_batch, turns = _fitting(shape, turns, int(2 * prompt), machine.device)
     rows = make_rows(turns, shape.vocab_size, prompt, seed)
     decoder = build_decoder(shape, seed).to(machine.device)
     learner = make_learner(decoder, settings, machine)
@@ -206,6 +202,10 @@ def _compare(
         pad = shape.vocab_size - 1
         model = library_model(decoder, Path(folder), pad, pad, machine.device).train()
     padded = alter(Padded(model, rows, settings, machine, micro_batch, pad))
+
+    def clear(number: int) -> None:
+        decoder.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
 
     def ours(number: int) -> float:
         decoder.zero_grad(set_to_none=True)
@@ -223,31 +223,26 @@ def _compare(
     decoder.zero_grad(set_to_none=True)
     loss = learner.accumulate_actor_gradients(rows, every)["loss"]
     said = require_equal(loss, padded.backward(None), decoder, model, TOLERANCE[machine.dtype])
-    sides, ratios = [Side(OURS, ours), Side(LONGEST, theirs(None))], {LONGEST: OURS}
-    if micro_batch * sum(limits) * shape.vocab_size <= LOGITS_ROOM:
-        sides.append(Side(LIMITS, theirs(limits)))
+    sides, ratios = [Side(OURS, ours, clear), Side(LONGEST, theirs(None), clear)], {LONGEST: OURS}
+    if micro_batch * sum(limits) * shape.vocab_size <= LOGITS_ROOM[machine.device]:
+        sides.append(Side(LIMITS, theirs(limits), clear))
         ratios[LIMITS] = OURS
-    comparison = interleave(f"{name}: {turns} turns", "mini-batch", sides, ratios, budget)
-    bound = "" if comparison.ratio(LONGEST).median >= RATIO else _bound(lambda: ours(0), rows, micro_batch, machine)
+    comparison = interleave(f"{name}: {turns} turns", "mini-batch", sides, ratios, budget, gauge=machine.gauge())
+    bound = (
+        ""
+        if comparison.ratio(LONGEST).median >= RATIO
+        else padding_bound(lambda: ours(0), [len(row.tokens) for row in rows], micro_batch, machine.device)
+    )
     facts = (
         f"{sum(p.numel() for p in decoder.parameters())} parameters (vocabulary {shape.vocab_size}, hidden "
         f"{shape.hidden_size}, layers {shape.num_hidden_layers}), {turns} turns, padded in "
         f"micro-batches of {micro_batch}"
     )
-    return comparison, said, facts, bound
+    return comparison, rows, said, facts, bound
 
 
-def _fitting(shape: DecoderShape, turns: int, width: int) -> tuple[int, int]:
-    """(rows of a padded micro-batch, turns): as many as full logits have room for, two turns at least."""
-    micro_batch = max(2, min(MICRO_BATCH, LOGITS_ROOM // (shape.vocab_size * width)))
-    return micro_batch, turns if micro_batch == MICRO_BATCH else micro_batch
-
-
-def _bound(run: Callable[[], object], rows: Sequence[TurnRow], micro_batch: int, machine: Machine) -> str:
-    lengths = [len(row.tokens) for row in rows]
-    groups = [lengths[start : start + micro_batch] for start in range(0, len(lengths), micro_batch)]
-    padding = sum(max(group) * len(group) for group in groups) / sum(lengths)
-    return (
-        f"the layers' own work on prompt tokens, which both sides do (padding adds {100 * (padding - 1):.0f} % more); "
-        f"of ours: {torch_shares(run, machine.device)}"
-    )
+def _fitting(shape: DecoderShape, turns: int, width: int, device: str) -> tuple[int, int]:
+    """(rows of a padded micro-batch, turns): as many rows as full logits have room for, two at least; on a CPU no
+    further turns than one such micro-batch, for time."""
+    micro_batch = max(2, min(MICRO_BATCH, LOGITS_ROOM[device] // (shape.vocab_size * width)))
+    return micro_batch, micro_batch if micro_batch < MICRO_BATCH and device == "cpu" else turns

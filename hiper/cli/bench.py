@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hiper.bench.models import Machine
 
 SHAPES = ("tiny", "small", "vocabulary")
+PUBLISHED = ("0.5b", "1.5b")
 WIDTH = 120  # of what is not written to a terminal
 
 
@@ -64,7 +65,14 @@ def add(commands: Commands) -> None:
     )
     train.add_argument("--turns", type=_count, default=16, metavar="N", help="in the mini-batch (default: 16)")
     _machine_options(train)
-    for seeded in (hae, alfworld, webshop, rollout, train):
+
+    gpu = _declare(parts, "gpu", bench_gpu, "both of the last two at the size of the paper's models, on a GPU", 5, 240)
+    gpu.add_argument("--shape", choices=("tiny", *PUBLISHED), default="1.5b", help="of the model (default: 1.5b)")
+    gpu.add_argument("--turns", type=_count, default=32, metavar="N", help="in the mini-batch (default: 32)")
+    gpu.add_argument("--batch", type=_count, default=64, metavar="N", help="prompts in a batch (default: 64)")
+    gpu.add_argument("--flops", type=float, metavar="TFLOPS", help="the device's peak, where it is no GPU known here")
+    _machine_options(gpu, device="cuda")
+    for seeded in (hae, alfworld, webshop, rollout, train, gpu):
         seeded.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
 
     _declare(parts, "parser", bench_parser, "the turn parser: time against length on hostile texts", 5, 60)
@@ -90,8 +98,8 @@ def _declare(
     return parser
 
 
-def _machine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+def _machine_options(parser: argparse.ArgumentParser, device: str = "cpu") -> None:
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=device, help=f"(default: {device})")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="default: float32, on cuda bfloat16 (autocast)"
     )
@@ -148,6 +156,15 @@ def bench_train(arguments: argparse.Namespace) -> int:
             budget, machine=machine, shapes=shapes, turns=arguments.turns, seed=arguments.seed
         ),
     )
+
+
+def bench_gpu(arguments: argparse.Namespace) -> int:
+    machine = _machine(arguments)
+    from hiper.bench import gpu
+
+    sizes = {"shape": arguments.shape, "turns": arguments.turns, "batch": arguments.batch, "seed": arguments.seed}
+    peak = arguments.flops * 1e12 if arguments.flops else None
+    return _conclude(arguments, lambda budget: gpu.measure(budget, machine=machine, peak=peak, **sizes))
 
 
 def bench_parser(arguments: argparse.Namespace) -> int:

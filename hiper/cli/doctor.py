@@ -13,12 +13,15 @@ def add(commands: Commands) -> None:
     parser = declare(commands, "doctor", doctor, summary)
     parser.description = f"{summary}; exit status 1 when the demo (or the experiment named) cannot run here"
     parser.add_argument("--experiment", metavar="NAME", help="check what this experiment needs (default: the demo)")
+    parser.add_argument(
+        "--profile", metavar="NAME", help="its jobs go where this Snakemake profile sends them, as to Slurm's nodes"
+    )
 
 
 def doctor(arguments: argparse.Namespace) -> int:
     from hiper.views.doctor import able, diagnose, show
 
-    findings = diagnose(Path.cwd(), arguments.experiment)
+    findings = diagnose(Path.cwd(), arguments.experiment, _executor(arguments.profile))
     subject = f"experiment {arguments.experiment}" if arguments.experiment else "the demo"
     try:
         from hiper.views.terminal import console
@@ -28,3 +31,11 @@ def doctor(arguments: argparse.Namespace) -> int:
     else:
         show(console(), findings, subject)
     return 0 if able(findings) else 1
+
+
+def _executor(profile: str | None) -> str:
+    if profile is None:
+        return "local"
+    from hiper.views.needs import executor_of
+
+    return executor_of(profile, Path.cwd())

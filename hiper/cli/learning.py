@@ -1,11 +1,17 @@
-"""The stages between games and evaluation: demonstrations, tokenizer, warm start, training, evaluation."""
+"""The stages between games and evaluation: demonstrations, tokenizer, warm start, training, evaluation; the gradients'
+noise."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hiper.cli.command import Commands, data_option, declare, existing, run_folder, settings_of
+from hiper.cli.command import Commands, data_option, declare, existing, natural, run_folder, settings_of
+
+if TYPE_CHECKING:
+    from hiper.config import RunSettings
 
 
 def add(commands: Commands) -> None:
@@ -21,7 +27,12 @@ def add(commands: Commands) -> None:
 
     evaluate = declare(commands, "evaluate", run_evaluation, "play the evaluation splits with a run's model")
     run_folder(evaluate)
-    for parser in (warmstart, train, evaluate):
+    variance = declare(commands, "variance", measure_variance, "how noisy several algorithms' policy gradients are")
+    run_folder(variance)
+    variance.add_argument("--algorithms", metavar="A,B,…", help="files of configs/algorithm; default: the grid's")
+    variance.add_argument("--batches", type=natural, metavar="N", help="instead of the setting variance.batches")
+    variance.add_argument("--output", type=Path, metavar="FILE", help="default: <experiment>/variance/<run>.json")
+    for parser in (warmstart, train, evaluate, variance):
         data_option(parser)
 
 
@@ -78,3 +89,36 @@ def run_evaluation(arguments: argparse.Namespace) -> int:
 
     evaluation.run(settings, folder, arguments.data)
     return 0
+
+
+def measure_variance(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.subject)
+    settings = settings_of(folder)
+    run = folder.resolve()
+    studied = _with_algorithms(settings, run.name, arguments.algorithms, arguments.batches)
+    from hiper.stages import gradient_variance  # after the checks: this import takes seconds
+    from hiper.stages.run_files import GRADIENTS
+
+    output = arguments.output or run.parents[1] / GRADIENTS / f"{run.name}.json"
+    gradient_variance.run(studied, folder, output, arguments.data)
+    return 0
+
+
+def _with_algorithms(
+    settings: RunSettings, run: str, algorithms: str | None, batches: int | None
+) -> dict[str, RunSettings]:
+    """A run's settings with each algorithm in turn as its experiment has it, by the name of the algorithm's file."""
+    from hiper.compose import RunName, compose_run, load_grid
+    from hiper.config import parse_run
+
+    name, root = RunName.parse(run), Path.cwd()
+    grid = load_grid(settings.experiment, root)
+    values = settings.model_dump()
+    if batches is not None:
+        values["variance"]["batches"] = batches
+    found = {}
+    for algorithm in grid.algorithms if algorithms is None else algorithms.split(","):
+        other = compose_run(settings.experiment, str(replace(name, algorithm=algorithm)), root)
+        own = {**values, "algorithm": other.algorithm.model_dump()}
+        found[algorithm] = parse_run(own, f"run {run} with algorithm {algorithm}")
+    return found

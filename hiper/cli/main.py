@@ -1,6 +1,7 @@
 """Entry point of `hiper`: parse, set up logging, run one command, turn mistakes of a person into one message.
 
-Exit status: 0 done, 1 a comparison failed, 2 a mistake that the message says how to correct, 130 interrupted.
+Exit status: 0 done, 1 a comparison failed, 2 a mistake that the message says how to correct, 75 stopped by a signal
+with its work saved (the same command goes on), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,15 +9,16 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import cast
 
-from hiper.cli import bench, compose, data, doctor, inspect, learning, parity, play, reporting, tracking
+from hiper.cli import bench, compose, data, doctor, inspect, learning, model, parity, plan, play, reporting, tracking
 from hiper.cli.command import Handler
 from hiper.cli.environment import explain
-from hiper.errors import UserError
+from hiper.errors import Interrupted, UserError
 
 DESCRIPTION = """\
 Train language-model agents with hierarchical advantage estimation, stage by stage. The stages are chained by the
@@ -24,13 +26,14 @@ workflow (`make demo`, or `snakemake --cores 2`); each can be run alone with the
 """
 
 TRACEBACK = "HIPER_TRACEBACK"
+TRY_AGAIN = os.EX_TEMPFAIL
 EPILOG = f"With {TRACEBACK}=1 in the environment, a mistake is shown with the traceback of where it was found."
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hiper", description=DESCRIPTION, epilog=EPILOG)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for family in (doctor, compose, data, learning, reporting, inspect, play, tracking, parity, bench):
+    for family in (doctor, compose, plan, model, data, learning, reporting, inspect, play, tracking, parity, bench):
         family.add(commands)
     return parser
 
@@ -39,10 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     start_logging(getattr(parsed, "subject", None))
     handler = cast(Handler, parsed.handler)
+    # the workflow's shells start us with it ignored (workflow/rules/cluster.smk)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         return handler(parsed)
     except UserError as error:
         return _report(str(error))
+    except Interrupted as notice:
+        print(f"hiper: {notice}; the same command goes on from there", file=sys.stderr)
+        return TRY_AGAIN
     except KeyboardInterrupt:
         print("hiper: interrupted", file=sys.stderr)
         return 130

@@ -54,12 +54,12 @@ def play(arguments: argparse.Namespace) -> int:
 
 
 def _play_benchmark(arguments: argparse.Namespace, screen: Console) -> None:
-    from hiper.compose import benchmark_file, load_benchmark
+    from hiper.compose import configuration_file, load_benchmark
     from hiper.views import play as views
 
     if arguments.temperature is not None:
         raise UserError("--temperature is for a model: give --run RUN_DIR")
-    settings = load_benchmark(benchmark_file(arguments.benchmark, Path.cwd()))
+    settings = load_benchmark(configuration_file("benchmark", arguments.benchmark, Path.cwd()))
     benchmark = views.open_benchmark(settings, arguments.data)
     tasks = benchmark.tasks(settings.splits.named(_split(arguments.split, settings)))
     game = views.pick(benchmark, tasks, arguments.number, arguments.task)

@@ -8,6 +8,8 @@ keys and has no defaults, so a setting that is missing, misspelt or of the wrong
 from hiper.config.benchmark import AlfworldSettings as AlfworldSettings
 from hiper.config.benchmark import BenchmarkSettings as BenchmarkSettings
 from hiper.config.benchmark import WebshopSettings as WebshopSettings
+from hiper.config.rollout import RolloutSettings as RolloutSettings
+from hiper.config.run import Algorithm as Algorithm
 from hiper.config.run import Decoding as Decoding
 from hiper.config.run import Engine as Engine
 from hiper.config.run import Grid as Grid

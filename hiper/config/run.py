@@ -9,9 +9,11 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings, WebshopSettings
 from hiper.config.errors import explain, nearest, shown
+from hiper.config.rollout import RolloutSettings
 from hiper.config.types import Count, CountOrZero, Distinct, NonNegative, Positive, Probability, Settings, Width
 from hiper.errors import UserError
 
+FEWEST_BATCHES = 4  # that gradient variance can be measured with
 BLOCK_TOKENS = 9  # six tags, a decision, an action of one token, the end
 
 
@@ -194,11 +196,53 @@ class Evaluation(Settings):
     batch: Count
 
 
+class Variance(Settings):
+    """How the gradient variance of the estimators is measured: over `batches` of `tasks` × `group_size` episodes that
+    the warm start plays, after `critic_batches` others on which value heads learn."""
+
+    batches: CountOrZero  # 0: not at all
+    critic_batches: CountOrZero
+    tasks: Count
+    group_size: Annotated[int, Field(ge=2)]  # the group baselines compare episodes of one task
+
+    @model_validator(mode="after")
+    def enough(self) -> Variance:
+        if 0 < self.batches < FEWEST_BATCHES:
+            raise ValueError(
+                f"batches = {self.batches} are too few for an interval: make it {FEWEST_BATCHES} at least, or 0 for no "
+                "measurement"
+            )
+        return self
+
+
 class Engine(Settings):
-    name: Literal["local"]
+    """What trains: `local` is plain torch in one process; `deepspeed` shards training over `gpus` times `nodes`
+    processes. Stages other than training run in one process with either."""
+
+    name: Literal["local", "deepspeed"]
     device: Literal["cpu", "cuda"]
-    threads: Annotated[int, Field(ge=1, le=1024)]
-    dtype: Literal["float32", "bfloat16"]  # of matrix products in training; parameters stay float32
+    threads: Annotated[int, Field(ge=1, le=1024)]  # of each process
+    dtype: Literal["float32", "bfloat16"]  # of matrix products in training; what the optimiser updates stays float32
+    gpus: Count  # per node: as many processes, each with a GPU of its own (with device cpu, with `threads` cores)
+    nodes: Count
+    gradient_checkpointing: bool  # keep each layer's input only and compute the rest again: less memory, more time
+    zero_stage: Literal[0, 1, 2, 3]  # sharded: 1 optimiser states, 2 and gradients, 3 and weights; 0 (local): nothing
+    offload_optimizer: bool  # masters and optimiser states in the node's main memory; the optimiser's step runs there
+
+    @property
+    def processes(self) -> int:
+        return self.gpus * self.nodes
+
+    @model_validator(mode="after")
+    def sharding_fits(self) -> Engine:
+        if self.name == "local" and (self.processes > 1 or self.zero_stage or self.offload_optimizer):
+            raise ValueError(
+                "engine local trains in one process and shards nothing: it needs gpus: 1, nodes: 1, zero_stage: 0 and "
+                "offload_optimizer: false; for anything else choose engine deepspeed"
+            )
+        if self.name == "deepspeed" and not self.zero_stage:
+            raise ValueError("zero_stage = 0 is for engine local; engine deepspeed shards: choose 1, 2 or 3")
+        return self
 
 
 class Tracking(Settings):
@@ -220,7 +264,9 @@ class RunSettings(Settings):
     algorithm: Algorithm
     training: Training
     evaluation: Evaluation
+    variance: Variance
     engine: Engine
+    rollout: RolloutSettings
     tracking: Tracking
 
     @property
@@ -245,6 +291,18 @@ def _learning(run: RunSettings) -> Iterator[str]:
         )
     if run.algorithm.name == "hiper" and run.prompt.interface != "plan_execute":
         yield "algorithm hiper needs prompt.interface: plan_execute"
+    draws = run.training.episodes // run.algorithm.group_size
+    if draws < run.engine.processes:
+        yield (
+            f"training.episodes in groups of algorithm.group_size make {draws} groups, fewer than the "
+            f"{run.engine.processes} processes of engine.gpus x engine.nodes: a group is played by one process, so "
+            "some would have none; lower engine.gpus or engine.nodes"
+        )
+    if run.engine.name == "deepspeed" and run.training.critic.backbone == "shared" and not run.training.critic.detach:
+        yield (
+            "engine deepspeed gives each weight one optimiser, and a critic that trains the actor's backbone would be "
+            "a second; set training.critic.backbone: separate, or training.critic.detach: true"
+        )
     if run.model.scratch is not None and run.warm_start.method == "none":
         yield "warm_start.method 'none' needs a pretrained model (model.path): a model from scratch knows nothing"
     if run.decoding.temperature == 0.0:

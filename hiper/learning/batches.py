@@ -18,7 +18,8 @@ Index = npt.NDArray[np.int64]
 class TurnRow:
     """One turn as a training row. `tokens` is prompt + response; per response token [response]: `advantage`, `trained`
     (carries a policy gradient), `chosen` (the policy had a choice there: KL and entropy act on it), `logprob` (the
-    sampler's), `allowed` (None under free decoding)."""
+    sampler's, or the trainer's own where both differ), `allowed` (None under free decoding), `importance` (what the
+    policy gradient is multiplied by; None: nothing)."""
 
     tokens: npt.NDArray[np.int32]
     prompt_length: int
@@ -27,6 +28,7 @@ class TurnRow:
     chosen: npt.NDArray[np.bool_]
     logprob: npt.NDArray[np.float32]
     allowed: tuple[tuple[int, ...], ...] | None
+    importance: npt.NDArray[np.float32] | None = None
 
 
 def generation_of(turn: Turn) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +15,12 @@ from torch import Tensor, nn
 
 from hiper.algorithms.interface import EVERY_TOKEN
 from hiper.learning.batches import Index, generation_of, micro_batches, read_out_positions
+from hiper.learning.processes import Processes
 from hiper.learning.qwen2 import Backbone, Packing
+from hiper.learning.training_engine import Run
 from hiper.trajectory import Trajectory, Turn
+
+T = TypeVar("T")
 
 
 class ValueHeads(nn.Module):
@@ -35,8 +41,10 @@ class ValueHeads(nn.Module):
                     parameter.normal_(0.0, 0.02, generator=generator)
 
     def value(self, name: str, hidden: Tensor) -> Tensor:
-        """[n, hidden] → [n]."""
-        return self.heads[name](hidden).squeeze(-1)
+        """[n, hidden] → float32 [n]; in the precision that the weights have, whatever the caller's."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            value: Tensor = self.heads[name](hidden.to(next(self.parameters()).dtype))
+        return value.squeeze(-1).float()
 
 
 def _head(hidden: int, width: int) -> nn.Module:
@@ -83,14 +91,31 @@ def kept_state(prompt: npt.NDArray[np.int32], kept: npt.NDArray[np.int32], place
     return State(tokens, len(prompt), place, at)
 
 
+def idle_state(kinds: Mapping[str, str]) -> State:
+    """A state of one token, for a process that takes part with nothing of its own."""
+    return State(np.zeros(1, np.int32), 1, (0, 0), {kind: np.zeros(1, np.int64) for kind in kinds.values()})
+
+
+def _at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
 class Critic:
-    """Reads values for whole rollout batches. `device` is where the backbone lives."""
+    """Reads values for whole rollout batches. `device` is where the backbone lives.
+
+    A learner that takes the critic into training says how its parts are run and who shares the work
+    (`run_backbone`, `run_heads`, `processes`). Each process then has the features of its share of the states, and all
+    have the values of all.
+    """
 
     def __init__(
         self, backbone: Backbone, heads: ValueHeads, kinds: Mapping[str, str], budget: int, device: str
     ) -> None:
         self.backbone, self.heads, self.kinds = backbone, heads, dict(kinds)
         self.budget, self.device = budget, device
+        self.run_backbone: Run = _at_once
+        self.run_heads: Run = _at_once
+        self.processes = Processes()
 
     def hidden(self, states: Sequence[State]) -> list[dict[str, Tensor]]:
         """Hidden states per state and read-out kind, each [read-outs, hidden]; gradients flow unless disabled by the
@@ -109,9 +134,10 @@ class Critic:
     def fill_features(self, states: Sequence[State]) -> None:
         """Compute the features of the states that do not have them yet."""
         missing = [state for state in states if len(state.features) < len(state.positions)]
-        for group in micro_batches(np.array([len(state.tokens) for state in missing], dtype=np.int64), self.budget):
-            chosen = [missing[i] for i in group]
-            for state, hidden in zip(chosen, self.hidden(chosen), strict=True):
+        lengths = np.array([len(state.tokens) for state in missing], dtype=np.int64)
+        for group in self.processes.dealt(micro_batches(lengths, self.processes.budget(lengths, self.budget))):
+            chosen = [idle_state(self.kinds)] if group is None else [missing[i] for i in group]
+            for state, hidden in zip(chosen, self.run_backbone(partial(self.hidden, chosen)), strict=True):
                 state.features = {kind: row.float().cpu().numpy() for kind, row in hidden.items()}
 
     @torch.no_grad()
@@ -120,14 +146,19 @@ class Critic:
         where there is no state. `shape` is always the latter."""
         kind = self.kinds[head]
         out = np.zeros(shape if kind == EVERY_TOKEN else shape[:2])
-        if read := [state for state in states if kind in state.features]:
-            features = torch.as_tensor(np.concatenate([state.features[kind] for state in read]), device=self.device)
+        read = [state for state in states if kind in state.features]
+        none = np.zeros((0, self.backbone.shape.hidden_size), np.float32)
+        features = torch.as_tensor(
+            np.concatenate([none, *(state.features[kind] for state in read)]), device=self.device
+        )
+        values = self.run_heads(partial(self.heads.value, head, features))
+        if read:
             counts = [len(state.positions[kind]) for state in read]
             at: tuple[Index, ...] = tuple(np.repeat([state.place for state in read], counts, axis=0).T)
             if kind == EVERY_TOKEN:
                 at += (np.concatenate([state.positions[kind] - state.prompt_length + 1 for state in read]),)
-            out[at] = self.heads.value(head, features).double().cpu().numpy()
-        return out
+            out[at] = values.double().cpu().numpy()
+        return self.processes.summed(out)
 
 
 def bootstrap_states(

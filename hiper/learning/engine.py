@@ -20,16 +20,21 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 def prepare(settings: Engine) -> str:
     """Set threads and determinism once per process; returns the device."""
-    torch.set_num_threads(settings.threads)
-    torch.use_deterministic_algorithms(True, warn_only=settings.device == "cuda")
+    prepare_process(settings.device, settings.threads)
+    return settings.device
+
+
+def prepare_process(device: str, threads: int) -> None:
+    """As `prepare`, for a process that has no run's settings."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
     # would write NaN into every new tensor before its result is written; nothing here reads what it has not written
     torch.utils.deterministic.fill_uninitialized_memory = False
     _keep_freed_memory()
-    if settings.device == "cuda" and not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "engine.device=cuda: torch sees no GPU here; use engine=cpu or check the driver with nvidia-smi"
         )
-    return settings.device
 
 
 def _keep_freed_memory() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -64,8 +65,16 @@ def require_positions(decoder: Decoder, wanted: int, source: Path) -> None:
         )
 
 
-def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path, eos_token_id: int, pad_token_id: int) -> None:
-    """Write the folder; `tokenizer` is the folder whose tokenizer files are copied."""
+def save_decoder(
+    decoder: Decoder,
+    folder: Path,
+    tokenizer: Path,
+    eos_token_id: int,
+    pad_token_id: int,
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the folder; `tokenizer` is the folder whose tokenizer files are copied. `weights` are the decoder's by name
+    of the parameter, where it holds only a part of each itself."""
     folder.mkdir(parents=True, exist_ok=True)
     shape = decoder.shape
     write_json(
@@ -85,10 +94,11 @@ def save_decoder(decoder: Decoder, folder: Path, tokenizer: Path, eos_token_id: 
         },
     )
     write_json(folder / "generation_config.json", {"eos_token_id": eos_token_id, "pad_token_id": pad_token_id})
-    weights = {name: p.detach().cpu().contiguous() for name, p in decoder.state_dict().items()}
+    named = decoder.state_dict() if weights is None else weights
+    tensors = {name: p.detach().cpu().contiguous() for name, p in named.items()}
     if shape.tie_word_embeddings:
-        del weights["lm_head.weight"]
-    save_tensors(weights, folder / WEIGHTS)
+        tensors.pop("lm_head.weight", None)
+    save_tensors(tensors, folder / WEIGHTS)
     for name in TOKENIZER_FILES:
         if (tokenizer / name).exists() and tokenizer != folder:
             with atomic_path(folder / name) as temporary:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hiper.config import Training
 from hiper.learning import losses
 from hiper.learning.batches import TurnRow, micro_batches, mini_batches
-from hiper.learning.critic import Critic, State, ValueHeads
-from hiper.learning.qwen2 import Decoder, Packing
+from hiper.learning.critic import Critic, State, ValueHeads, idle_state
+from hiper.learning.logprobs import LogProbs
+from hiper.learning.qwen2 import Decoder
 from hiper.learning.restrict import Restriction
+from hiper.learning.training_engine import Engines, Run
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,12 @@ class Targets:
 
 
 class Learner:
-    """`temperature` is the sampler's: log probabilities are compared at the temperature they were sampled with."""
+    """`temperature` is the sampler's: log probabilities are compared at the temperature they were sampled with.
+    `engines` take the models into training.
+
+    Losses are divided by counts of the whole mini-batch, and every process knows all of it: each takes its share of the
+    micro-batches, and the update does not depend on how many processes there are.
+    """
 
     def __init__(
         self,
@@ -40,25 +48,25 @@ class Learner:
         settings: Training,
         restriction: Restriction | None,
         temperature: float,
-        autocast: bool,
+        engines: Engines,
     ) -> None:
         self.actor, self.reference, self.critic, self.settings = actor, reference, critic, settings
-        self.restriction, self.temperature, self.autocast = restriction, temperature or 1.0, autocast
-        self.device = critic.device
-        self.actor_optimizer = torch.optim.AdamW(
-            actor.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
-        )
-        self.frozen_features = settings.critic.backbone == "shared" and settings.critic.detach
-        trained: list[Tensor] = list(critic.heads.parameters())
+        self.device, self.processes = critic.device, engines.processes
+        budget = settings.micro_batch_tokens
+        self.logprobs = LogProbs(restriction, temperature, budget, self.device, self.processes)
+        shared = settings.critic.backbone == "shared"
+        self.frozen_features = shared and settings.critic.detach
+        decay, clip = settings.weight_decay, settings.gradient_clip
+        self.actor_engine = engines.trained(actor, settings.learning_rate, decay, clip)
+        trained = nn.ModuleDict({"heads": critic.heads})
         if not self.frozen_features:
-            trained += list(critic.backbone.parameters())
-        self.critic_parameters = trained
-        self.critic_optimizer = torch.optim.AdamW(
-            [{"params": trained}],  # a group, because it may be empty: an algorithm without value heads
-            lr=settings.critic.learning_rate,
-            weight_decay=settings.weight_decay,
-            foreach=True,
+            trained["backbone"] = critic.backbone
+        self.critic_engine = engines.trained(
+            trained, settings.critic.learning_rate, decay, clip, full_precision=self.frozen_features
         )
+        self.run_reference: Run[Any] | None = None if reference is None else engines.frozen(reference)
+        critic.run_backbone = self.actor_engine.run if shared else self.critic_engine.run
+        critic.run_heads, critic.processes = self.critic_engine.run, self.processes
 
     def update_critic(
         self, states: Sequence[State], targets: Mapping[str, Targets], random: np.random.Generator
@@ -71,51 +79,74 @@ class Learner:
         for _ in range(self.settings.critic.epochs):
             order = random.permutation(len(states))
             for chosen in mini_batches(len(states), self.settings.mini_batch_turns, order):
-                self.critic_optimizer.zero_grad(set_to_none=True)
+                self.critic_engine.zero_grad()
                 for name, value in self._critic_losses(states, targets, chosen).items():
                     sums[name] += value
-                torch.nn.utils.clip_grad_norm_(self.critic_parameters, self.settings.gradient_clip)
-                self.critic_optimizer.step()
+                self.critic_engine.step()
                 steps += 1
-        return {f"critic/loss_{name}": value / steps for name, value in sums.items()}
+        return {f"critic/loss_{name}": value / steps for name, value in self._over_processes(sums).items()}
 
     def _critic_losses(
         self, states: Sequence[State], targets: Mapping[str, Targets], chosen: npt.NDArray[np.int64]
     ) -> dict[str, float]:
         """Backward of one mini-batch; the loss of each head is a mean over the mini-batch's masked turns (or
-        tokens)."""
+        tokens). Returns this process's part of it."""
         totals = dict.fromkeys(targets, 0.0)
-        if self.frozen_features:
-            groups = [chosen]
-        else:
-            lengths = np.array([len(states[i].tokens) for i in chosen])
-            groups = [chosen[g] for g in micro_batches(lengths, self.settings.micro_batch_tokens)]
-        for group in groups:
+        counts = {name: max(1, int(target.mask[chosen].sum())) for name, target in targets.items()}
+        for group in self._critic_groups(states, chosen):
+            parts = self.critic_engine.run(partial(self._value_losses, states, targets, group))
             loss = torch.zeros((), device=self.device)
-            with self._autocast():
-                hidden = self._hidden(states, group)
-            for name, target in targets.items():
-                count = int(target.mask[chosen].sum())
-                mask = target.mask[group]
-                if not mask.any():
-                    continue
-                features = hidden[self.critic.kinds[name]]
-                # of every token there are features for the masked ones alone, in the mask's order
-                rows = np.flatnonzero(mask) if mask.ndim == 1 else np.arange(len(features))
-                value = self.critic.heads.value(name, features[rows].float())
-                old, wanted = self._tensor(target.old[group][mask]), self._tensor(target.target[group][mask])
-                part = losses.clipped_value_loss(value, old, wanted, self.settings.critic.clip)
-                loss = loss + part / count
-                totals[name] += float(part.detach()) / count
+            for name, part in parts.items():
+                loss = loss + part / counts[name]
+                totals[name] += float(part.detach()) / counts[name]
             if loss.requires_grad:
-                loss.backward()
+                self.critic_engine.backward(loss)
         return totals
+
+    def _critic_groups(
+        self, states: Sequence[State], chosen: npt.NDArray[np.int64]
+    ) -> Sequence[npt.NDArray[np.int64] | None]:
+        """This process's micro-batches of a mini-batch; None: take part with nothing of its own."""
+        if self.frozen_features:
+            return [np.array([i for i in chosen if states[i].features], dtype=np.int64)]
+        lengths = np.array([len(states[i].tokens) for i in chosen])
+        budget = self.processes.budget(lengths, self.settings.micro_batch_tokens)
+        return self.processes.dealt([chosen[g] for g in micro_batches(lengths, budget)])
+
+    def _value_losses(
+        self,
+        states: Sequence[State],
+        targets: Mapping[str, Targets],
+        group: npt.NDArray[np.int64] | None,
+    ) -> dict[str, Tensor]:
+        """Each head's loss, summed over `group`; heads that have nothing to learn there are left out, unless the engine
+        wants every parameter."""
+        if group is None:
+            (hidden,) = self.critic.hidden([idle_state(self.critic.kinds)])
+            return {
+                name: 0.0 * self.critic.heads.value(name, hidden[self.critic.kinds[name]]).sum() for name in targets
+            }
+        hidden, parts = self._hidden(states, group), {}
+        for name, target in targets.items():
+            mask = target.mask[group]
+            if not mask.any() and not self.critic_engine.every_parameter:
+                continue
+            features = hidden[self.critic.kinds[name]]
+            # of every token there are features for the masked ones alone, in the mask's order
+            rows = np.flatnonzero(mask) if mask.ndim == 1 else np.arange(len(features))
+            value = self.critic.heads.value(name, features[rows].float())
+            old, wanted = self._tensor(target.old[group][mask]), self._tensor(target.target[group][mask])
+            parts[name] = losses.clipped_value_loss(value, old, wanted, self.settings.critic.clip)
+        return parts
 
     def _hidden(self, states: Sequence[State], group: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         """The hidden states that each read-out kind has in these states, one below the other [read-outs, hidden]."""
         kinds = sorted(set(self.critic.kinds.values()))
         if self.frozen_features:
-            return {kind: self._tensor(np.concatenate([states[i].features[kind] for i in group])) for kind in kinds}
+            none = np.zeros((0, self.critic.backbone.shape.hidden_size), np.float32)
+            return {
+                kind: self._tensor(np.concatenate([none, *(states[i].features[kind] for i in group)])) for kind in kinds
+            }
         rows = self.critic.hidden([states[i] for i in group])
         return {kind: torch.cat([row[kind] for row in rows]) for kind in kinds}
 
@@ -123,104 +154,106 @@ class Learner:
         self, rows: Sequence[TurnRow], random: np.random.Generator, learning_rate: float
     ) -> dict[str, float]:
         """`epochs` passes of clipped policy gradient over the turns, plus KL and entropy; returns means over tokens."""
-        for group in self.actor_optimizer.param_groups:
-            group["lr"] = learning_rate
-        reference = self._reference(rows) if self.reference is not None else None
-        totals: dict[str, float] = dict.fromkeys(
-            ("loss", "clip_fraction", "entropy", "kl_reference", "kl_old", "norm"), 0.0
-        )
-        steps = 0
+        self.actor_engine.set_learning_rate(learning_rate)
+        reference = None
+        if self.reference is not None and self.run_reference is not None:
+            reference = self.logprobs.of_responses(self.reference, self.run_reference, rows)
+        sums = dict.fromkeys(("loss", "clip_fraction", "entropy", "kl_reference", "kl_old"), 0.0)
+        norms = []
         for _ in range(self.settings.epochs):
             order = random.permutation(len(rows))
             for chosen in mini_batches(len(rows), self.settings.mini_batch_turns, order):
-                self.actor_optimizer.zero_grad(set_to_none=True)
+                self.actor_engine.zero_grad()
                 for name, value in self.accumulate_actor_gradients(rows, chosen, reference).items():
-                    totals[name] += value
-                norm = torch.nn.utils.clip_grad_norm_(self.actor.parameters(), self.settings.gradient_clip)
-                totals["norm"] += float(norm)
-                self.actor_optimizer.step()
-                steps += 1
-        return {f"policy/{name}": value / steps for name, value in totals.items()}
+                    sums[name] += value
+                norms.append(self.actor_engine.step())
+        means = {name: value / len(norms) for name, value in self._over_processes(sums).items()}
+        return {f"policy/{name}": value for name, value in means.items()} | {"policy/norm": sum(norms) / len(norms)}
 
     def accumulate_actor_gradients(
         self, rows: Sequence[TurnRow], chosen: npt.NDArray[np.int64], reference: Sequence[Tensor] | None = None
     ) -> dict[str, float]:
-        """Add the gradients of one mini-batch, `rows[chosen]`, to the actor's, without a step; returns means over its
-        tokens. Every term is divided by the token count of the whole mini-batch. `reference`: log π_ref of the response
-        tokens of each of `rows`, [response] per row; without it there is no KL term."""
-        settings = self.settings
+        """Add the gradients of one mini-batch, `rows[chosen]`, to the actor's, without a step; returns this process's
+        part of the means over its tokens. Every term is divided by the token count of the whole mini-batch.
+        `reference`: log π_ref of the response tokens of each of `rows`, [response] per row; without it there is no KL
+        term."""
         trained_count = max(1, sum(int(rows[i].trained.sum()) for i in chosen))
         chosen_count = max(1, sum(int(rows[i].chosen.sum()) for i in chosen))
         sums = dict.fromkeys(("loss", "clip_fraction", "entropy", "kl_reference", "kl_old"), 0.0)
         lengths = np.array([len(rows[i].tokens) for i in chosen])
-        for group in micro_batches(lengths, settings.micro_batch_tokens):
-            batch = [rows[i] for i in chosen[group]]
-            select = [row.trained | row.chosen if self._restrains else row.trained for row in batch]
-            if not any(mask.any() for mask in select):
+        groups = micro_batches(lengths, self.processes.budget(lengths, self.settings.micro_batch_tokens))
+        useful = [chosen[group] for group in groups if any(self._selected(rows[i]).any() for i in chosen[group])]
+        for group in self.processes.dealt(useful):
+            if group is None:
+                self.actor_engine.backward(self.actor_engine.run(partial(self.logprobs.nothing, self.actor)))
                 continue
-            logprobs, taken = self._logprobs(self.actor, batch, select)
-            old = self._tensor(_flat(batch, select, "logprob"))
-            trained = self._tensor(_flat(batch, select, "trained"))
-            advantage = self._tensor(_flat(batch, select, "advantage"))[trained]
-            loss, clipped = losses.clipped_policy_loss(
-                taken[trained], old[trained], advantage, settings.clip_low, settings.clip_high, settings.dual_clip
-            )
-            total = loss / trained_count
-            acted = self._tensor(_flat(batch, select, "chosen"))
-            entropy = losses.entropy(logprobs[acted])
-            if settings.entropy:
-                total = total - settings.entropy * entropy / chosen_count
-            if reference is not None:
-                under_reference = torch.cat([reference[i][mask] for i, mask in zip(chosen[group], select, strict=True)])
-                divergence = losses.k3_divergence(taken[acted], under_reference[acted])
-                total = total + settings.kl * divergence / chosen_count
-                sums["kl_reference"] += float(divergence.detach()) / chosen_count
-            total.backward()
-            sums["loss"] += float(loss.detach()) / trained_count
-            sums["clip_fraction"] += float(clipped) / trained_count
-            sums["entropy"] += float(entropy.detach()) / chosen_count
-            sums["kl_old"] += float((old - taken.detach())[trained].sum()) / trained_count
+            batch = [rows[i] for i in group]
+            under_reference = None if reference is None else [reference[i] for i in group]
+            self._accumulate(batch, under_reference, trained_count, chosen_count, sums)
         return sums
+
+    def _accumulate(
+        self,
+        batch: Sequence[TurnRow],
+        reference: Sequence[Tensor] | None,
+        trained_count: int,
+        chosen_count: int,
+        sums: dict[str, float],
+    ) -> None:
+        """Backward of one micro-batch; adds its part of the means to `sums`."""
+        settings, select = self.settings, [self._selected(row) for row in batch]
+        logprobs, taken = self.actor_engine.run(partial(self.logprobs.at, self.actor, batch, select))
+        old = self._tensor(_flat(batch, select, "logprob"))
+        trained = self._tensor(_flat(batch, select, "trained"))
+        advantage = self._tensor(_flat(batch, select, "advantage"))[trained]
+        corrected = batch[0].importance is not None  # then every row is
+        importance = self._tensor(_flat(batch, select, "importance"))[trained] if corrected else None
+        loss, clipped = losses.clipped_policy_loss(
+            taken[trained],
+            old[trained],
+            advantage,
+            settings.clip_low,
+            settings.clip_high,
+            settings.dual_clip,
+            importance,
+        )
+        total = loss / trained_count
+        acted = self._tensor(_flat(batch, select, "chosen"))
+        entropy = losses.entropy(logprobs[acted])
+        if settings.entropy:
+            total = total - settings.entropy * entropy / chosen_count
+        if reference is not None:
+            under_reference = torch.cat([row[mask] for row, mask in zip(reference, select, strict=True)])
+            divergence = losses.k3_divergence(taken[acted], under_reference[acted])
+            total = total + settings.kl * divergence / chosen_count
+            sums["kl_reference"] += float(divergence.detach()) / chosen_count
+        self.actor_engine.backward(total)
+        sums["loss"] += float(loss.detach()) / trained_count
+        sums["clip_fraction"] += float(clipped) / trained_count
+        sums["entropy"] += float(entropy.detach()) / chosen_count
+        sums["kl_old"] += float((old - taken.detach())[trained].sum()) / trained_count
+
+    def _selected(self, row: TurnRow) -> npt.NDArray[np.bool_]:
+        """The response tokens [response] whose log probabilities the loss needs."""
+        return row.trained | row.chosen if self._restrains else row.trained
+
+    def critic_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The value heads, whole, and the critic's backbone (`backbone.…`) where it is not the actor's."""
+        for name, weight in self.critic_engine.weights():
+            if not name.startswith("backbone.") or self.settings.critic.backbone == "separate":
+                yield name.removeprefix("heads."), weight
+
+    def _over_processes(self, sums: Mapping[str, float]) -> dict[str, float]:
+        return dict(zip(sums, self.processes.summed(np.array(list(sums.values()))).tolist(), strict=True))
 
     @property
     def _restrains(self) -> bool:
         """KL and entropy act on every token the policy chose, trained or not."""
         return bool(self.settings.kl or self.settings.entropy)
 
-    @torch.no_grad()
-    def _reference(self, rows: Sequence[TurnRow]) -> list[Tensor]:
-        """log π_ref of every response token, one tensor [response] per row."""
-        assert self.reference is not None
-        out: list[Tensor] = [torch.empty(0)] * len(rows)
-        lengths = np.array([len(row.tokens) for row in rows])
-        for group in micro_batches(lengths, self.settings.micro_batch_tokens):
-            batch = [rows[i] for i in group]
-            _, taken = self._logprobs(self.reference, batch, [np.ones_like(row.trained) for row in batch])
-            for i, part in zip(group, taken.split([len(row.trained) for row in batch]), strict=True):
-                out[i] = part
-        return out
-
-    def _logprobs(
-        self, model: Decoder, batch: Sequence[TurnRow], select: Sequence[npt.NDArray[np.bool_]]
-    ) -> tuple[Tensor, Tensor]:
-        """(log distribution [tokens, vocabulary], log probability of the token taken [tokens]) at the selected response
-        tokens, under the sampler's temperature and restriction."""
-        positions = [np.flatnonzero(mask) for mask in select]
-        wanted = [p + row.prompt_length - 1 for p, row in zip(positions, batch, strict=True)]
-        with self._autocast():
-            hidden, _ = model.model.hidden(Packing.of([row.tokens for row in batch], wanted, self.device))
-            logits = model.logits(hidden)
-        if self.restriction is not None:
-            allowed = [
-                row.allowed[p] for row, ps in zip(batch, positions, strict=True) if row.allowed is not None for p in ps
-            ]
-            logits = self.restriction.apply(logits, allowed)
-        logprobs = (logits / self.temperature).log_softmax(-1)
-        tokens = np.concatenate([row.tokens[w + 1] for row, w in zip(batch, wanted, strict=True)]).astype(np.int64)
-        return logprobs, logprobs.gather(1, self._tensor(tokens)[:, None]).squeeze(1)
-
-    def _autocast(self) -> Any:
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.autocast)
+    def actor_logprobs(self, rows: Sequence[TurnRow]) -> list[Tensor]:
+        """log π of every response token under the actor as it is now, one tensor [response] per row."""
+        return self.logprobs.of_responses(self.actor, self.actor_engine.run, rows)
 
     def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, device=self.device)

@@ -8,12 +8,18 @@ from torch import Tensor
 
 
 def clipped_policy_loss(
-    logprob: Tensor, old_logprob: Tensor, advantage: Tensor, clip_low: float, clip_high: float, dual_clip: float | None
+    logprob: Tensor,
+    old_logprob: Tensor,
+    advantage: Tensor,
+    clip_low: float,
+    clip_high: float,
+    dual_clip: float | None,
+    importance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """PPO's clipped surrogate, negated and summed, and the number of clipped tokens; all inputs [tokens].
 
     ρ = exp(logprob − old_logprob); loss = max(−ρA, −clip(ρ, 1−clip_low, 1+clip_high)A); with dual clip c and A < 0 the
-    loss is at most −cA (Ye et al. 2020, as in the released code).
+    loss is at most −cA (Ye et al. 2020, as in the released code). `importance` weighs each token's loss.
     """
     ratio = (logprob - old_logprob).exp()
     plain = -ratio * advantage
@@ -21,7 +27,19 @@ def clipped_policy_loss(
     loss = torch.maximum(plain, clipped)
     if dual_clip is not None:
         loss = torch.where(advantage < 0, torch.minimum(loss, -dual_clip * advantage), loss)
+    if importance is not None:
+        loss = importance * loss
     return loss.sum(), (clipped > plain).sum()
+
+
+def truncated_importance(trainer: Tensor, sampler: Tensor, cap: float) -> Tensor:
+    """w = min(exp(trainer − sampler), cap) of each token, from the log probabilities [tokens] that the trainer and the
+    sampler give it under the same weights (truncated importance sampling: Ionides 2008; Espeholt et al. 2018's ρ̄).
+
+    A sampler with other arithmetic draws from another distribution than the one the trainer differentiates;
+    E_sampler[w ∇ log π] is the trainer's gradient but for the truncation, which bounds the variance.
+    """
+    return (trainer - sampler).exp().clamp(max=cap)
 
 
 def k3_divergence(logprob: Tensor, reference_logprob: Tensor) -> Tensor:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,10 @@ class KeyValueCache:
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary embedding, computed in float32, in the precision of `x`."""
     half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
-    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -159,6 +162,7 @@ class Backbone(nn.Module):
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
         self.norm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
+        self.checkpointing = False  # in training, keep each layer's input only and compute the rest again
 
     def _angles(self, position: Tensor) -> tuple[Tensor, Tensor]:
         size = self.shape.head_size
@@ -169,33 +173,43 @@ class Backbone(nn.Module):
     def hidden(self, packing: Packing, cache_room: int | None = None) -> tuple[Tensor, KeyValueCache | None]:
         """Hidden states after the final norm at the wanted positions [wanted, hidden]; with `cache_room`, also a KV
         cache holding every token and room for that many more."""
-        count, longest = len(packing.length), int(packing.length.max())
         angles = self._angles(packing.position)
         x = self.embed_tokens(packing.tokens)
-        capacity = longest + (cache_room or 0)
+        capacity = int(packing.length.max()) + (cache_room or 0)
         keys: list[Tensor] = []
         values: list[Tensor] = []
+        for number, layer in enumerate(self.layers):
+            through = partial(self._through, layer, packing, angles, capacity, number + 1 == len(self.layers))
+            if self.checkpointing and cache_room is None and torch.is_grad_enabled():
+                x = checkpoint(lambda x, through=through: through(x)[0], x, use_reentrant=False)
+                continue
+            x, k, v = through(x)
+            if cache_room is not None:
+                keys.append(k)
+                values.append(v)
+        cache = KeyValueCache(keys, values, packing.length.clone()) if cache_room is not None else None
+        return self.norm(x), cache
+
+    def _through(
+        self, layer: Any, packing: Packing, angles: tuple[Tensor, Tensor], capacity: int, last: bool, x: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer: what comes out of it, of the last one at the wanted positions only; keys and values in room for
+        `capacity` tokens."""
+        count, longest = len(packing.length), int(packing.length.max())
 
         def padded(flat: Tensor, width: int) -> Tensor:
             out = flat.new_zeros(count, flat.shape[1], width, flat.shape[2])
             out[packing.sequence, :, packing.position] = flat
             return out
 
-        for number, layer in enumerate(self.layers):
-            normed = layer.input_layernorm(x)
-            k, v = (padded(part, capacity) for part in layer.self_attn.keys_values(normed, angles))
-            if cache_room is not None:
-                keys.append(k)
-                values.append(v)
-            k, v = k[:, :, :longest], v[:, :, :longest]
-            if number + 1 == len(self.layers):
-                return self.norm(self._last(layer, packing, x, normed, angles, (k, v))), (
-                    KeyValueCache(keys, values, packing.length.clone()) if cache_room is not None else None
-                )
-            q = padded(layer.self_attn.queries(normed, angles), longest)
-            attended = layer.self_attn.attend(q, k, v, None)[packing.sequence, :, packing.position]
-            x = layer.finish(x, attended)
-        raise AssertionError("a decoder has at least one layer")
+        normed = layer.input_layernorm(x)
+        keys, values = (padded(part, capacity) for part in layer.self_attn.keys_values(normed, angles))
+        k, v = keys[:, :, :longest], values[:, :, :longest]
+        if last:
+            return self._last(layer, packing, x, normed, angles, (k, v)), keys, values
+        q = padded(layer.self_attn.queries(normed, angles), longest)
+        attended = layer.self_attn.attend(q, k, v, None)[packing.sequence, :, packing.position]
+        return layer.finish(x, attended), keys, values
 
     def _last(
         self,

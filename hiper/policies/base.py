@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hiper.trajectory import Generation
 
@@ -40,3 +40,19 @@ class Policy(Protocol):
     def fits(self, prompt: str) -> bool: ...
 
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]: ...
+
+
+@runtime_checkable
+class StreamingPolicy(Policy, Protocol):
+    """A policy that answers each request when it has the answer, so that a slow episode does not hold the others.
+
+    `submit` returns a ticket. `collect` waits until at least one answer is there and returns those that are, with their
+    tickets, in any order. `cancel` forgets what was submitted and not yet collected. A request's random numbers depend
+    on its own `seed` alone, not on what else is being answered.
+    """
+
+    def submit(self, request: Request, seed: Sequence[int]) -> int: ...
+
+    def collect(self) -> list[tuple[int, Response]]: ...
+
+    def cancel(self) -> None: ...

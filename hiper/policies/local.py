@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,79 +10,21 @@ import torch
 from torch import Tensor
 
 from hiper.config import Decoding
-from hiper.errors import UserError
-from hiper.learning.guide import CLASSES, Guide, GuideState
+from hiper.learning.guide import CLASSES, GuideState
 from hiper.learning.qwen2 import Decoder, Packing
-from hiper.learning.restrict import Restriction
 from hiper.policies.base import Request, Response
-from hiper.policies.tokenizer_files import open_tokenizer, require_template
+from hiper.policies.model_policy import ModelPolicy
 from hiper.trajectory import Generation
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The fast tokenizer of a model folder; files only, nothing is fetched and no code from the folder is run.
-
-    UserError names the file that is missing, damaged, of another model, or whose chat template cannot be used.
-    """
-    if not (folder / "tokenizer.json").exists():
-        raise UserError(f"{folder / 'tokenizer.json'}: no such file; the model folder needs a fast tokenizer")
-    tokenizer = open_tokenizer(folder)
-    require_template(lambda: chat_frame(tokenizer), folder)
-    return tokenizer
-
-
-def chat_frame(tokenizer: Any) -> tuple[str, str]:
-    """What the chat template puts before and after a single user message that is to be answered.
-
-    Rendering the template costs a millisecond, several times the encoding of a short prompt, so it is done once.
-    """
-    marker = "\u0000message\u0000"
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": marker}], tokenize=False, add_generation_prompt=True
-    )
-    before, found, after = text.partition(marker)
-    if not found:
-        raise UserError("the tokenizer's chat template does not show the user's message")
-    return before, after
-
-
-class LocalPolicy:
+class LocalPolicy(ModelPolicy):
     """Samples from `decoder`, which training may update in place between calls."""
 
     def __init__(
         self, decoder: Decoder, tokenizer: Any, decoding: Decoding, interface: str, max_prompt_tokens: int, device: str
     ) -> None:
-        self.decoder, self.tokenizer, self.decoding, self.device = decoder, tokenizer, decoding, device
-        self.max_prompt_tokens = max_prompt_tokens
-        self.before, self.after = chat_frame(tokenizer)
-        self.end = int(tokenizer.eos_token_id)
-        self._encoded: dict[str, np.ndarray] = {}
-        self.guide: Guide | None = None
-        self.restriction: Restriction | None = None
-        if decoding.mode == "guided":
-            self.guide = Guide(tokenizer, interface, decoding.max_text_tokens, self.end)
-            self.restriction = Restriction(self.guide, decoder.shape.vocab_size, device)
-
-    def fits(self, prompt: str) -> bool:
-        """Is the chat with this user message within the limit? What does is encoded again soon: it is remembered."""
-        ids = self._encode(prompt)
-        if fitting := len(ids) <= self.max_prompt_tokens:
-            self._encoded[prompt] = ids
-        return fitting
-
-    def encode_prompt(self, prompt: str) -> np.ndarray:
-        """Token ids of the chat with one user message, ready for the answer [prompt]; UserError when over the limit."""
-        known = self._encoded.get(prompt)
-        ids = self._encode(prompt) if known is None else known
-        if len(ids) > self.max_prompt_tokens:
-            raise UserError(
-                f"a prompt has {len(ids)} tokens, over prompt.max_tokens={self.max_prompt_tokens}; raise the limit"
-            )
-        return ids
-
-    def _encode(self, prompt: str) -> np.ndarray:
-        text = self.before + prompt + self.after
-        return np.asarray(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
+        super().__init__(tokenizer, decoding, interface, max_prompt_tokens, decoder.shape.vocab_size, device)
+        self.decoder = decoder
 
     @torch.inference_mode()
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
@@ -92,7 +33,7 @@ class LocalPolicy:
             return []
         random = np.random.default_rng(seed)
         prompts = [self.encode_prompt(request.prompt) for request in requests]
-        self._encoded.clear()
+        self.forget_prompts()
         limit = self.decoding.max_response_tokens
         drafts = [
             _Draft(i, self.guide.start(r.admissible_actions, r.subgoal) if self.guide else None, limit, self.end)
@@ -151,30 +92,6 @@ class LocalPolicy:
             features=torch.cat(draft.features).float().cpu().numpy(),
         )
         return Response(text, offsets, generation)
-
-    def decode(self, tokens: Sequence[int]) -> tuple[str, tuple[int, ...]]:
-        """Response text (end token left out) and the character offset of each token, by decoding growing prefixes.
-
-        A character spread over several byte tokens belongs to the first of them.
-        """
-        pieces, offsets, text = [], [0], ""
-        for token in tokens:
-            pieces.append(token)
-            if token == self.end:
-                offsets.append(offsets[-1])
-                pieces.pop()
-                continue
-            piece = self.tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            if piece.endswith("\ufffd"):
-                # an unfinished character: wait for the rest, the tokens so far share its position
-                offsets.append(len(text))
-                continue
-            text, pieces = text + piece, []
-            offsets.append(len(text))
-        if pieces:
-            text += self.tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            offsets[-1] = len(text)
-        return text, tuple(offsets)
 
 
 def _unfinished(drafts: Sequence[_Draft]) -> list[int]:

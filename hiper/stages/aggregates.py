@@ -6,8 +6,9 @@ middle half says little, and the probability of improvement only repeats the dif
 
 from __future__ import annotations
 
-from hiper.stages.results import Condition, Study, describe, label
-from hiper.stages.table_formats import Table, interval_text, percent
+from hiper.stages.conditions import Condition, columns, explain
+from hiper.stages.results import Study, cell_name, describe
+from hiper.stages.table_formats import Table, interval_text, joined, percent
 from hiper.statistics import Aggregate, Scores, aggregate, mean_and_spread, probability_of_improvement
 
 AGGREGATE_CAPTION = (
@@ -40,20 +41,22 @@ def chance(study: Study, algorithm: str, baseline: str, condition: Condition) ->
 
 
 def aggregate_table(study: Study) -> Table:
-    """One row per algorithm and condition; percent."""
-    rows = []
+    """One row per algorithm and main condition; percent."""
+    rows, links, where = [], [], columns(study.main_conditions)
     for algorithm in study.algorithms:
-        for condition in study.conditions:
+        for condition in study.main_conditions:
             if (found := overall(study, algorithm, condition)) is None:
                 continue
             scores = type_scores(study, algorithm, condition)
             mean, _ = mean_and_spread([rate for by_type in scores.values() for rate in by_type.values()])
             rows.append(
                 (
-                    *(label(algorithm), condition.split, f"{condition.temperature}"),
+                    *(study.label(algorithm), *condition.cells(where)),
                     *(percent(found.value), interval_text(found.interval), percent(mean)),
                     *(str(found.tasks), str(found.seeds)),
                 )
             )
-    header = ("Algorithm", "Split", "Temp.", "IQM", "95 % interval", "Mean", "Task types", "Seeds")
-    return Table(f"{AGGREGATE_CAPTION} {describe(study)} {study.gaps()}".strip(), header, tuple(rows))
+            links.append({"Algorithm": cell_name(study, algorithm, condition)})
+    header = ("Algorithm", *where, "IQM", "95 % interval", "Mean", "Task types", "Seeds")
+    caption = joined(AGGREGATE_CAPTION, study.main_note, explain(study.main_conditions), describe(study), study.gaps())
+    return Table(caption, header, tuple(rows), tuple(links))

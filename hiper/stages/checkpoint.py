@@ -6,10 +6,9 @@ Randomness is drawn from (seed, purpose, progress), so the progress count is all
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -51,15 +50,39 @@ def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
 
     The checksum is that of the bytes in memory, so it also finds what was damaged on its way to the disk.
     """
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
     path = folder / f"{progress:08d}.pt"
     with atomic_write(path, "wb") as stream:
-        stream.write(buffer.getvalue())
-    write_text(path.with_suffix(".sha256"), hashlib.sha256(buffer.getvalue()).hexdigest() + "\n")
+        summed = _Summed(stream)
+        try:
+            torch.save(state, summed)
+        except RuntimeError:
+            # torch closes its archive after a write that failed, and complains of that in place of the full disk
+            if summed.failure is None:
+                raise
+            raise summed.failure from None
+    write_text(path.with_suffix(".sha256"), summed.digest.hexdigest() + "\n")
     for old in sorted(folder.glob("*.pt"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".sha256").unlink(missing_ok=True)
+
+
+class _Summed:
+    """A binary stream that knows the SHA-256 of what was written to it: a large state is not held in memory twice."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream, self.digest = stream, hashlib.sha256()
+        self.failure: OSError | None = None
+
+    def write(self, part: bytes) -> int:
+        self.digest.update(part)
+        try:
+            return self.stream.write(part)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def load_latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
@@ -76,9 +99,10 @@ def load_latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Tensors and plain values only: nothing in a checkpoint is ever executed."""
+    """Tensors and plain values only: nothing in a checkpoint is ever executed. What is read of the file is what is
+    used of it, once for all processes of a machine."""
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, weights_only=True, mmap=True)
     except Exception as error:  # what torch raises here depends on how the file is wrong
         first = str(error).splitlines()[0]
         raise UserError(f"{path}: not a checkpoint of this program ({first}); remove {path.parent}") from None

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hiper.errors import UserError
+from hiper.manifest import EVALUATION_MANIFEST
 from hiper.manifest import FILE as MANIFEST
 from hiper.records import dumps, read_json, sha256_file
 
 # Folders and files that tell of one particular execution: when, how long, in which process, or where MLflow keeps it.
 EXECUTION = ("tracking", "logs", "benchmarks", "timings.jsonl", "tracking.log")
+MANIFESTS = (MANIFEST, EVALUATION_MANIFEST)
 TIMES = ("wall_time_seconds",)  # keys of a manifest
 
 
@@ -44,6 +46,6 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _content(path: Path) -> str:
-    if path.name != MANIFEST:
+    if path.name not in MANIFESTS:
         return sha256_file(path)
     return dumps({key: value for key, value in read_json(path).items() if key not in TIMES})

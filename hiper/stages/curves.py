@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hiper.stages.results import WARM_START, Run, Study, label
+from hiper.stages.results import WARM_START, Run, Study
 from hiper.stages.training_tables import averaged, course
 from hiper.statistics import wilson
 
@@ -41,7 +41,7 @@ def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float) 
             empty = False
             common = min(len(x) for x, _ in curves)
             mean = np.mean([y[:common] for _, y in curves], axis=0)
-            name = f"{label(algorithm)} ({len(curves)} seed{'s' * (len(curves) > 1)})"
+            name = f"{study.label(algorithm)} ({len(curves)} seed{'s' * (len(curves) > 1)})"
             axis.plot(curves[0][0][:common], scale * mean, color=colour_of(study, algorithm), linewidth=2.2, label=name)
     if empty:
         axis.text(0.5, 0.5, "no training recorded", transform=axis.transAxes, ha="center", va="center")
@@ -71,6 +71,25 @@ def spent_and_success(study: Study, algorithm: str, budget: str) -> list[tuple[S
     """(what was spent, smoothed success) of every seed that has the metrics for it."""
     courses = [found for run in study.of(algorithm) if (found := course(run)) is not None]
     return [(one.spent[budget], smooth(one.success, averaged(len(one.success)))) for one in courses]
+
+
+def curve_records(study: Study) -> list[dict[str, str]]:
+    """One record per RL run and iteration: what had been used, success in training as it is and smoothed, success on
+    validation tasks where they were played."""
+    records = []
+    for run in study.runs:
+        if (found := course(run)) is None:
+            continue
+        rows = [row for row in run.metrics if "iteration" in row]
+        smoothed = smooth(found.success, averaged(len(rows)))
+        for number, row in enumerate(rows):
+            record = {"benchmark": study.benchmark, "model": study.model, "algorithm": run.algorithm}
+            record |= {"seed": str(run.seed), "run": run.name, "iteration": str(row["iteration"])}
+            record |= {name: f"{spent[number]:.0f}" for name, spent in found.spent.items()}
+            record |= {"success": f"{found.success[number]:.4f}", "smoothed_success": f"{smoothed[number]:.4f}"}
+            validation = row.get("validation/success")
+            records.append({**record, "validation_success": "" if validation is None else f"{validation:.4f}"})
+    return records
 
 
 def _curve(run: Run, key: str, counter: str) -> tuple[Series, Series]:

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from hiper.compose import benchmark_file, load_benchmark
+from hiper.compose import configuration_file, load_benchmark
 from hiper.config import AlfworldSettings
 from hiper.errors import UserError
 
@@ -46,7 +46,7 @@ def reproduce(benchmark: str) -> int:
     if _torn(DVC_LOCKS):
         log.warning("%s was left half written by a process that was killed; removing it", DVC_LOCKS)
         DVC_LOCKS.unlink(missing_ok=True)
-    stage = f"{load_benchmark(benchmark_file(benchmark, Path())).name}@{benchmark}"
+    stage = f"{load_benchmark(configuration_file('benchmark', benchmark, Path())).name}@{benchmark}"
     return subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", stage]).returncode
 
 

@@ -16,10 +16,9 @@ from hiper.benchmarks.base import Benchmark
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
 from hiper.learning import engine
-from hiper.learning.folders import load_decoder
 from hiper.locks import exclusive
 from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, content_hash, data_hash, verify_outputs, write_manifest
-from hiper.policies.local import LocalPolicy, load_tokenizer
+from hiper.policies.players import FolderPlayers, Players
 from hiper.stages.episodes import episode_record
 from hiper.stages.journal import Journal
 from hiper.stages.metrics import Progress
@@ -71,34 +70,30 @@ def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
         progress = Progress("evaluation", sum(len(b.tasks) for b in batches), sum(map(len, journal.parts)))
         if journal.parts:
             log.info("going on after %d of %d episodes", progress.first, progress.total)
-        left = batches[len(journal.parts) :]
+        left, players = batches[len(journal.parts) :], FolderPlayers(settings, device)
         for name, path in models.items():
             part = [batch for batch in left if batch.checkpoint == name]
             if name != "last" and identity["models"][name] == identity["models"].get("last"):
                 _copy(journal, batches, part)
             elif part:
-                _play(settings, _rollouts(settings, benchmark, path, device), part, journal, progress)
+                _play(settings, _rollouts(settings, benchmark, players.of(path)), part, journal, progress)
         write_manifest(folder, settings, data_root, models, started, name=EVALUATION_MANIFEST)
         journal.finish(folder / EVALUATION)
 
 
 def _models(settings: RunSettings, folder: Path) -> dict[str, Path]:
-    """The model folders to be played, by checkpoint; only a run that was validated has a best one."""
+    """The model folders to be played, by checkpoint. Only a run that was validated has a best one; of another, such as
+    a warm start, the last is played in any case."""
+    if not (folder / BEST).is_dir():
+        return {"last": folder / "model"}
     folders = {"last": folder / "model", "best": folder / BEST}
-    return {name: folders[name] for name in settings.evaluation.checkpoints if name == "last" or folders[name].is_dir()}
+    return {name: folders[name] for name in settings.evaluation.checkpoints}
 
 
-def _rollouts(settings: RunSettings, benchmark: Benchmark, model: Path, device: str) -> list[Rollout]:
+def _rollouts(settings: RunSettings, benchmark: Benchmark, players: Players) -> list[Rollout]:
     """A player of the model for each temperature."""
-    decoder, tokenizer = load_decoder(model, device), load_tokenizer(model)
-    found = []
-    for temperature in settings.evaluation.temperatures:
-        decoding = settings.decoding.model_copy(update={"temperature": temperature})
-        policy = LocalPolicy(
-            decoder, tokenizer, decoding, settings.prompt.interface, settings.prompt.max_tokens, device
-        )
-        found.append(Rollout(benchmark, policy, settings.prompt))
-    return found
+    policies = [players.policy(temperature) for temperature in settings.evaluation.temperatures]
+    return [Rollout(benchmark, policy, settings.prompt) for policy in policies]
 
 
 def plan(settings: RunSettings, benchmark: Benchmark, checkpoints: Sequence[str]) -> list[Batch]:

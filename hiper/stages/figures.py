@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hiper.records import atomic_write
+from hiper.stages.conditions import Condition
 from hiper.stages.curves import colour_of, draw_band, draw_curves, spent_and_success
-from hiper.stages.results import Condition, Study, label, task_label
+from hiper.stages.results import Study, task_label
 from hiper.stages.tables import success_rate
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def efficiency(studies: Sequence[Study]) -> Figure:
     for column, study in enumerate(studies):
         axis = axes[0][column]
         for algorithm in study.algorithms:
-            name = label(algorithm)
+            name = study.label(algorithm)
             for spent, rate in spent_and_success(study, algorithm, "tokens"):
                 axis.plot(spent / 1e3, 100 * rate, color=colour_of(study, algorithm), linewidth=1.4, label=name)
                 name = "_nolegend_"
@@ -87,25 +88,23 @@ def success(studies: Sequence[Study]) -> Figure:
     """Evaluated success: bars are means over seeds, dots single seeds, whiskers the pooled 95 % Wilson interval."""
     figure, axes = _grid(1, studies)
     for column, study in enumerate(studies):
-        axis, conditions = axes[0][column], study.conditions
+        axis, conditions = axes[0][column], study.main_conditions
         _groups(axis, study, [(condition, None) for condition in conditions])
-        axis.set_xticks(range(len(conditions)), [f"{c.split}\nT = {c.temperature}" for c in conditions])
+        axis.set_xticks(range(len(conditions)), [f"{c.split}\n{c.decoding}" for c in conditions])
         axis.set(title=_title(study), ylabel="success rate (%)")
     return figure
 
 
 def task_types(studies: Sequence[Study]) -> Figure:
-    """The same by task type, on the last split and at its lowest temperature."""
+    """The same by task type, on the last split and at its first temperature."""
     figure, axes = _grid(1, studies)
     for column, study in enumerate(studies):
         axis, types = axes[0][column], study.task_types
-        if not study.conditions:
+        if (condition := study.hardest) is None:
             continue
-        split = study.conditions[-1].split
-        condition = next(condition for condition in study.conditions if condition.split == split)
         _groups(axis, study, [(condition, name) for name in types])
         axis.set_xticks(range(len(types)), [task_label(name) for name in types])
-        axis.set(title=f"{_title(study)}, {split}, T = {condition.temperature}", ylabel="success rate (%)")
+        axis.set(title=f"{_title(study)}, {condition.split}, {condition.decoding}", ylabel="success rate (%)")
     return figure
 
 
@@ -128,7 +127,7 @@ def _bars(
     offset: float,
     width: float,
 ) -> None:
-    colour, name = colour_of(study, algorithm), label(algorithm)
+    colour, name = colour_of(study, algorithm), study.label(algorithm)
     for number, (condition, task_type) in enumerate(places):
         rate = success_rate(study.of(algorithm), condition, task_type)
         if rate is None:

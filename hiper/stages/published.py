@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hiper.stages.results import WARM_START, Condition, Study, describe, kind, label, setting, task_label
-from hiper.stages.table_formats import Table, mean_spread
+from hiper.stages.conditions import Condition, explain
+from hiper.stages.results import WARM_START, Study, cell_name, describe, kind, setting, task_label
+from hiper.stages.table_formats import Table, joined, mean_spread
 from hiper.stages.tables import success_rate
 from hiper.yaml_files import read_yaml
 
@@ -23,19 +24,34 @@ COLUMNS = {  # by benchmark, `all` and `success` being the rate over all task ty
     ),
     "webshop": ("score", "success"),
 }
+LINKED = ("Algorithm", "All", "Score", "Success")
 TITLES = {"all": "All", "score": "Score", "success": "Success"}
 
 
 @dataclass(frozen=True)
+class Number:
+    """A published number and its standard deviation, in percent; `about`: known approximately only."""
+
+    mean: float
+    spread: float | None = None
+    about: bool = False
+
+    def __str__(self) -> str:
+        if self.about:
+            return f"≈ {self.mean:g}"
+        return f"{self.mean:.1f}" if self.spread is None else f"{self.mean:.1f} ± {self.spread:.1f}"
+
+
+@dataclass(frozen=True)
 class Row:
-    """One published row: whose it is, and its numbers with their standard deviations in percent, by column."""
+    """One published row: whose it is, and its numbers by column."""
 
     name: str
     model: str
     estimator: str
     interface: str
     source: str
-    values: Mapping[str, tuple[float, float | None]]
+    values: Mapping[str, Number]
 
 
 def published_table(study: Study) -> Table | None:
@@ -49,40 +65,45 @@ def published_table(study: Study) -> Table | None:
         return None
     same_model = [row for row in rows if row.model == study.model]
     cells: list[tuple[str, ...]] = []
+    links: list[Mapping[str, str]] = []
     columns = COLUMNS[study.benchmark]
     for match in dict.fromkeys((row.estimator, row.interface) for row in rows):
         group = [row for row in same_model or rows if (row.estimator, row.interface) == match]
-        cells += [(row.name, row.model, row.source, "–", "–", *_values_of(row, columns)) for row in group]
-        cells += _ours(study, *match, columns) if group else []
+        ours = _ours(study, *match) if group else []
+        cells += [_theirs(row, columns) for row in group]
+        cells += [_row(study, algorithm, condition, columns) for algorithm, condition in ours]
+        links += [{} for _ in group]
+        links += [dict.fromkeys(LINKED, cell_name(study, algorithm, condition)) for algorithm, condition in ours]
     warning = "" if same_model else f"Our model, {study.model}, is none of theirs: only the games are the same."
     header = ("Algorithm", "Model", "Source", "Split", "Temp.", *(TITLES.get(c) or task_label(c) for c in columns))
     if same_model:  # nothing to tell apart
         header, cells = (header[0], *header[2:]), [(row[0], *row[2:]) for row in cells]
-    return Table(
-        " ".join(filter(None, (_caption(study.benchmark, rows), warning, describe(study)))), header, tuple(cells)
+    caption = joined(
+        *(_caption(study.benchmark, rows), warning, _note(study), explain(study.main_conditions), describe(study))
     )
+    return Table(caption, header, tuple(cells), tuple(links))
 
 
-def _values_of(row: Row, columns: Sequence[str]) -> list[str]:
-    return [_value(row.values.get(column)) for column in columns]
+def _note(study: Study) -> str:
+    return f"Rows from {OURS}: {study.main_note[0].lower()}{study.main_note[1:]}" if study.main_note else ""
 
 
-def _value(found: tuple[float, float | None] | None) -> str:
-    if found is None:
-        return "–"
-    mean, spread = found
-    return f"{mean:.1f}" if spread is None else f"{mean:.1f} ± {spread:.1f}"
+def _theirs(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+    return (row.name, row.model, row.source, "–", "–", *(str(row.values.get(column, "–")) for column in columns))
 
 
-def _ours(study: Study, estimator: str, interface: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
+def _row(study: Study, algorithm: str, condition: Condition, columns: Sequence[str]) -> tuple[str, ...]:
+    values = (_cell(study, algorithm, condition, column) for column in columns)
+    return (study.label(algorithm), study.model, OURS, condition.split, condition.drawn, *values)
+
+
+def _ours(study: Study, estimator: str, interface: str) -> list[tuple[str, Condition]]:
+    """The cells of this study that belong below the published rows of an estimator and prompt."""
     return [
-        (
-            *(label(algorithm), study.model, OURS, condition.split, f"{condition.temperature}"),
-            *(_cell(study, algorithm, condition, column) for column in columns),
-        )
+        (algorithm, condition)
         for algorithm in study.algorithms
         if _same(study, algorithm, estimator, interface)
-        for condition in study.conditions
+        for condition in study.main_conditions
         if success_rate(study.of(algorithm), condition) is not None
     ]
 
@@ -119,11 +140,14 @@ def _rows(benchmark: str) -> list[Row]:
     ]
 
 
-def _values(row: Mapping[str, Any]) -> dict[str, tuple[float, float | None]]:
-    return {
-        column: (value[0], value[1]) if isinstance(value, list) else (value, None)
-        for column, value in row["values"].items()
-    }
+def _values(row: Mapping[str, Any]) -> dict[str, Number]:
+    return {column: _number(value) for column, value in row["values"].items()}
+
+
+def _number(value: float | list[float] | dict[str, float]) -> Number:
+    if isinstance(value, dict):
+        return Number(value["about"], about=True)
+    return Number(value[0], value[1]) if isinstance(value, list) else Number(value)
 
 
 @cache

@@ -6,19 +6,29 @@ equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hiper.records import write_text
-from hiper.stages import report_episodes, report_runs
+from hiper.stages import report_compared, report_episodes, report_runs
 from hiper.stages.aggregates import aggregate_table
-from hiper.stages.published import OURS, published_table
-from hiper.stages.report_markup import Markup, document, facts, grid, image, join, link, numbers, tag
-from hiper.stages.results import WARM_START, Condition, Study, describe, label, setting, task_label
+from hiper.stages.conditions import Condition
+from hiper.stages.improvement_tables import improvement_table, improvements
+from hiper.stages.published import published_table
+from hiper.stages.report_markup import Markup, document, image, join, link, numbers, tag
+from hiper.stages.results import WARM_START, Study, cell_name, describe
+from hiper.stages.selection_table import selection_table
 from hiper.stages.table_formats import Table, interval_text, mean_spread, signed
-from hiper.stages.tables import improvement_table, improvements, played_cells, success_rate, success_table
+from hiper.stages.tables import (
+    cells_side_by_side,
+    main_cells,
+    played_cells,
+    success_rate,
+    success_table,
+)
 from hiper.stages.training_tables import efficiency_table
+from hiper.stages.variance_table import variance_table
+from hiper.statistics import Difference
 
 FILE = "report.html"
 SECTIONS = {
@@ -33,7 +43,7 @@ FIGURES = {
     "learning_curves": "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones "
     "their mean, bands the 95 % Wilson intervals of the episodes that a point averages; moving averages over a "
     "fifteenth of a run. In a run's first iterations the critic alone learns (training.critic.warmup_iterations), so "
-    "that success there is still the warm start's.",
+    "that success there is still that of the model training begins from.",
     "efficiency": "The same over the tokens that the agent generated in training.",
     "success": "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % Wilson intervals of all "
     "episodes.",
@@ -41,8 +51,6 @@ FIGURES = {
     "switching": "How often the agent replaces its subgoal, and how many turns it keeps one.",
 }
 MAIN = "hiper"  # whose differences stand at the top; the table has all
-LINKED = ("Algorithm", "Comparison", "All")  # columns whose cells lead to their origin
-IDENTITY = ("seed", "data_source", "algorithm.name")  # settings that differ anyway
 
 
 def write(studies: Sequence[Study], experiment: Path, figures: Sequence[Path]) -> None:
@@ -50,7 +58,7 @@ def write(studies: Sequence[Study], experiment: Path, figures: Sequence[Path]) -
     name = experiment.resolve().name
     sections = {
         "result": join([_headline(study) for study in studies]),
-        "compared": join([_compared(study, experiment) for study in studies]),
+        "compared": join([join([_title(one), report_compared.compared(one, experiment)]) for one in studies]),
         "tables": join([_tables(study) for study in studies]),
         "figures": _figures(figures, len(studies)),
         "episodes": join([tag("p", report_episodes.READING), *(_episodes(study, experiment) for study in studies)]),
@@ -75,13 +83,13 @@ def _title(study: Study) -> Markup:
 
 
 def _headline(study: Study) -> Markup:
-    """The rates under the condition that asks most: the last split, its lowest temperature."""
-    splits = [condition.split for condition in study.conditions]
-    condition = next(c for c in study.conditions if c.split == splits[-1])
+    """The rates under the condition that asks most."""
+    if (condition := study.hardest) is None:
+        return join([_title(study), tag("p", "No run has been evaluated yet.")])
     bars = [_bar(study, name, condition) for name, where in played_cells(study) if where == condition]
-    sentence = f"Episodes won on the split {condition.split} at temperature {condition.temperature}:"
+    sentence = f"Episodes won on the split {condition.split} ({condition.decoding}):"
     found = [
-        tag("li", _verdict(algorithm, baseline, difference.mean, difference.interval.low, difference.interval.high))
+        tag("li", _verdict(f"{study.label(algorithm)} − {study.label(baseline)}", difference))
         for algorithm, baseline, where, difference in improvements(study)
         if where == condition and (algorithm == MAIN or MAIN not in study.algorithms)
     ]
@@ -108,120 +116,56 @@ def _bar(study: Study, algorithm: str, condition: Condition) -> Markup:
     whisker = tag("span", class_="whisker", style=f"left: {low:.1f}%; width: {high - low:.1f}%")
     return join(
         [
-            link(f"#{report_runs.cell_name(study, algorithm, condition)}", label(algorithm)),
+            link(f"#{cell_name(study, algorithm, condition)}", study.label(algorithm)),
             tag("span", bar, whisker, class_="track"),
             tag("span", value),
         ]
     )
 
 
-def _verdict(algorithm: str, baseline: str, mean: float, low: float, high: float) -> str:
-    names = (
-        f"{label(algorithm)} − {label(baseline)}: {signed(mean)} points, 95 % interval [{signed(low)}, {signed(high)}]"
-    )
+def _verdict(names: str, difference: Difference) -> str:
+    low, high = difference.interval.low, difference.interval.high
+    found = f"{names}: {signed(difference.mean)} points, 95 % interval [{signed(low)}, {signed(high)}]"
     if low > 0:
-        return f"{names}: better on these tasks."
+        return f"{found}: better on these tasks."
     if high < 0:
-        return f"{names}: worse on these tasks."
-    return f"{names}: could be chance."
-
-
-def _compared(study: Study, experiment: Path) -> Markup:
-    """The study in facts, what to beware of, and how the algorithms' settings differ."""
-    trained = [name for name in study.algorithms if name != WARM_START]
-    seeds = ", ".join(map(str, sorted({run.seed for run in study.runs})))
-    played = [f"{sum(map(len, _played(study, c)))} episodes {c.split} at T = {c.temperature}" for c in study.conditions]
-    pairs = [
-        ("data", describe(study)),
-        ("model", _model(study)),
-        ("task types", ", ".join(map(task_label, study.task_types))),
-        ("algorithms", ", ".join(map(label, study.algorithms))),
-        ("seeds", f"{seeds}; the algorithms of a seed begin from one warm start" if trained else seeds),
-        ("training", _budget(study, trained)),
-        ("evaluation", "; ".join(played)),
-    ]
-    notices = [tag("li", sentence) for sentence in report_runs.notices(study, experiment)]
-    beware = tag("ul", *notices, class_="beware") if notices else Markup("")
-    return join([_title(study), facts(pairs), beware, _differing(study, trained)])
-
-
-def _model(study: Study) -> str:
-    """Where the model is from, or how large it is if it was made here."""
-    path, sizes = (setting(study.runs[0].settings, f"model.{key}") for key in ("path", "scratch"))
-    if path is not None:
-        return f"{study.model}: {path}"
-    made = ", ".join(f"{key} {value}" for key, value in sizes.items()) if isinstance(sizes, Mapping) else "not known"
-    return f"{study.model}, made from scratch: {made}"
-
-
-def _played(study: Study, condition: Condition) -> list[list[dict[str, Any]]]:
-    return [run.played(condition) for run in study.runs]
-
-
-def _budget(study: Study, trained: Sequence[str]) -> str:
-    """Iterations and episodes of each; one phrase where all have the same."""
-    phrases: dict[str, list[str]] = {}
-    for algorithm in trained:
-        settings = study.of(algorithm)[0].settings
-        iterations, episodes = (setting(settings, f"training.{key}") for key in ("iterations", "episodes"))
-        if iterations is not None:
-            phrases.setdefault(f"{iterations} iterations of {episodes} episodes", []).append(label(algorithm))
-    if len(phrases) == 1:
-        return f"{next(iter(phrases))} per run"
-    return "; ".join(f"{', '.join(names)}: {phrase}" for phrase, names in phrases.items()) or "not known"
-
-
-def _differing(study: Study, trained: Sequence[str]) -> Markup:
-    """The settings in which the trained algorithms are not alike; empty for fewer than two."""
-    settings = [_flat(study.of(algorithm)[0].settings) for algorithm in trained]
-    keys = [key for key in dict.fromkeys(key for one in settings for key in one) if key not in IDENTITY]
-    rows = [[key, *(one.get(key, "–") for one in settings)] for key in keys]
-    rows = [row for row in rows if len(set(row[1:])) > 1]
-    if not rows:
-        return Markup("")
-    note = tag("p", "Settings in which the algorithms differ; in all others they are alike.")
-    return join([note, grid(["Setting", *map(label, trained)], rows, class_="numbers")])
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = "–" if value is None else str(value)
-    return found
+        return f"{found}: worse on these tasks."
+    return f"{found}: could be chance."
 
 
 def _tables(study: Study) -> Markup:
     """Every row linked to where it comes from; tables without rows are left out."""
     parts = [_title(study)]
     for title, table in (
-        ("Success", success_table(study)),
+        ("Success", success_table(study, main_cells(study))),
         ("Beside published numbers", published_table(study)),
+        ("Last and best model", selection_table(study)),
         ("Interquartile means", aggregate_table(study)),
         ("Differences", improvement_table(study)),
         ("Sample efficiency", efficiency_table(study)),
+        ("Gradient variance", variance_table(study)),
     ):
         if table is not None and table.rows:
             parts += [tag("h4", title), _linked(study, table)]
+            parts += _side_by_side(study) if title == "Success" else []
     return join(parts)
 
 
+def _side_by_side(study: Study) -> list[Markup]:
+    """All protocols and models, folded; nothing where there is one of each."""
+    cells = cells_side_by_side(study)
+    if len(cells) == len(main_cells(study)):
+        return []
+    title = tag("summary", f"All protocols and models side by side ({len(cells)} rows)")
+    return [tag("details", title, _linked(study, success_table(study, cells)))]
+
+
 def _linked(study: Study, table: Table) -> Markup:
-    """The table with links from the names and, in the success table, from the rates; without what `_compared` says."""
-    algorithms = {label(algorithm): algorithm for algorithm in study.algorithms}
-    conditions = {(c.split, f"{c.temperature}"): c for c in study.conditions}
+    """The table with its links; without what `_compared` says."""
 
     def cell(row: int, column: int, value: str) -> str:
-        named = dict(zip(table.header, table.rows[row], strict=True))
-        algorithm = algorithms.get(table.rows[row][0].split(" − ")[0])
-        if algorithm is None or named.get("Source", OURS) != OURS or table.header[column] not in LINKED:
-            return value
-        condition = conditions.get((named.get("Split", ""), named.get("Temp.", "")))
-        if condition is None:
-            return link(f"#{report_runs.group_name(study, algorithm)}", value)
-        return link(f"#{report_runs.cell_name(study, algorithm, condition)}", value)
+        anchor = table.links[row].get(table.header[column]) if table.links else None
+        return value if anchor is None else link(f"#{anchor}", value)
 
     caption = table.caption.replace(describe(study), "").replace(study.gaps(), "").strip()
     return numbers(Table(caption, table.header, table.rows), cell)

@@ -3,130 +3,153 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hiper.manifest import EVALUATION, read_manifest
+from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, read_manifest
 from hiper.records import sha256_file, sha256_json
+from hiper.stages.conditions import Condition
 from hiper.stages.report_markup import Markup, facts, grid, join, link, tag
-from hiper.stages.results import Condition, Run, Study, folder_name, label
+from hiper.stages.results import Run, Study, cell_name, folder_name, group_name
 from hiper.yaml_files import read_yaml
 
 UNFINISHED = "not finished: no manifest"
-INTRODUCTION = (
-    "Every rate above is counted from the file evaluation.jsonl of the runs below. Folders are relative to the "
-    "project; links to them work where this page lies in the experiment's folder."
+INTRODUCTION = join(
+    [
+        "Every rate above is counted from the file evaluation.jsonl of the runs below. A row says under which "
+        "condition it was played, what its episodes are called (",
+        tag("code", "hiper inspect FOLDER NAME"),
+        " shows one), and how many of them each run won. Folders are relative to the project; links to them work where "
+        "this page lies in the experiment's folder.",
+    ]
 )
 
 
-def cell_name(study: Study, algorithm: str, condition: Condition) -> str:
-    """The anchor of a cell's origin."""
-    return f"cell-{study.benchmark}-{study.model}-{algorithm}-{condition.split}-{condition.temperature}"
+@dataclass(frozen=True)
+class Made:
+    """A run and what made it: the manifest of its training, and of its evaluation; None where there is none."""
 
-
-def group_name(study: Study, algorithm: str) -> str:
-    """The anchor of all runs of an algorithm."""
-    return f"runs-{study.benchmark}-{study.model}-{algorithm}"
+    run: Run
+    training: Mapping[str, Any] | None
+    evaluation: Mapping[str, Any] | None
 
 
 def provenance(study: Study, experiment: Path) -> Markup:
     """Per algorithm the episodes behind each of its cells, then every run."""
-    manifests = {run.name: read_manifest(experiment / "runs" / run.name) for run in study.runs}
-    counts = [_algorithm(study, name, manifests) for name in study.algorithms]
-    return join([*counts, *(_run(run, manifests[run.name], experiment) for run in study.runs)])
+    found = _made(study, experiment)
+    counts = [_algorithm(study, name, [one for one in found if one.run.algorithm == name]) for name in study.algorithms]
+    return join([*counts, *(_run(one, experiment) for one in found)])
 
 
 def notices(study: Study, experiment: Path) -> list[str]:
     """What makes the runs of a study hard to compare or to repeat, as sentences."""
-    found = [read_manifest(experiment / "runs" / run.name) for run in study.runs]
-    manifests = [manifest for manifest in found if manifest is not None]
-    commits = {str(_part(manifest, "git", "commit")) for manifest in manifests}
-    data = {str(manifest.get("data")) for manifest in manifests}
-    dirty = sum(bool(_part(manifest, "git", "dirty")) for manifest in manifests)
+    found = _made(study, experiment)
+    trained = [one.training for one in found if one.training is not None]
+    evaluated = [one.evaluation for one in found if one.evaluation is not None]
+    commits, evaluation_commits = ({str(_part(m, "git", "commit")) for m in made} for made in (trained, evaluated))
+    data = {str(manifest.get("data")) for manifest in trained}
+    dirty, evaluated_dirty = (sum(bool(_part(m, "git", "dirty")) for m in made) for made in (trained, evaluated))
     return [
         sentence
         for sentence, true in (
             (study.gaps(), bool(study.gaps())),
-            (f"{len(found) - len(manifests)} of {len(found)} runs are not finished.", len(manifests) < len(found)),
+            (f"{len(found) - len(trained)} of {len(found)} runs are not finished.", len(trained) < len(found)),
             (f"The runs come from {len(commits)} different commits.", len(commits) > 1),
+            (f"The evaluations come from {len(evaluation_commits)} different commits.", len(evaluation_commits) > 1),
             (f"The runs were trained on {len(data)} different data sets.", len(data) > 1),
             (f"{dirty} of {len(found)} runs were made with changes that are not committed.", dirty > 0),
+            (f"{evaluated_dirty} were evaluated with changes that are not committed.", evaluated_dirty > 0),
         )
         if true
     ]
 
 
-def _part(manifest: Mapping[str, Any], *keys: str) -> Any:
+def _made(study: Study, experiment: Path) -> list[Made]:
+    folders = [(run, experiment / "runs" / run.name) for run in study.runs]
+    return [Made(run, read_manifest(path), read_manifest(path, EVALUATION_MANIFEST)) for run, path in folders]
+
+
+def _part(manifest: Mapping[str, Any] | None, *keys: str) -> Any:
     value: Any = manifest
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def _algorithm(study: Study, algorithm: str, manifests: Mapping[str, Mapping[str, Any] | None]) -> Markup:
-    """Won and played episodes by run and condition."""
-    conditions = [c for c in study.conditions if any(run.played(c) for run in study.of(algorithm))]
-    header = ["Run", "Commit", "Configuration", *(_anchored(study, algorithm, c) for c in conditions)]
-    rows = []
-    for run in study.of(algorithm):
-        manifest = manifests[run.name] or {}
-        commit, configuration = _part(manifest, "git", "commit"), manifest.get("configuration")
-        rows.append(
-            [
-                link(f"#run-{run.name}", run.name),
-                tag("code", str(commit)[:10] if commit else "–"),
-                tag("code", str(configuration)[:10] if configuration else "–"),
-                *(_won(run, condition) for condition in conditions),
-            ]
-        )
-    title = tag("h4", f"{label(algorithm)} on {study.benchmark}, {study.model}", id=group_name(study, algorithm))
+def _algorithm(study: Study, algorithm: str, found: Sequence[Made]) -> Markup:
+    """What made each run, and won and played episodes by condition."""
+    header = ["", "Episodes", *(link(f"#run-{one.run.name}", f"seed {one.run.seed}") for one in found)]
+    rows = [["commit", "", *(_short(_part(one.training, "git", "commit")) for one in found)]]
+    rows.append(["configuration", "", *(_short(_part(one.training, "configuration")) for one in found)])
+    for condition in study.conditions:
+        longest = max(len(one.run.played(condition)) for one in found)
+        if longest:
+            name = tag("span", condition.words, id=cell_name(study, algorithm, condition), class_="target")
+            names = tag("code", f"{condition.part}:0 … {longest - 1}")
+            rows.append([name, names, *(_won(one.run, condition) for one in found)])
+    title = tag("h4", f"{study.label(algorithm)} on {study.benchmark}, {study.model}", id=group_name(study, algorithm))
     return join([title, grid(header, rows, class_="numbers origin")])
 
 
-def _anchored(study: Study, algorithm: str, condition: Condition) -> Markup:
-    text = f"{condition.split}, T = {condition.temperature}"
-    return tag("span", text, id=cell_name(study, algorithm, condition), class_="target")
+def _short(digest: Any) -> Markup:
+    return tag("code", str(digest)[:10] if digest else "–")
 
 
 def _won(run: Run, condition: Condition) -> str:
     played = run.played(condition)
-    return f"{sum(episode['won'] for episode in played)} of {len(played)} won" if played else "–"
+    return f"{sum(episode['won'] for episode in played)} of {len(played)}" if played else "–"
 
 
-def _run(run: Run, manifest: Mapping[str, Any] | None, experiment: Path) -> Markup:
-    folder = folder_name(experiment, run)
+def _run(made: Made, experiment: Path) -> Markup:
+    run, folder, path = made.run, folder_name(experiment, made.run), experiment / "runs" / made.run.name
     pairs: list[tuple[str, str]] = [("folder", link(f"runs/{run.name}/", tag("code", folder)))]
-    if manifest is None:
-        pairs.append(("state", UNFINISHED))
-    else:
-        pairs += _origin(manifest)
-    evaluation = experiment / "runs" / run.name / EVALUATION
-    if evaluation.exists():
+    pairs += [("state", UNFINISHED)] if made.training is None else _origin(made.training)
+    if (path / EVALUATION).exists():
         file = link(f"runs/{run.name}/{EVALUATION}", EVALUATION)
-        pairs.append(("episodes", join([file, " ", tag("code", f"SHA-256 {sha256_file(evaluation)}")])))
+        pairs.append(("episodes", join([file, " ", tag("code", f"SHA-256 {sha256_file(path / EVALUATION)}")])))
+        pairs += _evaluated(made.evaluation)
+    settings = f"--config experiment={experiment.resolve().name}"
+    pairs.append(("train again", tag("code", f"snakemake --cores 2 --force {folder}/manifest.json {settings}")))
+    pairs.append(("evaluate again", tag("code", f"snakemake --cores 2 --force {folder}/{EVALUATION} {settings}")))
     pairs.append(("look at it", tag("code", f"hiper inspect {folder}")))
     body = [tag("h5", run.name, id=f"run-{run.name}", class_="target"), facts(pairs)]
-    return tag(
-        "section", *body, *_configuration(experiment / "runs" / run.name / "config.yaml", manifest), class_="run"
-    )
+    return tag("section", *body, *_configuration(path / "config.yaml", made.training), class_="run")
 
 
 def _origin(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the manifest says, without the times, which differ between equal runs."""
-    commit = _part(manifest, "git", "commit")
-    state = " with changes that are not committed" if _part(manifest, "git", "dirty") else ""
+    data = join([tag("code", _named(manifest.get("data"))), f" from source {manifest.get('data_source') or '–'}"])
+    best = _mapping(manifest.get("best"))
+    chosen = f"after iteration {best.get('iteration')}, by validation (success {best.get('success')})"
     return [
         ("made by", tag("code", str(manifest.get("command", "–")))),
-        ("commit", join([tag("code", str(commit)), state]) if commit else "none: not a git checkout"),
+        ("commit", _commit(manifest)),
         ("configuration", tag("code", f"SHA-256 {manifest.get('configuration', '–')}")),
-        (
-            "data",
-            join([tag("code", _named(manifest.get("data"))), f" from source {manifest.get('data_source') or '–'}"]),
-        ),
+        ("data", data),
         ("started from", tag("code", _named(manifest.get("inputs")))),
         ("seeds", _named(manifest.get("seeds"))),
+        *([("best model", chosen)] if best else []),
         ("software", _named({"python": manifest.get("python"), **(_mapping(manifest.get("packages")))})),
     ]
+
+
+def _evaluated(manifest: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What made the episodes; evaluations of earlier versions did not record it."""
+    if manifest is None:
+        return [("evaluated by", f"not recorded: no {EVALUATION_MANIFEST}")]
+    return [
+        ("evaluated by", tag("code", str(manifest.get("command", "–")))),
+        ("– commit", _commit(manifest)),
+        ("– configuration", tag("code", f"SHA-256 {manifest.get('configuration', '–')}")),
+        ("– models", tag("code", _named(manifest.get("inputs")))),
+    ]
+
+
+def _commit(manifest: Mapping[str, Any]) -> str:
+    commit = _part(manifest, "git", "commit")
+    state = " with changes that are not committed" if _part(manifest, "git", "dirty") else ""
+    return join([tag("code", str(commit)), state]) if commit else "none: not a git checkout"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

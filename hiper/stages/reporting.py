@@ -8,24 +8,25 @@ from pathlib import Path
 
 from hiper.locks import exclusive
 from hiper.records import write_json, write_text
-from hiper.stages import figures, report_page
+from hiper.stages import figures, report_page, selection_table, variance_table
 from hiper.stages.aggregates import aggregate_table
+from hiper.stages.curves import curve_records
+from hiper.stages.improvement_tables import improvement_records, improvement_table
 from hiper.stages.published import published_table
 from hiper.stages.results import DEFAULT_EXPERIMENT, Study, load_studies
-from hiper.stages.table_formats import Table, to_csv, to_latex, to_markdown, to_text
+from hiper.stages.table_formats import Table, to_csv, to_markdown, to_text
+from hiper.stages.table_latex import to_latex
 from hiper.stages.tables import (
-    improvement_records,
-    improvement_table,
-    played_cells,
+    main_cells,
     success_rate,
     success_records,
     success_table,
 )
-from hiper.stages.training_tables import efficiency_records, efficiency_table, training_records
+from hiper.stages.training_tables import BUDGETS, efficiency_records, efficiency_table, training_records
 
 log = logging.getLogger(__name__)
 
-_WHERE = ("benchmark", "model", "algorithm", "split", "temperature")
+_WHERE = ("benchmark", "model", "algorithm", "split", "temperature", "protocol", "checkpoint")
 SUCCESS_COLUMNS = (
     *(*_WHERE, "task_type", "mean", "std", "wilson_low", "wilson_high", "bootstrap_low", "bootstrap_high"),
     *("score", "score_std", "reachable"),
@@ -42,6 +43,10 @@ EFFICIENCY_COLUMNS = (
 TRAINING_COLUMNS = (
     *("run", "benchmark", "model", "algorithm", "seed", "iterations", "episodes", "averaged_iterations"),
     *("final_success", "final_switch_rate", "final_segment_length", "final_valid_rate"),
+)
+CURVE_COLUMNS = (
+    *("benchmark", "model", "algorithm", "seed", "run", "iteration", *BUDGETS),
+    *("success", "smoothed_success", "validation_success"),
 )
 SUMMARY_COLUMNS = ("Algorithm", "Split", "Temp.", "All", "95 % interval", "Score", "Reachable", "Episodes", "Seeds")
 SUMMARY_DIFFERENCES = ("Comparison", "Split", "Temp.", "Difference", "95 % interval", "Seed std", "Tasks", "Seeds")
@@ -67,27 +72,33 @@ def run(experiment: Path) -> None:
 def write_tables(studies: list[Study], folder: Path) -> None:
     """The files of `tables/`.
 
-    Rates in CSV and JSON files are in [0, 1], in the other tables in percent. `rates.json` holds the overall rates,
-    nested, for tools that compare metrics.
+    Rates in CSV and JSON files are in [0, 1], in the other tables in percent. `rates.json` holds the overall rates
+    under the main conditions, nested, for tools that compare metrics.
     """
     for name, records_of, columns in (
         ("success", success_records, SUCCESS_COLUMNS),
         ("improvement", improvement_records, IMPROVEMENT_COLUMNS),
         ("efficiency", efficiency_records, EFFICIENCY_COLUMNS),
         ("training", training_records, TRAINING_COLUMNS),
+        ("selection", selection_table.selection_records, selection_table.RECORD_COLUMNS),
+        ("curves", curve_records, CURVE_COLUMNS),
+        ("variance", variance_table.variance_records, variance_table.RECORD_COLUMNS),
     ):
         records = [record for study in studies for record in records_of(study)]
         write_text(folder / f"{name}.csv", to_csv(records, columns))
-    for name, table_of in (
-        ("success", success_table),
-        ("aggregate", aggregate_table),
-        ("improvement", improvement_table),
-        ("efficiency", efficiency_table),
-        ("published", published_table),
+    nothing = "Nothing to show for these runs."
+    for name, table_of, empty in (
+        ("success", success_table, nothing),
+        ("selection", selection_table.selection_table, selection_table.NONE),
+        ("aggregate", aggregate_table, nothing),
+        ("improvement", improvement_table, nothing),
+        ("efficiency", efficiency_table, nothing),
+        ("published", published_table, nothing),
+        ("variance", variance_table.variance_table, variance_table.NONE),
     ):
-        pages = [table for study in studies if (table := table_of(study)) is not None]
-        write_text(folder / f"{name}.md", to_markdown(pages) or "Nothing to show for these runs.\n")
-        write_text(folder / f"{name}.tex", to_latex(pages, name))
+        pages = [table for study in studies if (table := table_of(study)) is not None and table.rows]
+        write_text(folder / f"{name}.md", to_markdown(pages) or f"{empty}\n")
+        write_text(folder / f"{name}.tex", to_latex(pages, name) if pages else f"% {empty}\n")
     write_json(folder / "rates.json", _metrics(studies))
 
 
@@ -96,7 +107,9 @@ def summary(experiment: Path) -> str:
     parts = []
     for study in load_studies(experiment):
         parts.append(f"Success rate in % on {study.benchmark}, model {study.model} (mean ± deviation over seeds)")
-        parts.append(to_text(_columns(success_table(study), SUMMARY_COLUMNS)))
+        parts.append(to_text(_columns(success_table(study, main_cells(study)), SUMMARY_COLUMNS)))
+        if study.main_note:
+            parts.append(f"{study.main_note} The rest: {experiment / 'tables' / 'success.md'}")
         improvement = improvement_table(study)
         if improvement.rows:
             parts.append("Differences in percentage points, paired over tasks")
@@ -119,12 +132,13 @@ def _columns(table: Table, names: tuple[str, ...]) -> Table:
 
 
 def _metrics(studies: list[Study]) -> dict[str, dict[str, float]]:
-    """ "<benchmark>-<model>-<algorithm>" → "<split>_t<temperature>" → overall success rate."""
+    """ "<benchmark>-<model>-<algorithm>" → "<place>_t<temperature>" (`Condition.place`) → overall success rate, under
+    the main conditions."""
     nested: dict[str, dict[str, float]] = {}
     for study in studies:
-        for algorithm, condition in played_cells(study):
+        for algorithm, condition in main_cells(study):
             rate = success_rate(study.of(algorithm), condition)
             assert rate is not None
             cells = nested.setdefault(f"{study.benchmark}-{study.model}-{algorithm}", {})
-            cells[f"{condition.split}_t{condition.temperature}"] = round(rate.mean, 4)
+            cells[f"{condition.place}_t{condition.temperature}"] = round(rate.mean, 4)
     return nested

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.manifest import read_manifest
-from hiper.records import read_jsonl, require
-from hiper.yaml_files import read_yaml
+from hiper.stages import run_files
+from hiper.stages.conditions import Condition, condition_of, in_order
 
 log = logging.getLogger(__name__)
 
@@ -44,19 +41,9 @@ TASK_LABELS = {
     "pick_two_obj_and_place": "Pick2",
     **{category: category.capitalize() for category in ("beauty", "electronics", "fashion", "garden", "grocery")},
 }
-SPLITS = ("seen", "unseen", "dev", "test")  # the order in tables; others follow by name
-LARGEST = sys.float_info.max
+ZERO_SHOT = "Base model (zero-shot)"  # a warm start without training
 
 _RUN_NAME = re.compile(r"([a-z0-9_.]+)-([a-z0-9_.]+)-([a-z0-9_.]+)-seed([0-9]+)")
-_EPISODE_KEYS = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Where and how an evaluation was played."""
-
-    split: str
-    temperature: float
 
 
 @dataclass(frozen=True)
@@ -73,23 +60,25 @@ class Run:
     metrics: tuple[dict[str, Any], ...]
 
     def played(self, condition: Condition) -> list[dict[str, Any]]:
-        return self._by_condition.get((condition.split, condition.temperature), [])
+        return self.by_condition.get(condition, [])
 
     @cached_property
-    def _by_condition(self) -> dict[tuple[str, float], list[dict[str, Any]]]:
-        found: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    def by_condition(self) -> dict[Condition, list[dict[str, Any]]]:
+        found: dict[Condition, list[dict[str, Any]]] = {}
         for episode in self.episodes:
-            found.setdefault((episode["split"], episode["temperature"]), []).append(episode)
+            found.setdefault(condition_of(episode), []).append(episode)
         return found
 
 
 @dataclass(frozen=True)
 class Study:
-    """All runs of one benchmark and model, by algorithm (warm start first) and seed."""
+    """All runs of one benchmark and model, by algorithm (warm start first) and seed; `gradients`: what was measured of
+    the algorithms' gradients, one entry for each policy."""
 
     benchmark: str
     model: str
     runs: tuple[Run, ...]
+    gradients: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def algorithms(self) -> list[str]:
@@ -97,12 +86,32 @@ class Study:
 
     @cached_property
     def conditions(self) -> list[Condition]:
-        """Splits in the order of SPLITS; temperatures ascending."""
-        found = {
-            Condition(episode["split"], float(episode["temperature"])) for run in self.runs for episode in run.episodes
+        return in_order({condition for run in self.runs for condition in run.by_condition})
+
+    @cached_property
+    def main_conditions(self) -> list[Condition]:
+        """Those of one protocol and model, which everything but the success table is about: those that most algorithms
+        were played in, by preference exhaustive and last."""
+        played = {
+            block: {run.algorithm for run in self.runs if any(c.block == block for c in run.by_condition)}
+            for block in dict.fromkeys(condition.block for condition in self.conditions)
         }
-        known = {split: place for place, split in enumerate(SPLITS)}
-        return sorted(found, key=lambda c: (known.get(c.split, len(known)), c.split, c.temperature))
+        main = max(played, key=lambda block: len(played[block]), default=None)
+        return [condition for condition in self.conditions if condition.block == main]
+
+    @property
+    def hardest(self) -> Condition | None:
+        """Of the main conditions the one that asks most: the last split, its first temperature."""
+        last = [c for c in self.main_conditions if c.split == self.main_conditions[-1].split]
+        return last[0] if last else None
+
+    @property
+    def main_note(self) -> str:
+        """Which conditions a table of the main ones is about; empty where there are no others."""
+        if len(self.main_conditions) == len(self.conditions):
+            return ""
+        protocol, checkpoint = self.main_conditions[0].block
+        return f"Of the {protocol} evaluation of each run's {checkpoint} model alone."
 
     @cached_property
     def task_types(self) -> list[str]:
@@ -112,16 +121,21 @@ class Study:
     def of(self, algorithm: str) -> list[Run]:
         return [run for run in self.runs if run.algorithm == algorithm]
 
+    def label(self, algorithm: str) -> str:
+        """The name of an algorithm in tables and figures."""
+        methods = {setting(run.settings, "warm_start.method") for run in self.of(algorithm)}
+        return ZERO_SHOT if algorithm == WARM_START and methods == {"none"} else label(algorithm)
+
     def gaps(self) -> str:
         """What a reader must know is missing, as sentences; empty for a complete study."""
         seeds = {run.seed for run in self.runs}
         missing = [
-            f"{label(algorithm)} seed {seed}"
+            f"{self.label(algorithm)} seed {seed}"
             for algorithm in self.algorithms
             for seed in sorted(seeds - {run.seed for run in self.of(algorithm) if run.episodes})
         ]
         broken = {
-            f"{label(run.algorithm)} seed {run.seed}": count
+            f"{self.label(run.algorithm)} seed {run.seed}": count
             for run in self.runs
             if (count := sum(episode.get("failure") is not None for episode in run.episodes))
         }
@@ -133,6 +147,7 @@ class Study:
 
 
 def label(algorithm: str) -> str:
+    """Of a trained algorithm; `Study.label` knows warm starts, too."""
     return ALGORITHM_LABELS.get(algorithm, algorithm)
 
 
@@ -152,6 +167,16 @@ def folder_name(experiment: Path, run: Run) -> str:
     return f"results/{experiment.resolve().name}/runs/{run.name}"
 
 
+def cell_name(study: Study, algorithm: str, condition: Condition) -> str:
+    """The anchor of a cell's origin on the report's page."""
+    return f"cell-{study.benchmark}-{study.model}-{algorithm}-{condition.place}-{condition.temperature}"
+
+
+def group_name(study: Study, algorithm: str) -> str:
+    """The anchor of all runs of an algorithm."""
+    return f"runs-{study.benchmark}-{study.model}-{algorithm}"
+
+
 def load_studies(experiment: Path) -> list[Study]:
     """All studies of `results/<experiment>`; UserError when no run has been evaluated."""
     folder = experiment / "runs"
@@ -164,6 +189,7 @@ def load_studies(experiment: Path) -> list[Study]:
             benchmark,
             model,
             tuple(sorted((r for r in runs if (r.benchmark, r.model) == (benchmark, model)), key=_order)),
+            run_files.read_gradients(experiment, benchmark, model),
         )
         for benchmark, model in keys
     ]
@@ -178,33 +204,8 @@ def _load_run(path: Path) -> Run | None:
     if match is None:
         log.warning("%s: not named <benchmark>-<model>-<algorithm>-seed<n>; left out", path)
         return None
-    settings_file = path / "config.yaml"
-    settings = read_yaml(settings_file) if settings_file.exists() else {}
-    if (manifest := read_manifest(path)) is not None:
-        # official and generated games must not be mixed up: the report says which were played
-        settings = {**settings, "data_source": manifest.get("data_source")}
-    episodes = _rows(path / "evaluation.jsonl", _EPISODE_KEYS)
-    if not episodes and (path / "evaluation.jsonl").exists():
-        raise UserError(f"{path / 'evaluation.jsonl'}: holds no episode; remove it and evaluate this run again")
     benchmark, model, algorithm, seed = match.groups()
-    metrics = _rows(path / "metrics.jsonl", {})
-    for number, row in enumerate(metrics, start=1):
-        require(row, dict.fromkeys(row, (int, float, NoneType)), f"{path / 'metrics.jsonl'}:{number}")
-    return Run(path.name, benchmark, model, algorithm, int(seed), settings, episodes, metrics)
-
-
-def _rows(path: Path, kinds: Mapping[str, type | tuple[type, ...]]) -> tuple[dict[str, Any], ...]:
-    """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `kinds`, of their types,
-    and no number that a float cannot hold."""
-    rows = read_jsonl(path, partial_ok=True) if path.exists() else []
-    try:
-        for number, row in enumerate(rows, start=1):
-            require(row, kinds, f"{path}:{number}")
-            if large := [key for key, value in row.items() if isinstance(value, int | float) and abs(value) > LARGEST]:
-                raise UserError(f"{path}:{number}: `{large[0]}` is larger than any number a stage writes")
-    except UserError as error:
-        raise UserError(f"{error}; remove the file and run the stage that makes it again") from None
-    return tuple(rows)
+    return Run(path.name, benchmark, model, algorithm, int(seed), *run_files.read(path))
 
 
 def setting(settings: Mapping[str, Any], key: str) -> Any:
@@ -224,10 +225,11 @@ def describe(study: Study) -> str:
         "at most … turns": "benchmark.max_turns",
         "… prompts": "prompt.interface",
         "… decoding": "decoding.mode",
-        "… evaluation": "evaluation.protocol",
-        "… episodes drawn per split": "evaluation.episodes",
     }
     parts = [_fact(study, text, key) for text, key in facts.items()]
+    protocols = list(dict.fromkeys(condition.protocol for condition in study.conditions))
+    parts.append(f"{' and '.join(protocols)} evaluation" if protocols else "")
+    parts.append(_fact(study, "… episodes drawn per split", "evaluation.sampled_episodes") * ("sampled" in protocols))
     return f"Benchmark {study.benchmark}, model {study.model}: {', '.join(part for part in parts if part)}."
 
 
@@ -237,7 +239,7 @@ def _fact(study: Study, text: str, key: str) -> str:
     for run in study.runs:
         value = setting(run.settings, key)
         if value is not None:
-            by_value.setdefault(str(value).replace("_", "-"), []).append(label(run.algorithm))
+            by_value.setdefault(str(value).replace("_", "-"), []).append(study.label(run.algorithm))
     if not by_value:
         return ""
     values = list(by_value)

@@ -10,11 +10,13 @@ from hiper.benchmarks.base import Benchmark, Info, TextEnvironment
 from hiper.config import Prompt
 from hiper.errors import UserError
 from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react
-from hiper.policies.base import Policy, Request, Response
+from hiper.policies.base import Policy, Request, Response, StreamingPolicy
 from hiper.prompts import History, PromptBuilder, State
 from hiper.trajectory import Task, TokenSpan, Trajectory, Turn
 
 log = logging.getLogger(__name__)
+
+Watch = Callable[[Task, Turn], None]
 
 
 @dataclass
@@ -130,7 +132,7 @@ class Rollout:
         tasks: Sequence[Task],
         groups: Sequence[int],
         seed: Sequence[int],
-        watch: Callable[[Task, Turn], None] | None = None,
+        watch: Watch | None = None,
     ) -> list[Trajectory]:
         """One trajectory per task, in order; `groups` [tasks] numbers the draws. Same arguments, same trajectories.
 
@@ -144,16 +146,51 @@ class Rollout:
         ]
         for episode in episodes:
             episode.begin()
+        if isinstance(self.policy, StreamingPolicy):
+            self._stream(self.policy, episodes, seed, watch)
+        else:
+            self._step_together(episodes, seed, watch)
+        return [episode.trajectory(self.prompts, self.policy.fits) for episode in episodes]
+
+    def _step_together(self, episodes: Sequence[_Episode], seed: Sequence[int], watch: Watch | None) -> None:
+        """All active episodes take their next turn at once."""
         turn = 0
         while active := [episode for episode in episodes if not episode.over]:
             requests = [episode.request(self.prompts, self.policy.fits) for episode in active]
             responses = self.policy.respond(requests, [*seed, turn])
             for episode, request, response in zip(active, requests, responses, strict=True):
-                episode.play(request, response, self.prompt.interface)
-                if watch is not None and episode.failure is None:
-                    watch(episode.task, episode.turns[-1])
+                self._advance(episode, request, response, watch)
             turn += 1
-        return [episode.trajectory(self.prompts, self.policy.fits) for episode in episodes]
+
+    def _stream(
+        self, policy: StreamingPolicy, episodes: Sequence[_Episode], seed: Sequence[int], watch: Watch | None
+    ) -> None:
+        """Each episode takes its next turn as soon as its own answer is there. A request's seed names its episode and
+        turn, so that the order in which answers come does not matter."""
+        waiting: dict[int, tuple[int, Request]] = {}
+
+        def ask(number: int) -> None:
+            request = episodes[number].request(self.prompts, policy.fits)
+            waiting[policy.submit(request, [*seed, number, len(episodes[number].turns)])] = (number, request)
+
+        try:
+            for number, episode in enumerate(episodes):
+                if not episode.over:
+                    ask(number)
+            while waiting:
+                for ticket, response in policy.collect():
+                    number, request = waiting.pop(ticket)
+                    self._advance(episodes[number], request, response, watch)
+                    if not episodes[number].over:
+                        ask(number)
+        finally:
+            if waiting:
+                policy.cancel()
+
+    def _advance(self, episode: _Episode, request: Request, response: Response, watch: Watch | None) -> None:
+        episode.play(request, response, self.prompt.interface)
+        if watch is not None and episode.failure is None:
+            watch(episode.task, episode.turns[-1])
 
     def close(self) -> None:
         for environment in self.environments:

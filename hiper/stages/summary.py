@@ -40,8 +40,12 @@ def explained_variance(values: Mapping[str, Floats], credit: Credit) -> dict[str
     """1 − Var(target − value) / Var(target) per head over its masked turns; 0 where the targets do not vary."""
     out = {}
     for head, (target, mask) in credit.targets.items():
-        wanted = target[mask]
-        error = wanted - values[head][:, : target.shape[1]][mask]
-        spread = float(wanted.var()) if wanted.size else 0.0
-        out[f"critic/explained_variance_{head}"] = 1.0 - float(error.var()) / spread if spread > 1e-12 else 0.0
+        out[f"critic/explained_variance_{head}"] = explained(target[mask], values[head][:, : target.shape[1]][mask])
     return out
+
+
+def explained(wanted: Floats, values: Floats) -> float:
+    """The share of the variance of `wanted` [n] that `values` [n] explain, below 0 if they are worse than their mean; 0
+    where it does not vary."""
+    spread = float(wanted.var()) if wanted.size else 0.0
+    return 1.0 - float((wanted - values).var()) / spread if spread > 1e-12 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hiper.statistics import Aggregate, Interval
@@ -13,11 +13,13 @@ from hiper.statistics import Aggregate, Interval
 
 @dataclass(frozen=True)
 class Table:
-    """Text in cells; the first column is a name, the others are numbers."""
+    """Text in cells; the first column is a name, the others are numbers. `links` may say of each row which of its
+    columns lead where on the report's page: header → anchor."""
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    links: tuple[Mapping[str, str], ...] = ()
 
 
 def to_csv(records: Sequence[dict[str, str]], columns: Sequence[str]) -> str:
@@ -49,35 +51,9 @@ def to_text(table: Table) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
-def to_latex(tables: Sequence[Table], name: str) -> str:
-    """`table` environments with booktabs rules; they need only `\\usepackage{booktabs}`."""
-    parts = ["% needs \\usepackage{booktabs}"]
-    for number, table in enumerate(tables, start=1):
-        suffix = f"-{number}" if len(tables) > 1 else ""
-        body = [" & ".join(map(_escape, row)) + r" \\" for row in (table.header, *table.rows)]
-        parts += [
-            r"\begin{table}[t]",
-            r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
-            rf"\caption{{{_escape(table.caption)}}}",
-            rf"\label{{tab:{name}{suffix}}}",
-            r"\begin{tabular}{l" + "r" * (len(table.header) - 1) + "}",
-            *(r"\toprule", body[0], r"\midrule", *body[1:], r"\bottomrule"),
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    return "\n".join(parts) + "\n"
-
-
-_LATEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\textless{}"},
-    **{">": r"\textgreater{}", "≥": r"$\geq$", "±": r"$\pm$", "−": "$-$", "–": "--"},
-    "[": "{[}",  # after a line break LaTeX would read it as an optional argument
-}
-
-
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+def joined(*sentences: str) -> str:
+    """A caption of those sentences that say something."""
+    return " ".join(filter(None, sentences))
 
 
 def number(value: float) -> str:

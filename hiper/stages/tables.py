@@ -1,40 +1,34 @@
-"""Tables of a report: success rates and improvements. Records hold every number, tables what a page can show."""
+"""Success rates, as tables of a report. Records hold every number, tables what a page can show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from hiper.stages.aggregates import chance, overall
-from hiper.stages.results import WARM_START, Condition, Run, Study, describe, kind, label, task_label
+from hiper.stages.aggregates import overall
+from hiper.stages.conditions import Condition, columns, explain
+from hiper.stages.results import Run, Study, cell_name, describe, task_label
 from hiper.stages.table_formats import (
     Table,
     aggregate_columns,
     interval_text,
+    joined,
     mean_spread,
     number,
     percent,
-    signed,
 )
-from hiper.statistics import Aggregate, Difference, Interval, bootstrap_mean, mean_and_spread, paired_difference, wilson
+from hiper.statistics import Interval, bootstrap_mean, mean_and_spread, wilson
 
-HIERARCHICAL = "hiper"  # the estimator of HiPER and its variants; all others are flat
+Cell = tuple[str, Condition]  # an algorithm and where it was played
 SUCCESS_CAPTION = (
     "Success rate in percent: mean ± sample standard deviation over seeds (one seed: no deviation), and the 95 % "
     "Wilson interval of all episodes of all seeds together."
 )
 SCORE_CAPTION = "Score: the benchmark's task score times 100, likewise."
 REACHABLE_CAPTION = "Reachable: share of the episodes whose goal can be won at all with the product it is about."
-IMPROVEMENT_CAPTION = (
-    "Difference of success rates in percentage points, paired over tasks and averaged over common seeds, with the 95 % "
-    "bootstrap interval over tasks (seeds fixed) and the sample standard deviation of the per-seed differences. P "
-    "(better): percentage of the seeds and task types with the higher success rate, draws counting one half, with the "
-    "95 % bootstrap interval over seeds (of fewer than five it says little)."
-)
 
 
 @dataclass(frozen=True)
@@ -81,42 +75,60 @@ def reachable_goal(row: Mapping[str, Any]) -> bool:
     return bool(row.get("details", {}).get("reachable", True))
 
 
-def played_cells(study: Study) -> list[tuple[str, Condition]]:
-    """The algorithms and conditions that have a row in the success table, in its order."""
+def played_cells(study: Study) -> list[Cell]:
+    """The algorithms and conditions that have a row in the success table, in its order: a block of rows for each
+    protocol and model, the main ones first."""
+    main = study.main_conditions
+    blocks = dict.fromkeys(condition.block for condition in [*main, *study.conditions])
     return [
         (algorithm, condition)
+        for block in blocks
         for algorithm in study.algorithms
         for condition in study.conditions
-        if any(run.played(condition) for run in study.of(algorithm))
+        if condition.block == block and any(run.played(condition) for run in study.of(algorithm))
     ]
 
 
-def success_table(study: Study) -> Table:
-    """One row per algorithm and condition; percent."""
-    types = study.task_types
+def main_cells(study: Study) -> list[Cell]:
+    """Those of the main conditions."""
+    return [cell for cell in played_cells(study) if cell[1] in study.main_conditions]
+
+
+def cells_side_by_side(study: Study) -> list[Cell]:
+    """All of them, one algorithm's protocols and models on the same split and at the same temperature together."""
+    places = list(dict.fromkeys(condition.where for condition in study.conditions))
+    return sorted(played_cells(study), key=lambda cell: (study.algorithms.index(cell[0]), places.index(cell[1].where)))
+
+
+def success_table(study: Study, cells: Sequence[Cell] | None = None) -> Table:
+    """One row per cell, by default all that were played; percent."""
+    chosen, types = played_cells(study) if cells is None else cells, study.task_types
+    conditions = [condition for _, condition in chosen]
     episodes = [episode for run in study.runs for episode in run.episodes]
     graded = any(_score(episode) != float(episode["won"]) for episode in episodes)
     limited = not all(map(reachable_goal, episodes))
-    rows = []
-    for algorithm, condition in played_cells(study):
+    rows, links, where = [], [], columns(conditions)
+    for algorithm, condition in chosen:
         runs = study.of(algorithm)
         rate = success_rate(runs, condition)
         assert rate is not None
-        cells = [mean_spread(rate.score, rate.score_spread)] if graded else []
-        cells += [percent(rate.reachable)] if limited else []
-        cells += [_rate(success_rate(runs, condition, name)) for name in types]
+        shown = [mean_spread(rate.score, rate.score_spread)] if graded else []
+        shown += [percent(rate.reachable)] if limited else []
+        shown += [_rate(success_rate(runs, condition, name)) for name in types]
         rows.append(
             (
-                *(label(algorithm), condition.split, f"{condition.temperature}"),
-                *(_rate(rate), interval_text(rate.interval), *cells),
+                *(study.label(algorithm), *condition.cells(where)),
+                *(_rate(rate), interval_text(rate.interval), *shown),
                 *(str(rate.episodes), str(len(rate.runs))),
             )
         )
+        links.append(dict.fromkeys(("Algorithm", "All"), cell_name(study, algorithm, condition)))
     further = [text for text, shown in ((SCORE_CAPTION, graded), (REACHABLE_CAPTION, limited)) if shown]
-    caption = " ".join([SUCCESS_CAPTION, *further, describe(study), study.gaps()])
-    names = ("Algorithm", "Split", "Temp.", "All", "95 % interval", *(("Score",) if graded else ()))
+    note = study.main_note if len(conditions) < len(played_cells(study)) else ""
+    caption = joined(SUCCESS_CAPTION, *further, note, explain(conditions), describe(study), study.gaps())
+    names = ("Algorithm", *where, "All", "95 % interval", *(("Score",) if graded else ()))
     names += ("Reachable",) if limited else ()
-    return Table(caption.strip(), (*names, *map(task_label, types), "Episodes", "Seeds"), tuple(rows))
+    return Table(caption, (*names, *map(task_label, types), "Episodes", "Seeds"), tuple(rows), tuple(links))
 
 
 def success_records(study: Study) -> list[dict[str, str]]:
@@ -132,7 +144,7 @@ def success_records(study: Study) -> list[dict[str, str]]:
             bootstrap = bootstrap_mean(wins)
             records.append(
                 {
-                    **_study_columns(study, algorithm, condition),
+                    **cell_columns(study, algorithm, condition),
                     "task_type": task_type or "all",
                     "mean": number(rate.mean),
                     "std": number(rate.spread),
@@ -153,82 +165,11 @@ def success_records(study: Study) -> list[dict[str, str]]:
     return records
 
 
-def comparisons(study: Study) -> list[tuple[str, str]]:
-    """Every algorithm against the warm start, then every HiPER variant against every algorithm without a hierarchy."""
-    kinds = {run.algorithm: kind(run) for run in study.runs}
-    trained = [algorithm for algorithm in study.algorithms if algorithm != WARM_START]
-    pairs = [(algorithm, WARM_START) for algorithm in trained if WARM_START in kinds]
-    hierarchical = [algorithm for algorithm in trained if kinds[algorithm] == HIERARCHICAL]
-    flat = [algorithm for algorithm in trained if kinds[algorithm] != HIERARCHICAL]
-    return pairs + list(product(hierarchical, flat))
-
-
-def improvements(study: Study) -> list[tuple[str, str, Condition, Difference]]:
-    """(algorithm, baseline, condition, difference) for every comparison that has common tasks."""
-    found = []
-    for algorithm, baseline in comparisons(study):
-        for condition in study.conditions:
-            ours, theirs = (_by_seed_and_task(study.of(name), condition) for name in (algorithm, baseline))
-            if ours and theirs and set.intersection(*map(set, [*ours.values(), *theirs.values()])):
-                found.append((algorithm, baseline, condition, paired_difference(ours, theirs)))
-    return found
-
-
-def improvement_table(study: Study) -> Table:
-    """Percentage points, one row per comparison and condition."""
-    rows = tuple(
-        (
-            *(f"{label(algorithm)} − {label(baseline)}", condition.split, f"{condition.temperature}"),
-            *(signed(difference.mean), f"[{signed(difference.interval.low)}, {signed(difference.interval.high)}]"),
-            *(percent(difference.seed_spread), str(difference.tasks), str(difference.seeds)),
-            _chance(chance(study, algorithm, baseline, condition)),
-        )
-        for algorithm, baseline, condition, difference in improvements(study)
-    )
-    caption = f"{IMPROVEMENT_CAPTION} {describe(study)} {study.gaps()}"
-    header = ("Comparison", "Split", "Temp.", "Difference", "95 % interval", "Seed std", "Tasks", "Seeds", "P (better)")
-    return Table(caption.strip(), header, rows)
-
-
-def improvement_records(study: Study) -> list[dict[str, str]]:
-    return [
-        {
-            **_study_columns(study, algorithm, condition),
-            "baseline": baseline,
-            "difference": number(difference.mean),
-            "low": number(difference.interval.low),
-            "high": number(difference.interval.high),
-            "seed_std": number(difference.seed_spread),
-            "tasks": str(difference.tasks),
-            "seeds": str(difference.seeds),
-            **aggregate_columns("probability", chance(study, algorithm, baseline, condition)),
-        }
-        for algorithm, baseline, condition, difference in improvements(study)
-    ]
-
-
-def _by_seed_and_task(runs: Sequence[Run], condition: Condition) -> dict[int, dict[Any, float]]:
-    """Seed → task → success; a task that was drawn several times counts with its mean."""
-    result: dict[int, dict[Any, float]] = {}
-    for run in runs:
-        wins: dict[Any, list[float]] = {}
-        for episode in run.played(condition):
-            wins.setdefault(episode["task"], []).append(float(episode["won"]))
-        if wins:
-            result[run.seed] = {task: sum(values) / len(values) for task, values in wins.items()}
-    return result
-
-
-def _study_columns(study: Study, algorithm: str, condition: Condition) -> dict[str, str]:
+def cell_columns(study: Study, algorithm: str, condition: Condition) -> dict[str, str]:
+    """Whose number it is, as columns of a CSV file."""
     names = {"benchmark": study.benchmark, "model": study.model, "algorithm": algorithm}
-    return {**names, "split": condition.split, "temperature": f"{condition.temperature}"}
+    return {**names, **{key: str(value) for key, value in asdict(condition).items()}}
 
 
 def _rate(rate: Rate | None) -> str:
     return "–" if rate is None else mean_spread(rate.mean, rate.spread)
-
-
-def _chance(found: Aggregate | None) -> str:
-    if found is None:
-        return "–"
-    return percent(found.value) if found.seeds < 2 else f"{percent(found.value)} {interval_text(found.interval)}"

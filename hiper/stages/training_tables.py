@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hiper.stages.results import WARM_START, Run, Study, describe, label
+from hiper.stages.results import WARM_START, Run, Study, describe, group_name
 from hiper.stages.table_formats import Table, number, percent
 from hiper.statistics import Needed, first_reaching, mean_and_spread, needed
 
@@ -84,16 +84,17 @@ def efficiency_records(study: Study) -> list[dict[str, str]]:
 
 def efficiency_table(study: Study) -> Table:
     """One row per level, the highest that any run reached, and algorithm."""
-    rows: list[tuple[str, ...]] = []
+    rows, links = [], []
     levels = [level for level in LEVELS if any(_reached(study, name, level) for name in _trained(study))]
     for level in levels[-SHOWN_LEVELS:]:
         for algorithm in _trained(study):
             if found := efficiency(study, algorithm, level):
                 first = found[BUDGETS[0]]
                 amounts = tuple(_amount(found[name]) for name in BUDGETS)
-                rows.append((label(algorithm), percent(level), *amounts, f"{first.reached} of {first.runs}"))
+                rows.append((study.label(algorithm), percent(level), *amounts, f"{first.reached} of {first.runs}"))
+                links.append({"Algorithm": group_name(study, algorithm)})
     header = ("Algorithm", "Success (%)", "Episodes", "Turns", "Tokens", "Seeds there")
-    return Table(f"{EFFICIENCY_CAPTION} {describe(study)}", header, tuple(rows))
+    return Table(f"{EFFICIENCY_CAPTION} {describe(study)}", header, tuple(rows), tuple(links))
 
 
 def training_records(study: Study) -> list[dict[str, str]]:

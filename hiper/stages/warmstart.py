@@ -16,17 +16,18 @@ import torch
 
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
-from hiper.errors import UserError
-from hiper.learning import engine
+from hiper.errors import Interrupted, UserError
+from hiper.learning import engine, pretrained
 from hiper.learning.batches import micro_batches
 from hiper.learning.folders import load_decoder, require_positions, save_decoder
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
 from hiper.manifest import files_of, verify_outputs, withdraw_manifest, write_manifest
-from hiper.policies.local import chat_frame, load_tokenizer
+from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
 from hiper.records import sha256_file
 from hiper.stages import checkpoint
 from hiper.stages.demonstrations import read_demonstrations
+from hiper.stages.interruption import Notice, listening
 from hiper.stages.metrics import MetricsLog, Progress
 from hiper.stages.tasks import stream
 
@@ -52,18 +53,23 @@ def run(
     `tokenizer_folder` is given for models made from scratch; pretrained models bring their own. With
     `warm_start.method: none` the pretrained model is copied unchanged.
     """
-    with exclusive(folder):
-        _make(settings, demonstrations, tokenizer_folder, folder, data_root)
+    with exclusive(folder), listening() as notice:
+        _make(settings, demonstrations, tokenizer_folder, folder, data_root, notice)
 
 
 def _make(
-    settings: RunSettings, demonstrations: Path | None, tokenizer_folder: Path | None, folder: Path, data_root: Path
+    settings: RunSettings,
+    demonstrations: Path | None,
+    tokenizer_folder: Path | None,
+    folder: Path,
+    data_root: Path,
+    notice: Notice,
 ) -> None:
     started = time.monotonic()
     device = engine.prepare(settings.engine)
     if demonstrations is not None:
         verify_outputs(demonstrations.parent)
-    source = tokenizer_folder or _pretrained_folder(settings)
+    source = tokenizer_folder or pretrained.find(settings.model.path or "")
     tokenizer = load_tokenizer(source)
     decoder = _initial_decoder(settings, tokenizer, source, device)
     sft = settings.warm_start.method == "sft"
@@ -74,30 +80,13 @@ def _make(
     if examples and demonstrations:
         identity = {"settings": stage_digest(settings, "warmstart"), "demonstrations": sha256_file(demonstrations)}
         checkpoint.begin(folder / "checkpoints", identity)
-        _train(settings, decoder, *examples, folder, device)
+        _train(settings, decoder, *examples, folder, device, notice)
     end = int(tokenizer.eos_token_id)
     pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
     save_decoder(decoder, folder / "model", source, end, pad)
     checkpoint.clear(folder / "checkpoints")
     inputs = {"tokenizer": source, **({"demonstrations": demonstrations} if demonstrations else {})}
     write_manifest(folder, settings, data_root, inputs, started, files_of(folder / "model"))
-
-
-def _pretrained_folder(settings: RunSettings) -> Path:
-    """A local model folder, or a model name looked up in the Hugging Face cache; nothing is downloaded here."""
-    assert settings.model.path is not None
-    if (folder := Path(settings.model.path)).is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(settings.model.path, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, HfHubHTTPError, FileNotFoundError):
-        raise UserError(
-            f"model.path={settings.model.path!r} is neither a folder nor in the Hugging Face cache; fetch it once with "
-            f"`hf download {settings.model.path}` or set model.path to a local folder"
-        ) from None
 
 
 def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device: str) -> Decoder:
@@ -177,6 +166,7 @@ def _train(
     held_out: Sequence[Example],
     folder: Path,
     device: str,
+    notice: Notice,
 ) -> None:
     sft = settings.warm_start
     optimizer = torch.optim.AdamW(
@@ -208,9 +198,12 @@ def _train(
             metrics.write(row)
             progress.show(done, f"loss {row['sft/loss']:.3f}")
             losses = []
-        if done % sft.checkpoint_every == 0 and done < sft.steps:
+        stopping = notice.given
+        if done < sft.steps and (stopping or done % sft.checkpoint_every == 0):
             state = {"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
             checkpoint.save(folder / "checkpoints", done, state)
+        if done < sft.steps and stopping:
+            raise Interrupted(f"{notice}: stopped after step {done} of {sft.steps}")
     metrics.require(logged)
 
 

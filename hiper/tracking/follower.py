@@ -10,11 +10,12 @@ import threading
 import time
 from pathlib import Path
 
-from hiper.tracking.destination import explain
+from hiper.tracking.destination import ADDRESS, explain
 from hiper.tracking.mirror import Mirror
 
 log = logging.getLogger(__name__)
 
+CLUSTER_JOB = "SLURM_JOB_ID"
 POLL_SECONDS = 2.0
 LONGEST_PAUSE = 60.0  # seconds between attempts while the records cannot be reached
 GRACE = 120.0  # seconds by which a follower outlives its run at most
@@ -23,8 +24,12 @@ GRACE = 120.0  # seconds by which a follower outlives its run at most
 def start_follower(folder: Path) -> subprocess.Popen[bytes] | None:
     """Start `hiper track follow` for the run in `folder` as a background process; None when that is impossible.
 
-    Never raises and never blocks; what goes wrong stands in `<run>/tracking.log`.
+    Never raises and never blocks; what goes wrong stands in `<run>/tracking.log`. On a cluster there is none without a
+    tracking server: several computers must not write one sqlite file.
     """
+    if os.environ.get(CLUSTER_JOB) and not os.environ.get(ADDRESS, "").strip():
+        log.info("no live records without a tracking server (%s); the workflow brings them at its end", ADDRESS)
+        return None
     try:
         command = [sys.executable, "-m", "hiper", "track", "follow", str(folder), "--process", str(os.getpid())]
         with (folder / "tracking.log").open("ab") as output:

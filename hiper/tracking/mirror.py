@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -94,10 +95,18 @@ class Mirror:
         return found.st_dev, found.st_ino
 
     def _owner(self) -> str:
-        """What tells our runs on a server from those of another folder with an experiment of the same name."""
+        """What tells our runs on a server from those of another folder with an experiment of the same name. Of several
+        computers that begin at once, which need not see each other's locks, the first decides."""
         path = self.tracking / "mirror.json"
         if not path.exists():
-            write_json(path, {"mirror": uuid.uuid4().hex})
+            proposed = path.with_name(f".{self.token}.json")
+            write_json(proposed, {"mirror": uuid.uuid4().hex})
+            try:
+                os.link(proposed, path)
+            except FileExistsError:
+                pass
+            finally:
+                proposed.unlink()
         return str(read_json(path)["mirror"])
 
     def _experiment(self) -> str:

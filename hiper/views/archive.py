@@ -34,8 +34,10 @@ class Episode:
     record: Mapping[str, Any]
 
     @property
-    def split(self) -> str:
-        return self.part.split(":")[0].split(".")[0]
+    def splits(self) -> tuple[str, str]:
+        """What it may be looked for by: `unseen.best` is one of `unseen` too."""
+        where = self.part.split(":")[0]
+        return where, where.split(".")[0]
 
     @property
     def outcome(self) -> str:
@@ -66,7 +68,7 @@ class Wanted:
         texts = (record["task"].lower(), record.get("instruction", "").lower())
         return all(
             (
-                self.split in (None, episode.split),
+                self.split in (None, *episode.splits),
                 self.iteration is None or episode.part == f"{TRAIN}:{self.iteration}",
                 lost or self.outcome in (None, episode.outcome),
                 self.task_type is None or self.task_type.lower() in kinds,

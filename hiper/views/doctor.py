@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from hiper.errors import UserError
-from hiper.views.machine import Finding, State, examine, gpus, weights_here
+from hiper.views.machine import Finding, State, examine, gpu_sizes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hiper.config import BenchmarkSettings, RunSettings
+    from hiper.compose import RunName
+    from hiper.config import RunSettings
 
 DEMO = "demo"
 MARKS: dict[State, tuple[str, str]] = {
@@ -28,16 +30,17 @@ MARKS: dict[State, tuple[str, str]] = {
     "missing": ("MISSING", "bold red"),
     "optional": ("optional", "yellow"),
 }
+LOCAL = "local"  # Snakemake's name for running jobs on this machine
 SERVER_SECONDS, DATABASE_SECONDS = 2.0, 0.5
 
 
-def diagnose(root: Path, experiment: str | None = None) -> list[Finding]:
+def diagnose(root: Path, experiment: str | None = None, executor: str = LOCAL) -> list[Finding]:
     """Everything looked at in the project at `root`; what `experiment` (default: the demo) cannot do without is
-    `missing`. UserError for an experiment that does not exist."""
+    `missing`. `executor`: who runs its jobs, as Snakemake calls it. UserError for an experiment that does not exist."""
     found = list(examine(root))
     parts: list[Callable[[], Iterator[Finding]]] = [
-        lambda: _experiments(root, experiment or DEMO, alone=experiment is not None),
-        lambda: _tracking(root),
+        lambda: _experiments(root, experiment or DEMO, experiment is not None, executor),
+        lambda: _tracking(root, executor),
         lambda: _folders(root),
         lambda: _leftovers(root),
     ]
@@ -53,15 +56,15 @@ def able(findings: Sequence[Finding]) -> bool:
     return all(finding.state != "missing" for finding in findings)
 
 
-def _experiments(root: Path, target: str, alone: bool) -> Iterator[Finding]:
+def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterator[Finding]:
     """Each experiment's configurations, then the data sets of those that compose; `alone`: only the target's."""
     from hiper.compose import available
-    from hiper.views.datasets import data_finding
+    from hiper.views.needs import data_needs, needs
 
     names = available("experiment", root)
     if alone and target not in names:
         raise UserError(f"experiment {target!r} is unknown; configs/experiment/ has: {', '.join(names)}")
-    benchmarks: dict[str, tuple[BenchmarkSettings, State]] = {}
+    shared: dict[str, Finding] = {}
     for name in [target] if alone else names:
         lacking: State = "missing" if name == target else "optional"
         try:
@@ -69,44 +72,40 @@ def _experiments(root: Path, target: str, alone: bool) -> Iterator[Finding]:
         except UserError as error:
             yield Finding("Experiments", name, lacking, str(error), "correct the file that the message names")
             continue
-        yield from _experiment(name, runs, lacking)
-        for run in runs:
-            if lacking == "missing" or run.benchmark.dataset not in benchmarks:
-                benchmarks[run.benchmark.dataset] = (run.benchmark, lacking)
-    for benchmark, lacking in benchmarks.values():
-        yield data_finding(benchmark, root, lacking)
+        found = list(needs(name, runs, root, lacking, executor, gpu_sizes))
+        yield from found
+        if not any(finding.state == lacking for finding in found):
+            yield Finding("Experiments", name, "ok", f"can run here: {_command(name, executor)}")
+        sets = {finding.name: finding for finding in data_needs(runs, root, lacking)}
+        shared = shared | sets if lacking == "missing" else sets | shared
+    yield from shared.values()
 
 
-def _compositions(experiment: str, root: Path, every: bool) -> list[RunSettings]:
-    """The settings of one run of each combination of the grid, or, to be quick, of so many that each file is used."""
+def _command(experiment: str, executor: str) -> str:
+    if executor != LOCAL:
+        return f"snakemake --profile {executor} --config experiment={experiment}"
+    return "make demo" if experiment == DEMO else f"snakemake --cores 2 --config experiment={experiment}"
+
+
+def _compositions(experiment: str, root: Path, every: bool) -> list[tuple[RunName, RunSettings]]:
+    """The runs of the grid with their settings, which seeds share; or, to be quick, so many that each file is used."""
     from hiper.compose import compose_run, load_grid, run_names
 
+    grid = run_names(load_grid(experiment, root))
+    names = [*dict.fromkeys(run.warm_start for run in grid), *grid]
+    composed: dict[tuple[str, ...], RunSettings] = {}
     chosen, used = [], set[str]()
-    for run in run_names(load_grid(experiment, root)):
-        parts = {str((run.benchmark, run.model, run.algorithm))} if every else {run.benchmark, run.model, run.algorithm}
-        if parts - used:
-            chosen.append(run)
-            used |= parts
-    return [compose_run(experiment, str(run), root) for run in chosen]
+    for run in names:
+        parts = (run.benchmark, run.model, run.algorithm)
+        if every or not used.issuperset(parts):
+            if parts not in composed:
+                composed[parts] = compose_run(experiment, str(run), root)
+            chosen.append((run, composed[parts]))
+            used.update(parts)
+    return chosen
 
 
-def _experiment(name: str, runs: Sequence[RunSettings], lacking: State) -> Iterator[Finding]:
-    """Whether its configurations compose is clear by now: is there a GPU where it wants one, are its models here?"""
-    possible = True
-    if any(run.engine.device == "cuda" for run in runs) and not gpus():
-        possible = False
-        yield Finding("Experiments", name, lacking, "needs a GPU; torch sees none", "run it on a machine with one")
-    for model in sorted({run.model.path for run in runs if run.model.path is not None}):
-        if not weights_here(model):
-            possible = False
-            remedy = f"hf download {model}, or set model.path to a folder that has it"
-            yield Finding("Experiments", name, lacking, f"the model {model} is not on this machine", remedy)
-    if possible:
-        command = "make demo" if name == DEMO else f"snakemake --cores 2 --config experiment={name}"
-        yield Finding("Experiments", name, "ok", f"can run here: {command}")
-
-
-def _tracking(root: Path) -> Iterator[Finding]:
+def _tracking(root: Path, executor: str) -> Iterator[Finding]:
     """Where MLflow's records go, and whether that answers. Training needs neither."""
     from hiper.tracking import destination
 
@@ -117,7 +116,13 @@ def _tracking(root: Path) -> Iterator[Finding]:
         return
     if server is not None:
         yield _server(server)
+        if executor != LOCAL and urlsplit(server).hostname in ("localhost", "127.0.0.1", "::1"):
+            detail = f"{server} is this machine alone: jobs on other nodes do not reach it"
+            yield Finding("Tracking", "MLflow", "optional", detail, "name the host as the nodes know it")
         return
+    if executor != LOCAL:
+        detail = "records of jobs on nodes come at the workflow's end: no server is named"
+        yield Finding("Tracking", "MLflow", "optional", detail, f"for live ones: {destination.ADDRESS}, docs/guide.md")
     databases = sorted(root.glob("results/*/tracking/mlflow.db"))
     if not databases:
         yield Finding("Tracking", "MLflow", "ok", "records go to results/<experiment>/tracking/mlflow.db")

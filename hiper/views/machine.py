@@ -18,7 +18,7 @@ from typing import Literal
 
 State = Literal["ok", "missing", "optional"]
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 DISK_NEEDED = 5 * GIB  # environment, games and the demo's results
 MEMORY_NEEDED = 4 * GIB  # two of the demo's jobs side by side
 SECONDS = 3.0  # for any other program that is asked
@@ -178,27 +178,26 @@ def torch_and_gpus() -> Iterator[Finding]:
         yield _no_gpu(built=torch.version.cuda is not None)
 
 
-def gpus() -> int:
-    """How many GPUs torch can use; 0 without torch."""
+def gpu_sizes() -> list[int]:
+    """Bytes of memory of each GPU that torch can use; none without torch."""
     try:
         import torch
     except (ImportError, OSError):
-        return 0
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return []
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [int(torch.cuda.get_device_properties(number).total_memory) for number in range(count)]
 
 
-def weights_here(model: str) -> bool:
-    """A local folder, or a name of which the Hugging Face cache has a snapshot, with weights in it. Nothing is
-    fetched."""
-    folder = Path(model)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        try:
-            folder = Path(snapshot_download(model, local_files_only=True))
-        except (OSError, ValueError):
-            return False
-    return any(folder.glob("*.safetensors"))
+def listed_gpus() -> list[int]:
+    """The same as the driver lists them, without torch, which takes seconds to import."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10 * SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [int(line) * MIB for line in done.stdout.splitlines() if line.strip().isdecimal()]
 
 
 def _no_gpu(built: bool) -> Finding:

@@ -107,7 +107,8 @@ def model_of(folder: Path, settings: RunSettings, temperature: float) -> Policy:
     verify_outputs(folder)
     from hiper.learning import engine  # after the check: these imports take seconds
     from hiper.learning.folders import load_decoder
-    from hiper.policies.local import LocalPolicy, load_tokenizer
+    from hiper.policies.local import LocalPolicy
+    from hiper.policies.tokenizer_files import load_tokenizer
 
     device, prompt = engine.prepare(settings.engine), settings.prompt
     decoder, tokenizer = load_decoder(folder / "model", device), load_tokenizer(folder / "model")

@@ -37,7 +37,7 @@ OUTPUTS = {
     "report": RESULTS / "tables",
 }
 # What tells of one execution, or grows row by row while a stage runs.
-EXECUTION = ("manifest.json", "timings.jsonl")
+EXECUTION = ("manifest.json", "evaluation.json", "timings.jsonl")
 GROWING = ("metrics.jsonl", "timings.jsonl", "episodes.jsonl", "evaluation.unfinished.jsonl")
 
 
@@ -210,8 +210,9 @@ def test_a_full_disk_costs_nothing_but_time(
     assert found["after"] == [0, ""]
     for name in expected.keys() & found["last"].keys():
         assert found["last"][name] == expected[name] or Path(name).name in EXECUTION, name
-    later = "evaluation.jsonl"
-    assert all(name in found["last"] for name in expected if name.startswith(str(output)) and Path(name).name != later)
+    later = ("evaluation.jsonl", "evaluation.json")
+    own = [name for name in expected if name.startswith(str(output)) and Path(name).name not in later]
+    assert all(name in found["last"] for name in own)
 
 
 def unfinished(folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from hiper.learning.batches import turn_arrays, turn_rows
 from hiper.plan_execute import carried_subgoal, parse, render
 from hiper.records import write_jsonl, write_text
 from hiper.stages.episodes import Update, training_records
-from hiper.stages.evaluation import episode_row
+from hiper.stages.evaluation import Batch, episode_row
 from hiper.trajectory import Generation, Task, TokenSpan, Trajectory, Turn
 
 KINDS = ("won", "truncated", "failed", "lost", "truncated", "won")
@@ -103,8 +103,9 @@ def make_run(folder: Path, iterations: int = 2) -> Path:
     for iteration in range(1, iterations + 1):
         played, update = make_batch("hiper", guided=iteration % 2 == 1, seed=iteration)
         rows += training_records(iteration, played, update, decode, len(KINDS))
+    batch = Batch("last", "unseen", "exhaustive", 0, 0, [])
     evaluated = [
-        episode_row(make_trajectory(number, kind, guided=False), "unseen", temperature)
+        episode_row(make_trajectory(number, kind, guided=False), batch, temperature)
         for temperature in (0.4, 1.0)
         for number, kind in enumerate(KINDS)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hiper.records import write_jsonl, write_text
+from hiper.records import read_jsonl, write_jsonl, write_text
 
 TYPES = ("pick_and_place_simple", "look_at_obj_in_light")
 
@@ -19,7 +19,7 @@ def add_run(
     write_text(
         folder / "config.yaml",
         "benchmark: {name: alfworld, max_turns: 30, game_engine: native}\n"
-        "prompt: {interface: plan_execute}\ndecoding: {mode: guided}\nevaluation: {protocol: exhaustive}\n"
+        "prompt: {interface: plan_execute}\ndecoding: {mode: guided}\n"
         f"algorithm: {{name: {name}}}\n",
     )
     if won is not None:
@@ -52,6 +52,24 @@ def metrics(iteration: int, success: float, switch_rate: float | None) -> dict[s
         "train/segment_length": 2.5,
         "train/valid_rate": 1.0,
     }
+
+
+def add_conditions(folder: Path, won: dict[tuple[str, str], list[bool]], temperature: float = 0.4) -> None:
+    """Add unseen episodes to a run's evaluation: (protocol, checkpoint) → which of its tasks were won."""
+    rows = read_jsonl(folder / "evaluation.jsonl")
+    for (protocol, checkpoint), outcomes in won.items():
+        place = {"protocol": protocol, "checkpoint": checkpoint, "temperature": temperature}
+        rows += [{**episode(number, win, "unseen"), **place} for number, win in enumerate(outcomes)]
+    write_jsonl(folder / "evaluation.jsonl", rows)
+
+
+def add_validations(folder: Path, success: dict[int, float]) -> None:
+    """Put the success on validation tasks into the metrics of these iterations."""
+    rows = read_jsonl(folder / "metrics.jsonl")
+    for row in rows:
+        if row["iteration"] in success:
+            row |= {"validation/success": success[row["iteration"]], "validation/score": 0.5}
+    write_jsonl(folder / "metrics.jsonl", rows)
 
 
 def make_experiment(folder: Path) -> Path:

@@ -73,6 +73,25 @@ def test_time_over_means_three_rounds() -> None:
     assert interleave("work", "piece", sides, {}, Budget(50, 0.0), clock).rounds == 3
 
 
+def test_peaks_of_memory_belong_to_their_sides() -> None:
+    """A gauge is started before each run and read after it; the highest reading of all rounds counts."""
+    sides, clock = ticking({"a": 1.0, "b": 3.0}, [])
+    read = iter([5.0, 50.0, 7.0, 40.0, 6.0, 60.0, 1.0, 2.0])
+
+    class Readings:
+        started = 0
+
+        def start(self) -> None:
+            self.started += 1
+
+        def peak(self) -> float:
+            return next(read)
+
+    gauge = Readings()
+    measured = interleave("work", "piece", sides, {"b": "a"}, Budget(3, 1e9), clock, gauge)
+    assert measured.peaks == {"a": 7.0, "b": 60.0} and gauge.started == 8
+
+
 def test_hae_is_measured() -> None:
     """Both loops and the vectorised credit have figures at a small size."""
     require_figures(hae.measure(BRIEF, trajectories=6, turns=5), sides=4)
@@ -288,3 +307,42 @@ def test_disagreement_prints_no_ratio(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert main(["bench", "hae"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and "low advantages" in err
+
+
+def test_gpu_runs_on_the_cpu_at_a_tiny_size() -> None:
+    """Training and rollout in one result, with throughput and MFU against the peak that is given, without targets."""
+    from hiper.bench import gpu
+
+    sizes: dict[str, Any] = {"turns": 2, "batch": 3, "prompt": 20.0, "limits": (48, 100), "root": ROOT}
+    result = gpu.measure(BRIEF, machine=CPU, shape="tiny", peak=1e12, **sizes)
+    training, *playing = result.comparisons
+    require_figures(replace(result, comparisons=[training]), sides=3)
+    assert len(playing) == 4 and result.targets == () and result.settings["card"] == "none"
+    (said,) = (note for note in result.notes if "tokens per second" in note)
+    assert said.count("MFU") == 3 and not training.peaks
+
+
+def test_useful_operations_leave_padding_and_prompt_logits_out() -> None:
+    """Per token 2 · products + 4 · layers · hidden · half its row; answered ones 2 · vocabulary · hidden; thrice."""
+    from hiper.bench.models import SHAPES
+    from hiper.bench.throughput import useful_operations
+    from hiper.bench.train import make_rows
+
+    shape = SHAPES["tiny"]
+    products = 2 * (4 * 96 * 96 + 3 * 96 * 256)
+    rows = make_rows(2, 1200, 20.0, 0)
+    by_hand = sum(
+        len(row.tokens) * (2 * products + 4 * 2 * 96 * len(row.tokens) / 2) + 2 * len(row.trained) * 1200 * 96
+        for row in rows
+    )
+    assert useful_operations(shape, rows) == pytest.approx(3 * by_hand)
+
+
+def test_cards_are_known_by_the_names_that_drivers_give() -> None:
+    """The kind decides; others, and the CPU, are unknown."""
+    from hiper.planning.hardware import CARDS, card_called
+
+    assert card_called("NVIDIA H100 80GB HBM3") == CARDS["h100"] and card_called("NVIDIA H200") == CARDS["h200"]
+    found = card_called("NVIDIA A100-SXM4-80GB")
+    assert found is not None and found.flops == CARDS["a100"].flops
+    assert card_called("NVIDIA GeForce RTX 3090") is None and card_called("") is None

@@ -27,7 +27,7 @@ from hiper.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = "alfworld_test-test-hiper-seed0"
-STAGES = ("data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate")
+STAGES = ("data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance")
 
 
 @pytest.fixture(scope="module")
@@ -191,18 +191,22 @@ def test_composing_leaves_no_global_state_or_files(project: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("key", "value", "affected"),
     [
-        ("benchmark.data.generate.seed", 9, {"data", "demonstrations", "train", "evaluate"}),
-        ("benchmark.max_turns", 7, {"demonstrations", "train", "evaluate"}),
+        ("benchmark.data.generate.seed", 9, {"data", "demonstrations", "train", "evaluate", "variance"}),
+        ("benchmark.max_turns", 7, {"demonstrations", "train", "evaluate", "variance"}),
         ("demonstrations.hesitation", 0.5, {"demonstrations", "train"}),
-        ("prompt.history_length", 1, {"demonstrations", "tokenizer", "warmstart", "train", "evaluate"}),
-        ("model.scratch.hidden", 64, {"tokenizer", "warmstart", "train", "evaluate"}),
+        ("demonstrations.tasks", 30, {"demonstrations", "train", "variance"}),
+        ("prompt.history_length", 1, {"demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance"}),
+        ("model.scratch.hidden", 64, {"tokenizer", "warmstart", "train", "evaluate", "variance"}),
         ("warm_start.steps", 21, {"warmstart", "train"}),
-        ("training.gradient_clip", 0.5, {"warmstart", "train"}),
+        ("training.gradient_clip", 0.5, {"warmstart", "train", "variance"}),
+        ("training.critic.epochs", 2, {"train", "variance"}),
         ("training.iterations", 3, {"train"}),
-        ("algorithm.gamma", 0.5, {"train"}),
-        ("engine.dtype", "bfloat16", {"warmstart", "train", "evaluate"}),
-        ("seed", 4, {"warmstart", "train", "evaluate"}),
+        ("algorithm.gamma", 0.5, {"train", "variance"}),
+        ("engine.dtype", "bfloat16", {"warmstart", "train", "evaluate", "variance"}),
+        ("seed", 4, {"warmstart", "train", "evaluate", "variance"}),
         ("evaluation.temperatures", [0.0], {"evaluate"}),
+        ("rollout", {"backend": "vllm", "memory_share": 0.4, "importance_cap": None}, {"train", "evaluate"}),
+        ("variance.batches", 5, {"variance"}),
         ("tracking.live", False, set()),
         ("experiment", "other", set()),
     ],

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
 from hiper.learning.folders import WEIGHTS, load_decoder, save_tensors
-from hiper.policies.local import load_tokenizer
+from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, write_json
 from hiper.stages import warmstart
 

@@ -20,7 +20,7 @@ from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
 from hiper.learning.folders import HEADS, WEIGHTS
 from hiper.manifest import read_manifest, verify_outputs, write_manifest
-from hiper.policies.local import load_tokenizer
+from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, write_jsonl
 from hiper.stages import report_page, warmstart
 from hiper.stages.demonstrations import read_demonstrations

@@ -63,7 +63,7 @@ def test_what_the_experiment_named_lacks_is_missing(project: Path) -> None:
     paper = doctor.diagnose(project, "paper")
     lacking = [finding for finding in found(paper, "Experiments", "paper") if "model" in finding.detail]
     assert {finding.state for finding in lacking} == {"missing"} and not doctor.able(paper)
-    assert "hf download Qwen/Qwen2.5-1.5B-Instruct" in lacking[0].remedy
+    assert "hiper model Qwen/Qwen2.5-1.5B-Instruct --download" in lacking[0].remedy
     assert {finding.name for finding in paper if finding.section == "Experiments"} == {"paper"}
     others = found(doctor.diagnose(project), "Experiments", "paper")
     assert {finding.state for finding in others} == {"optional"}
@@ -75,9 +75,12 @@ def test_a_model_folder_with_weights_is_enough(project: Path, tmp_path: Path) ->
     weights.mkdir()
     for model in ("qwen2.5_1.5b_instruct", "qwen2.5_7b_instruct"):
         (project / "configs" / "model" / f"{model}.yaml").write_text(f"name: {model}\npath: {weights}\nscratch: null\n")
-    assert any("not on this machine" in finding.detail for finding in doctor.diagnose(project, "paper"))
-    (weights / "model.safetensors").write_bytes(b"")
-    assert not any("not on this machine" in finding.detail for finding in doctor.diagnose(project, "paper"))
+    assert any(
+        "lacks config.json, tokenizer.json, model.saf" in one.detail for one in doctor.diagnose(project, "paper")
+    )
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (weights / name).write_text("{}")
+    assert not any("lacks" in one.detail or "not on this" in one.detail for one in doctor.diagnose(project, "paper"))
 
 
 def test_a_mistake_in_a_configuration_is_shown(project: Path) -> None:

@@ -59,3 +59,32 @@ def test_value_clip_takes_the_larger_error() -> None:
     """value 1.0, old 0.0, clip 0.5, target 1.2: plain (0.2)² = 0.04, clipped (0.5 − 1.2)² = 0.49."""
     loss = losses.clipped_value_loss(torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([1.2]), 0.5)
     assert float(loss) == pytest.approx(0.49)
+
+
+def test_truncated_importance_by_hand() -> None:
+    """w = min(exp(trainer − sampler), 2): a token that the trainer finds half as likely counts half, one that it finds
+    three times as likely counts 2; the policy loss is multiplied by it, token by token."""
+    # probabilities: trainer 0.2, sampler 0.4 → 0.5; 0.3 and 0.1 → 3, truncated to 2; 0.5 and 0.5 → 1
+    trainer, sampler = torch.tensor([0.2, 0.3, 0.5]).log(), torch.tensor([0.4, 0.1, 0.5]).log()
+    weights = losses.truncated_importance(trainer, sampler, 2.0)
+    assert weights.tolist() == pytest.approx([0.5, 2.0, 1.0])
+    # ratios of 1, advantages 1, −2, 4: losses −1, 2, −4, weighed −0.5, 4, −4
+    advantage = torch.tensor([1.0, -2.0, 4.0])
+    loss, clipped = losses.clipped_policy_loss(trainer, trainer, advantage, 0.2, 0.2, None, weights)
+    assert float(loss) == pytest.approx(-0.5) and int(clipped) == 0
+    plain, _ = losses.clipped_policy_loss(trainer, trainer, advantage, 0.2, 0.2, None)
+    assert float(plain) == pytest.approx(-3.0)
+
+
+def test_truncated_importance_corrects_the_gradient() -> None:
+    """Over the sampler's own distribution the weighed gradient is the trainer's exactly, where nothing is truncated."""
+    logits = torch.tensor([0.3, -0.2, 0.5], requires_grad=True)
+    advantage, sampler = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.3, 0.3, 0.4])
+    trainer = logits.log_softmax(-1)
+    wanted = torch.autograd.grad((trainer.exp() * advantage).sum(), logits)[0]
+    trainer = logits.log_softmax(-1)
+    weights = losses.truncated_importance(trainer.detach(), sampler.log(), 10.0)
+    loss, _ = losses.clipped_policy_loss(
+        trainer, trainer.detach(), sampler * advantage, 0.2, 0.2, None, weights
+    )  # each token as often as it is sampled
+    assert torch.allclose(torch.autograd.grad(-loss, logits)[0], wanted, atol=1e-6)

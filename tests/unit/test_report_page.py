@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_runs import add_run, make_experiment
+from synthetic_runs import add_conditions, add_run, add_validations, make_experiment
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.errors import UserError
@@ -144,7 +144,41 @@ def test_every_cell_leads_to_its_runs(experiment: Path) -> None:
         assert f"cell-alfworld_small-tiny_1.5b-{algorithm}-unseen-0.4" in inner
         assert f"runs-alfworld_small-tiny_1.5b-{algorithm}" in anchors
     assert "run-alfworld_small-tiny_1.5b-hiper-seed1" in inner
-    assert "87.5 ± 17.7" in page.text and "3 of 4 won" in page.text and "4 of 4 won" in page.text
+    assert "87.5 ± 17.7" in page.text and "3 of 4" in page.text and "4 of 4" in page.text
+
+
+def test_cells_of_other_protocols_and_models_have_an_origin_of_their_own(experiment: Path) -> None:
+    """Each leads to a row that names exactly its episodes; the table that holds all of them is folded."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    add_conditions(run, {("exhaustive", "best"): [True, False, False, False], ("sampled", "last"): [True, True]})
+    add_validations(run, {2: 0.5})
+    page = page_of(experiment)
+    inner = {address[1:] for address in page.values("href") if address.startswith("#")}
+    anchors = page.values("id")
+    assert inner <= set(anchors) and len(anchors) == len(set(anchors))
+    for place, counts in (("unseen.best", "unseen.best:0.4:0 … 31 of 4"), ("unseen.sampled", "… 12 of 2")):
+        assert f"cell-alfworld_small-tiny_1.5b-hiper-{place}-0.4" in inner
+        assert counts in page.text
+    assert "All protocols and models side by side (5 rows)" in page.text and "Last and best model" in page.text
+    assert "exhaustive, best models: 4 episodes (unseen, T = 0.4)" in page.text
+
+
+def test_a_run_says_what_evaluated_it_and_how_to_do_it_again(experiment: Path) -> None:
+    """Command, commit, configuration and models of the evaluation; without its manifest that is said."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    assert page_of(experiment).text.count("not recorded: no evaluation.json") == 5  # one of six was not evaluated
+    made = {"command": "hiper evaluate x", "git": {"commit": "5eed", "dirty": True}, "inputs": {"last": "1a57"}}
+    write_json(run / "evaluation.json", MANIFEST | made | {"wall_time_seconds": 987.654})
+    write_json(run / "manifest.json", MANIFEST | {"best": {"iteration": 2, "success": 0.5}})
+    text = page_of(experiment).text
+    assert text.count("not recorded") == 4
+    for fact in (
+        "hiper evaluate x", "5eed with changes that are not committed", "last 1a57", "after iteration 2",
+        f"snakemake --cores 2 --force results/demo/runs/{run.name}/evaluation.jsonl --config experiment=demo",
+        "1 were evaluated with changes that are not committed.",
+    ):  # fmt: skip
+        assert fact in text
+    assert "987.654" not in text
 
 
 def test_a_run_says_what_it_was_made_from(experiment: Path) -> None:
@@ -284,6 +318,14 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
     assert "arXiv 2602.16165" in table.caption
 
 
+def test_a_number_known_approximately_is_marked_as_such(tmp_path: Path) -> None:
+    """GiGPO with the plan-execute prompt: about 92."""
+    real_run(tmp_path, "qwen2.5_1.5b_instruct", "hiper", "download")
+    table = published.published_table(load_studies(tmp_path)[0])
+    assert table is not None
+    assert [row[4] for row in table.rows if row[0] == "GiGPO with plan-execute prompt"] == ["≈ 92"]
+
+
 def test_published_numbers_of_other_models_are_marked_as_such(tmp_path: Path) -> None:
     """Both sizes are shown, with the model in a column of its own and a warning."""
     real_run(tmp_path, "tiny", "hiper", "archives")
@@ -311,7 +353,8 @@ def test_the_file_of_published_numbers_is_sound() -> None:
         assert row["estimator"] in (*ALGORITHMS, published.UNTRAINED) and row["interface"] in ("react", "plan_execute")
         for column, value in row["values"].items():
             assert column in published.COLUMNS[row["benchmark"]]
-            mean, spread = value if isinstance(value, list) else (value, 0.0)
+            about = value["about"] if isinstance(value, dict) else value
+            mean, spread = about if isinstance(about, list) else (about, 0.0)
             assert 0 <= mean <= 100 and 0 <= spread < 10
         key = tuple(row[name] for name in ("name", "benchmark", "model", "source"))
         assert key not in seen

@@ -17,6 +17,8 @@ from hiper.stages import curves, reporting
 from hiper.stages.figures import FIGURES
 from hiper.stages.results import load_studies
 
+FULL = ("success", "selection", "improvement", "efficiency", "variance")
+
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
@@ -174,10 +176,10 @@ def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
 
     first = snapshot()
     assert sorted(first) == sorted(
-        [f"{table}.{suffix}" for table in ("success", "improvement", "efficiency") for suffix in ("csv", "md", "tex")]
+        [f"{table}.{suffix}" for table in FULL for suffix in ("csv", "md", "tex")]
         + [f"{table}.{suffix}" for table in ("aggregate", "published") for suffix in ("md", "tex")]
         + [f"{figure}.{suffix}" for figure in FIGURES for suffix in ("png", "pdf")]
-        + ["training.csv", "rates.json", "report.html"]
+        + ["training.csv", "curves.csv", "rates.json", "report.html"]
     )
     assert snapshot() == first
 

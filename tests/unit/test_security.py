@@ -34,7 +34,7 @@ from hiper.errors import UserError
 from hiper.learning.folders import load_decoder
 from hiper.locks import exclusive, owner
 from hiper.manifest import command
-from hiper.policies.local import load_tokenizer
+from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, without_credentials, write_json
 from hiper.stages import checkpoint
 from hiper.yaml_files import _Strict

@@ -83,12 +83,19 @@ def test_the_experiment_leaves_everything_it_promises(finished: Path) -> None:
         assert manifest["data"]["dvc"].endswith(".dir")
         assert (folder / "metrics.jsonl").read_text() and (folder / "model" / "model.safetensors").stat().st_size
         episodes = [json.loads(line) for line in (folder / "evaluation.jsonl").read_text().splitlines()]
-        # every task once
-        assert len(episodes) == len({episode["task"] for episode in episodes}) == EPISODES[run.split("_")[0]]
+        # every task once by each model of the run
+        played = [(episode["checkpoint"], episode["task"]) for episode in episodes]
+        models = {"last"} if "-warmstart-" in run else {"last", "best"}
+        assert {checkpoint for checkpoint, _ in played} == models
+        assert len(played) == len(set(played)) == len(models) * EPISODES[run.split("_")[0]]
     with (results / "tables" / "success.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["algorithm"] for row in rows} == {"hiper", "ppo_turn", "warmstart"}
     assert {row["benchmark"] for row in rows} == set(BENCHMARKS)
+    for benchmark in BENCHMARKS:
+        measured = json.loads((results / "variance" / f"{benchmark}-test-warmstart-seed0.json").read_text())
+        assert set(measured["estimators"]) == {"hiper", "ppo_turn"}
+    assert "Noise scale" in (results / "tables" / "variance.md").read_text()
     for name in ("learning_curves", "efficiency", "success", "task_types", "switching"):
         assert (results / "figures" / f"{name}.png").stat().st_size > 1000
     page = (results / "report.html").read_text()
@@ -122,14 +129,26 @@ def test_a_second_call_has_nothing_to_do(finished: Path) -> None:
     [
         ("experiment/test.yaml", "  batch: 12", "  batch: 6", {"evaluate": 6}),
         ("experiment/test.yaml", "  iterations: 2", "  iterations: 3", {"train": 4, "evaluate": 4}),
-        ("algorithm/ppo_turn.yaml", "lam_turn: 0.95", "lam_turn: 0.9", {"train": 2, "evaluate": 2}),
+        ("experiment/test.yaml", "  critic_batches: 1", "  critic_batches: 2", {"gradient_variance": 2}),
+        ("experiment/test.yaml", "  batches: 4", "  batches: 0", {}),
+        (
+            "algorithm/ppo_turn.yaml",
+            "lam_turn: 0.95",
+            "lam_turn: 0.9",
+            {"train": 2, "evaluate": 2, "gradient_variance": 2},
+        ),
         (
             "benchmark/webshop_test.yaml",
             "max_turns: 6",
             "max_turns: 7",
-            {"demonstrations": 1, "tokenizer": 1, "warm_start": 1, "train": 2, "evaluate": 3},
+            {"demonstrations": 1, "tokenizer": 1, "warm_start": 1, "train": 2, "evaluate": 3, "gradient_variance": 1},
         ),
-        ("experiment/test.yaml", "  steps: 20", "  steps: 21", {"warm_start": 2, "train": 4, "evaluate": 6}),
+        (
+            "experiment/test.yaml",
+            "  steps: 20",
+            "  steps: 21",
+            {"warm_start": 2, "train": 4, "evaluate": 6, "gradient_variance": 2},
+        ),
         ("config.yaml", "  live: true", "  live: false", None),
     ],
 )

@@ -6,15 +6,17 @@
 # at the params of what comes after a job that is about to run.)
 import os
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from hiper.compose import NAME, benchmark_digest, compose_run, load_benchmark
+from hiper.compose import NAME, RunName, benchmark_digest, compose_run, load_benchmark
 from hiper.compose import load_grid, run_names, stage_digest, write_config
 from hiper.errors import UserError
 from hiper.locks import join_workflow
+from hiper.views.needs import missing
 
 # hiper and dvc of this very environment, whether it is activated or not.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
@@ -25,9 +27,10 @@ ROOT = Path(workflow.basedir)
 if workflow.is_main_process:
     ALIVE = join_workflow(Path(".snakemake"))  # kept open until this process ends
 # What the report stage writes, below results/<experiment>/.
-PAGES = ("success", "aggregate", "improvement", "efficiency", "published")
+PAGES = ("success", "selection", "aggregate", "improvement", "efficiency", "published", "variance")
 FURTHER_TABLES = [f"tables/{name}.{kind}" for name in PAGES for kind in ("md", "tex")]
-FURTHER_TABLES += ["tables/rates.json", "tables/training.csv"]
+FURTHER_TABLES += [f"tables/{name}.csv" for name in ("training", "selection", "curves", "variance")]
+FURTHER_TABLES += ["tables/rates.json"]
 FIGURES = [f"figures/{name}.png" for name in ("learning_curves", "efficiency", "success", "task_types", "switching")]
 PRINTS = [figure.replace(".png", ".pdf") for figure in FIGURES]
 MAIN_TABLES = [f"tables/{name}.csv" for name in ("success", "improvement", "efficiency")]
@@ -74,6 +77,18 @@ def made(experiment):
 
 
 @explained
+def algorithms(experiment):
+    return load_grid(experiment, ROOT).algorithms
+
+
+def variances(experiment):
+    """What is measured of gradients: on each warm start whose settings ask for it."""
+    starts = dict.fromkeys(str(cell.warm_start) for cell in cells(experiment))
+    asking = [start for start in starts if settings(experiment, start).variance.batches]
+    return expand("results/{experiment}/variance/{run}.json", experiment=experiment, run=asking)
+
+
+@explained
 def settings(experiment, run):
     return compose_run(experiment, run, ROOT)
 
@@ -100,6 +115,17 @@ def run_of(wildcards):
 def reads(stage):
     """The params of a stage: equal digests mean that no setting it reads has changed."""
     return lambda wildcards: stage_digest(settings(wildcards.experiment, run_of(wildcards)), stage)
+
+
+def reads_with_every_algorithm(stage):
+    """As `reads`, for a stage that compares the algorithms of the grid."""
+
+    def digests(wildcards):
+        run = RunName.parse(run_of(wildcards))
+        runs = [str(replace(run, algorithm=name)) for name in algorithms(wildcards.experiment)]
+        return [stage_digest(settings(wildcards.experiment, one), stage) for one in runs]
+
+    return digests
 
 
 def configuration(wildcards):
@@ -137,6 +163,22 @@ def warm_start_options(wildcards):
     return [text for name, path in found.items() for text in (f"--{name}", str(path))]
 
 
-# every run of the grid is validated before anything is planned
-for cell in cells(config["experiment"]):
-    settings(config["experiment"], str(cell))
+# every run of the grid is validated before anything is planned; the jobs of a cluster need not do that again
+if workflow.is_main_process:
+    for cell in cells(config["experiment"]):
+        settings(config["experiment"], str(cell))
+
+
+def planned():
+    """The runs that jobs are about to work on."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("warm_start", "train", "evaluate")]
+    names = dict.fromkeys(run_of(job.wildcards) for job in jobs)
+    return [(RunName.parse(name), settings(config["experiment"], name)) for name in names]
+
+
+# Before the first job, not after hours in a queue (and not in a dry run): `hiper doctor --experiment NAME` says it all.
+onstart:
+    runs = planned()
+    absent = missing(config["experiment"], runs, ROOT, workflow.executor_plugin.name)
+    if absent := [*absent, *refused_by_cluster(runs), *still_running(runs)]:
+        raise WorkflowError("\n".join(["these runs cannot be made:", *absent]))

@@ -15,8 +15,8 @@ rule data:
     threads: 1
     resources:
         dvc=1,
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=scaled(2000),
+        runtime=scaled(240),
     params:
         settings=lambda wildcards: data_digest(wildcards.benchmark),
     shell:

@@ -1,5 +1,7 @@
 # evaluate   a run's model -> runs/<run>/evaluation.jsonl, one line per episode. Warm starts are evaluated like any run:
 #            they are what RL is compared with.
+# gradient_variance   a warm start -> results/<experiment>/variance/<run>.json: how noisy the gradients of the grid's
+#            algorithms are on the same episodes. Asked for by the report where variance.batches is not 0.
 
 
 rule evaluate:
@@ -15,10 +17,36 @@ rule evaluate:
         "results/{experiment}/benchmarks/evaluate/{run}.tsv"
     threads: cores
     resources:
-        mem_mb=4000,
-        runtime=240,
+        **ONE_PROCESS,
+        mem_mb=memory(4000, 64000),
+        runtime=scaled(240),
     params:
         settings=reads("evaluate"),
         folder=subpath(output.episodes, parent=True),
     shell:
         "hiper evaluate {params.folder:q} 2>&1 | tee {log:q}"
+
+
+rule gradient_variance:
+    input:
+        data=dataset,
+        model="results/{experiment}/runs/{benchmark}-{model}-warmstart-seed{seed}/manifest.json",
+        config=ancient(configuration),
+    output:
+        measured="results/{experiment}/variance/{benchmark}-{model}-warmstart-seed{seed}.json",
+    log:
+        "results/{experiment}/logs/gradient_variance/{benchmark}-{model}-seed{seed}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/gradient_variance/{benchmark}-{model}-seed{seed}.tsv"
+    threads: cores
+    resources:
+        **ONE_PROCESS,
+        mem_mb=memory(4000, 64000),
+        runtime=scaled(240),
+    params:
+        settings=reads_with_every_algorithm("variance"),
+        algorithms=lambda wildcards: ",".join(algorithms(wildcards.experiment)),
+        folder=subpath(input.model, parent=True),
+    shell:
+        "hiper variance {params.folder:q} --algorithms {params.algorithms:q} --output {output.measured:q}"
+        " 2>&1 | tee {log:q}"

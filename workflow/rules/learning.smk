@@ -23,8 +23,8 @@ rule demonstrations:
         "results/{experiment}/benchmarks/demonstrations/{benchmark}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=scaled(2000),
+        runtime=scaled(60),
     params:
         settings=reads("demonstrations"),
         folder=subpath(output.rows, parent=True),
@@ -45,8 +45,8 @@ rule tokenizer:
         "results/{experiment}/benchmarks/tokenizer/{benchmark}-{model}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=scaled(2000),
+        runtime=scaled(30),
     params:
         settings=reads("tokenizer"),
         folder=subpath(output.tokenizer, parent=True),
@@ -68,8 +68,9 @@ rule warm_start:
         "results/{experiment}/benchmarks/warm_start/{benchmark}-{model}-seed{seed}.tsv"
     threads: cores
     resources:
-        mem_mb=4000,
-        runtime=720,
+        **ONE_PROCESS,
+        mem_mb=memory(4000, 64000),
+        runtime=scaled(720),
     params:
         settings=reads("warmstart"),
         folder=subpath(output.manifest, parent=True),
@@ -90,13 +91,14 @@ rule train:
         "results/{experiment}/logs/train/{benchmark}-{model}-{algorithm}-seed{seed}.log",
     benchmark:
         "results/{experiment}/benchmarks/train/{benchmark}-{model}-{algorithm}-seed{seed}.tsv"
-    threads: cores
+    threads: node_cores
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        **ALL_PROCESSES,
+        runtime=scaled(1440),
     params:
         settings=reads("train"),
         folder=subpath(output.manifest, parent=True),
         start=subpath(input.start, parent=True),
+        launcher=launcher,
     shell:
-        "hiper train {params.folder:q} --start {params.start:q}/model 2>&1 | tee {log:q}"
+        "{params.launcher}hiper train {params.folder:q} --start {params.start:q}/model 2>&1 | tee {log:q}"

@@ -1,5 +1,5 @@
-# report          every run's evaluation.jsonl and metrics.jsonl -> results/<experiment>/tables/, figures/
-#                 and report.html, one page with all of it
+# report          every run's evaluation.jsonl and metrics.jsonl, what was measured of gradients
+#                 -> results/<experiment>/tables/, figures/ and report.html, one page with all of it
 # track_results   runs, tables, figures and the page -> the MLflow database, brought up to date; synced.json lists what it has.
 #                 The database mirrors the files and never gates them: a problem with it is a warning here.
 
@@ -7,6 +7,7 @@
 rule report:
     input:
         runs=lambda wildcards: made(wildcards.experiment),
+        variances=lambda wildcards: variances(wildcards.experiment),
     output:
         success=report("results/{experiment}/tables/success.csv", caption="../report/success.rst", category="Tables"),
         improvement=report(
@@ -33,8 +34,8 @@ rule report:
         "results/{experiment}/benchmarks/report.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=scaled(2000),
+        runtime=scaled(30),
     params:
         folder=subpath(output.success, ancestor=2),
     shell:
@@ -53,8 +54,8 @@ rule track_results:
         "results/{experiment}/benchmarks/track_results.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=scaled(1000),
+        runtime=scaled(30),
     params:
         folder=subpath(output.synced, ancestor=2),
     shell:

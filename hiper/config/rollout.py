@@ -1,0 +1,31 @@
+"""Settings of what samples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hiper.config.types import Settings
+
+
+class RolloutSettings(Settings):
+    """What samples in training and evaluation: `local`, the decoder that trains, or `vllm` in the same process. Whoever
+    changes `memory_share` changes no result but by rounding: no stage's digest reads it."""
+
+    backend: Literal["local", "vllm"]
+    memory_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None  # of a GPU's memory, for vLLM's weights and cache
+    importance_cap: Annotated[float, Field(ge=1.0)] | None  # of the weights that correct its arithmetic; None: do not
+
+    @model_validator(mode="after")
+    def fits_backend(self) -> RolloutSettings:
+        if self.backend == "local" and (self.memory_share is not None or self.importance_cap is not None):
+            raise ValueError(
+                "backend local samples with the trainer's own model: memory_share and importance_cap are for backend "
+                "vllm and must be null (configs/rollout/local.yaml)"
+            )
+        if self.backend == "vllm" and self.memory_share is None:
+            raise ValueError(
+                "backend vllm needs memory_share, its part of each GPU's memory (configs/rollout/vllm.yaml)"
+            )
+        return self

@@ -1,0 +1,161 @@
+"""What the learner asks of whatever trains, and the engine `local`: plain torch in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hiper.config import Engine
+from hiper.learning.processes import Processes
+
+T = TypeVar("T")
+Run = Callable[[Callable[[], T]], T]
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
+
+
+class TrainingEngine(Protocol):
+    """A module in training with its AdamW optimiser, wherever the parts of both lie.
+
+    With several processes every call is made by all of them, and `run` and `backward` equally often; a process that has
+    nothing to do takes part with a loss of weight zero. Losses are divided by counts over all processes, so gradients
+    are summed over processes, not averaged.
+    """
+
+    every_parameter: bool
+    """Whether each parameter must take part in each step, if only with weight zero."""
+
+    def run(self, work: Callable[[], T]) -> T:
+        """`work()`, which may use the module's layers: in the precision of training, with weights where they are
+        needed."""
+        ...
+
+    def zero_grad(self) -> None: ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of `loss`, which came out of `run`."""
+        ...
+
+    def step(self) -> float:
+        """Clip the gradients' norm, update the weights; returns the norm before clipping."""
+        ...
+
+    def set_learning_rate(self, rate: float) -> None: ...
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and whole value of every parameter, in the precision in which the optimiser keeps it."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs, whole and on the CPU, the same for every engine and number of processes: `weights`,
+        AdamW's moments `exp_avg` and `exp_avg_sq`, and `step`, by name of the parameter. Empty but on the first
+        process."""
+        ...
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`, before the first step."""
+        ...
+
+
+class Engines(Protocol):
+    """How modules are put into training on this machine."""
+
+    processes: Processes
+    home: str
+    """The device of modules that are yet to be taken over."""
+    whole_weights: bool
+    """Whether a module in training keeps whole weights on every process, so that it can be sampled as it is."""
+
+    def trained(
+        self, module: nn.Module, learning_rate: float, weight_decay: float, clip: float, full_precision: bool = False
+    ) -> TrainingEngine:
+        """Take over `module`; `full_precision`: keep its weights and products in float32 whatever the settings say."""
+        ...
+
+    def frozen(self, module: nn.Module) -> Run[Any]:
+        """Take over a module that is only read; what is returned is as `TrainingEngine.run`."""
+        ...
+
+
+class LocalEngine:
+    every_parameter = False
+
+    def __init__(
+        self, module: nn.Module, learning_rate: float, weight_decay: float, clip: float, run: Run[Any]
+    ) -> None:
+        self.module, self.clip, self.run = module, clip, run
+        self.parameters = list(module.parameters())
+        self.optimizer = torch.optim.AdamW(
+            [{"params": self.parameters}],  # a group, because it may be empty: an algorithm without value heads
+            lr=learning_rate,
+            weight_decay=weight_decay,
+            foreach=True,
+        )
+
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def step(self) -> float:
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        return float(norm)
+
+    def set_learning_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self.module.named_parameters():
+            yield name, parameter.detach()
+
+    def state(self) -> dict[str, Any]:
+        named = {name: self.optimizer.state.get(p, {}) for name, p in self.module.named_parameters()}
+        moments = {key: {name: kept[key].cpu() for name, kept in named.items() if kept} for key in MOMENTS}
+        return {
+            "weights": {name: weight.cpu() for name, weight in self.weights()},
+            "step": {name: float(kept["step"]) for name, kept in named.items() if kept},
+            **moments,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name, parameter in self.module.named_parameters():
+            parameter.data.copy_(state["weights"][name])
+            if name in state["step"]:
+                moments = {key: state[key][name].to(parameter.device, copy=True) for key in MOMENTS}
+                self.optimizer.state[parameter] = {"step": torch.tensor(state["step"][name]), **moments}
+
+
+class LocalEngines:
+    processes = Processes()
+    whole_weights = True
+
+    def __init__(self, device: str, autocast: bool) -> None:
+        self.home = device
+        self.device, self.autocast = torch.device(device).type, autocast
+
+    def run(self, work: Callable[[], T]) -> T:
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
+            return work()
+
+    def trained(
+        self, module: nn.Module, learning_rate: float, weight_decay: float, clip: float, full_precision: bool = False
+    ) -> LocalEngine:
+        return LocalEngine(module, learning_rate, weight_decay, clip, self.run)
+
+    def frozen(self, module: nn.Module) -> Run[Any]:
+        return self.run
+
+
+def make_engines(settings: Engine, processes: Processes) -> Engines:
+    """The engines that the settings name. UserError where DeepSpeed is wanted and not installed."""
+    if settings.name == "local":
+        return LocalEngines(settings.device, settings.dtype == "bfloat16")
+    from hiper.learning.sharded import ShardedEngines
+
+    return ShardedEngines(settings, processes)

@@ -1,0 +1,79 @@
+"""Sizes of Qwen2-layout models, and what follows from them alone: parameters, bytes of cache, operations per token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes that a `config.json` names; all counts below follow from them."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    tie_word_embeddings: bool
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> ModelShape:
+        """From the content of a `config.json`; other keys are left alone. KeyError names one that is missing."""
+        return cls(**{field.name: config[field.name] for field in fields(cls)})
+
+
+# From the `config.json` of each model on the Hugging Face hub.
+PUBLISHED = {
+    "Qwen/Qwen2.5-0.5B-Instruct": ModelShape(151_936, 896, 4_864, 24, 14, 2, True),
+    "Qwen/Qwen2.5-1.5B-Instruct": ModelShape(151_936, 1_536, 8_960, 28, 12, 2, True),
+    "Qwen/Qwen2.5-7B-Instruct": ModelShape(152_064, 3_584, 18_944, 28, 28, 4, False),
+}
+
+
+def embedding_parameters(shape: ModelShape) -> int:
+    return shape.vocab_size * shape.hidden_size
+
+
+def product_parameters(shape: ModelShape) -> int:
+    """Weights of the layers' matrix products, without biases, norms and vocabulary.
+
+    layers · (q and o: 2·hidden² + k and v: 2·hidden·kv_heads·head_size + gate, up, down: 3·hidden·intermediate)
+    """
+    hidden, kv = shape.hidden_size, shape.num_key_value_heads * shape.head_size
+    return shape.num_hidden_layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * shape.intermediate_size)
+
+
+def backbone_parameters(shape: ModelShape) -> int:
+    """All but the output matrix: embeddings, products, biases of q, k and v, two norms a layer and the last one."""
+    hidden, kv = shape.hidden_size, shape.num_key_value_heads * shape.head_size
+    small = shape.num_hidden_layers * (hidden + 2 * kv + 2 * hidden) + hidden
+    return embedding_parameters(shape) + product_parameters(shape) + small
+
+
+def parameters(shape: ModelShape) -> int:
+    """All of the model; a tied output matrix is the embedding and counts once."""
+    return backbone_parameters(shape) + (0 if shape.tie_word_embeddings else embedding_parameters(shape))
+
+
+def cache_bytes(shape: ModelShape, value_bytes: int = 2) -> int:
+    """Bytes of keys and values that one token leaves: 2 · layers · kv_heads · head_size numbers. Grouped queries share
+    the heads of keys and values, so those alone count."""
+    return 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_size * value_bytes
+
+
+def forward_operations(shape: ModelShape, tokens: float, context: float, read_out: float) -> float:
+    """Floating-point operations of a forward pass over `tokens`, each of which attends to `context` others on average;
+    logits at `read_out` of them.
+
+    2 per weight and token, 4·hidden per layer for each pair in attention (scores and weighted sum), and
+    2·hidden·vocabulary for each read-out. A backward pass costs twice as much again.
+    """
+    attention = 4.0 * shape.num_hidden_layers * shape.hidden_size * context
+    return tokens * (2.0 * product_parameters(shape) + attention) + 2.0 * read_out * embedding_parameters(shape)

@@ -1,0 +1,215 @@
+"""vLLM in this process, beside the trainer: opened on a model folder's shape, given weights without the disk, asleep
+while training needs the device's memory.
+
+Only here and in `vllm_guide` is vLLM imported. It is no dependency of the project: it has an environment of its own
+(`make test-vllm` for the CPU, `envs/gpu.txt` for GPUs).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hiper.errors import UserError
+from hiper.learning.model_files import OUTPUT, shape_of
+from hiper.records import read_json
+
+GUIDE = "hiper.policies.vllm_guide:GuideProcessor"
+CPU_BLOCK = 32  # tokens of a cache block, the least that the CPU's attention takes: only whole blocks are found again
+CPU_BATCH = 4096  # tokens of a step
+CPU_HEADS = 32  # the size of an attention head must be a multiple of it there
+
+# `setdefault`: whoever starts the program may say otherwise.
+ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; without it half of the machine's memory
+    "VLLM_USE_V2_MODEL_RUNNER": "0",  # the second runner has another interface for logits processors
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An answer: its `ticket`, the sampled `tokens` [response] and their log probabilities [response]."""
+
+    ticket: int
+    tokens: list[int]
+    logprobs: list[float]
+
+
+def require_vllm() -> None:
+    """UserError that says how to get vLLM where it cannot be imported."""
+    try:
+        from vllm import LLM  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"rollout.backend=vllm: vLLM cannot be imported here ({error}); on a CPU, `make test-vllm` makes an "
+            "environment with it (.venv-vllm), on GPUs: pip install -c envs/gpu.txt vllm -e . in an environment of its "
+            "own; or use rollout=local"
+        ) from None
+
+
+class VllmEngine:
+    """One `LLM`, asleep until it is first given weights. Whoever plays calls `submit` and `collect`; whoever trains
+    calls `sleep`, and `wake` with the weights to play with."""
+
+    def __init__(self, folder: Path, device: str, dtype: str, longest: int, guided: bool, memory_share: float) -> None:
+        """`longest`: tokens of a prompt with its answer; `memory_share`: of a GPU's memory, for weights and cache."""
+        # weights are handed over as they lie in memory, which another process could not be given
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        require_vllm()
+        if device == "cpu":
+            _require_heads(folder)
+        self.sleeps = device == "cuda"  # on the CPU vLLM has no sleep mode
+        options = {
+            "load_format": "dummy",  # weights come by `update`; it would take value_heads.safetensors for some of them
+            "skip_tokenizer_init": True,  # it is given token ids
+            "dtype": dtype,
+            "max_model_len": longest,
+            "logprobs_mode": "processed_logprobs",  # those it samples by: after temperature and guide
+            "enable_prefix_caching": True,
+            "generation_config": "vllm",  # the folder's own would add end tokens and penalties
+            "enable_sleep_mode": self.sleeps,
+            "logits_processors": [GUIDE] if guided else None,
+            **(_cpu_options(longest) if device == "cpu" else {"gpu_memory_utilization": memory_share}),
+            **_shared_options(),
+        }
+        self.llm = _opened(str(folder), options)
+        self.asleep = False
+        self.sleep()
+        self._tickets = 0
+        self._prompt_tokens = self._cached_tokens = 0
+
+    def submit(self, prompt: Sequence[int], options: dict[str, Any]) -> int:
+        """Enqueue a prompt; `options` are those of `SamplingParams`. Returns the ticket."""
+        if self.asleep:
+            raise RuntimeError("vLLM was asked while it sleeps: it has no weights")
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        self._tickets += 1
+        parameters = SamplingParams(
+            logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True, **options
+        )
+        tokens = {"type": "token", "prompt_token_ids": [int(token) for token in prompt]}
+        self.llm.llm_engine.add_request(str(self._tickets), tokens, parameters)
+        return self._tickets
+
+    def collect(self) -> list[Finished]:
+        """Step until an answer is complete; all that are."""
+        while True:
+            if done := [output for output in self.llm.llm_engine.step() if output.finished]:
+                return [self._finished(output) for output in done]
+            if not self.llm.llm_engine.has_unfinished_requests():
+                raise RuntimeError("nothing was submitted that could be waited for")
+
+    def _finished(self, output: Any) -> Finished:
+        (answer,) = output.outputs
+        tokens = list(answer.token_ids)
+        self._prompt_tokens += len(output.prompt_token_ids)
+        self._cached_tokens += output.num_cached_tokens or 0
+        logprobs = [entry[token].logprob for entry, token in zip(answer.logprobs, tokens, strict=True)]
+        return Finished(int(output.request_id), tokens, logprobs)
+
+    def cancel(self, tickets: Iterable[int]) -> None:
+        self.llm.llm_engine.abort_request([str(ticket) for ticket in tickets])
+
+    def update(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Put new weights, by the names of the model folder, in the place of the old ones; what the cache holds of the
+        old ones is forgotten. Must be called while nothing is being answered."""
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": _without_tied(weights, self._tied)})
+        if self._tied:
+            self.llm.apply_model(_prepare_output)
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("vLLM still answers requests while its weights change")
+
+    @property
+    def _tied(self) -> bool:
+        return bool(self.llm.model_config.hf_config.tie_word_embeddings)
+
+    def sleep(self) -> None:
+        """Give up weights and cache: `wake` needs new weights."""
+        if self.sleeps:
+            self.llm.sleep(level=2)
+        self.asleep = True
+
+    def wake(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        if self.sleeps:
+            self.llm.wake_up(tags=["weights"])
+        self.update(weights)
+        if self.sleeps:
+            self.llm.wake_up(tags=["kv_cache"])
+        self.asleep = False
+
+    def prefix_hit_rate(self) -> float:
+        """Share of the prompts' tokens that the cache held, by vLLM's count, since this was last asked."""
+        rate = self._cached_tokens / max(1, self._prompt_tokens)
+        self._prompt_tokens = self._cached_tokens = 0
+        return rate
+
+
+def _shared_options() -> dict[str, Any]:
+    """Of several processes that train together each has an engine of its own, in the process group that is there; they
+    answer other requests and never wait for each other."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return {}
+    return {"distributed_executor_backend": "external_launcher", "tensor_parallel_size": 1}
+
+
+def _cpu_options(longest: int) -> dict[str, Any]:
+    """Without compilation, which takes a minute and a half and is only worth it for speed. Every prompt is read in one
+    piece: after a first piece vLLM 0.32 rewinds the request's random numbers, which fails on the CPU."""
+    return {
+        "block_size": CPU_BLOCK,
+        "enforce_eager": True,
+        "compilation_config": 0,
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(longest, CPU_BATCH),
+    }
+
+
+def _require_heads(folder: Path) -> None:
+    path = folder / "config.json"
+    size = shape_of(read_json(path), path).head_size
+    if size % CPU_HEADS:
+        raise UserError(
+            f"{path}: attention heads of size {size}; on the CPU vLLM takes multiples of {CPU_HEADS} only: choose "
+            "model.scratch.hidden and heads accordingly, or rollout=local"
+        )
+
+
+def _opened(folder: str, options: dict[str, Any]) -> Any:
+    """The `LLM`. On the CPU it replaces `torch.set_num_threads` and may lower the number: both are put back."""
+    from vllm import LLM
+
+    set_threads, threads = torch.set_num_threads, torch.get_num_threads()
+    try:
+        return LLM(folder, **options)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{folder}: vLLM does not start on this model: {str(error).strip()[:600]}; if memory is short, lower "
+            "rollout.memory_share (on the CPU: VLLM_CPU_KVCACHE_SPACE)"
+        ) from error
+    finally:
+        torch.set_num_threads = set_threads
+        torch.set_num_threads(threads)
+
+
+def _without_tied(weights: Iterable[tuple[str, Tensor]], tied: bool) -> Iterable[tuple[str, Tensor]]:
+    return ((name, weight.detach()) for name, weight in weights if not (tied and name == OUTPUT))
+
+
+def _prepare_output(model: Any) -> None:
+    """A tied output layer has no weight of its own to be reloaded, so vLLM 0.32 leaves the form of it that was prepared
+    for the CPU's kernels as it was: stale. Elsewhere this does nothing."""
+    model.lm_head.quant_method.process_weights_after_loading(model.lm_head)

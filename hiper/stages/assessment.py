@@ -1,0 +1,88 @@
+"""What a critic and an algorithm make of a rollout batch: values at the states that are read, credit, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiper.algorithms.interface import Credit, Floats, require_credit
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.config import Algorithm
+from hiper.learning.batches import turn_arrays
+from hiper.learning.critic import Critic, State, bootstrap_states, previous_subgoal_states, turn_state
+from hiper.learning.learner import Targets
+from hiper.plan_execute import render
+from hiper.policies.model_policy import ModelPolicy
+from hiper.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """`states` of the turns, for the critic's update; `values` of each head `[trajectory, turn + 1]`, or `[trajectory,
+    turn + 1, token]` of one that is read at every token; the `credit` that follows."""
+
+    states: list[State]
+    values: dict[str, Floats]
+    credit: Credit
+
+    def targets(self) -> dict[str, Targets]:
+        """Each head's old values, targets and mask in the order of `states`, [states] or [states, token]."""
+        rows, columns = np.array([state.place for state in self.states]).T
+        return {
+            head: Targets(
+                old=self.values[head][rows, columns].astype(np.float32),
+                target=target[rows, columns].astype(np.float32),
+                mask=mask[rows, columns],
+            )
+            for head, (target, mask) in self.credit.targets.items()
+        }
+
+    def read(self) -> dict[str, tuple[Floats, Floats]]:
+        """Of each head the targets that count and the values read there, [read-outs] both."""
+        found = {}
+        for head, (target, mask) in self.credit.targets.items():
+            found[head] = target[mask], self.values[head][:, : target.shape[1]][mask]
+        return found
+
+
+class Assessor:
+    """An algorithm with its critic. `frozen_features`: the critic reads the sampler's hidden states where it can."""
+
+    def __init__(self, algorithm: Algorithm, critic: Critic, policy: ModelPolicy, frozen_features: bool) -> None:
+        self.algorithm, self.critic, self.policy, self.frozen_features = algorithm, critic, policy, frozen_features
+
+    def assess(self, trajectories: Sequence[Trajectory]) -> Assessment:
+        """Values and credit of whole episodes, each of at least one turn; UserError where the credit does not fit."""
+        turns = turn_arrays(trajectories)
+        states, values = self._values(trajectories, turns.chosen.shape[2])
+        credit = ALGORITHMS[self.algorithm.name].credit(turns, values, self.algorithm)
+        require_credit(credit, turns, self.critic.kinds, self.algorithm.name)
+        return Assessment(states, values, credit)
+
+    def _values(self, trajectories: Sequence[Trajectory], tokens: int) -> tuple[list[State], dict[str, Floats]]:
+        kinds = sorted(set(self.critic.kinds.values()))
+        shape = (len(trajectories), max(len(t.turns) for t in trajectories) + 1, tokens)
+        states = [
+            turn_state(turn, (i, t), kinds, self.frozen_features)
+            for i, trajectory in enumerate(trajectories)
+            for t, turn in enumerate(trajectory.turns)
+        ]
+        further = []
+        if self.algorithm.bootstrap_truncated:
+            further = bootstrap_states(trajectories, self.policy.encode_prompt, self._encode_kept)
+        self.critic.fill_features(states + further)
+        values = {head: self.critic.values(states + further, head, shape) for head in self.critic.kinds}
+        if self.algorithm.switch_advantage == "paper":
+            previous = previous_subgoal_states(trajectories, self._encode_kept)
+            self.critic.fill_features(previous)
+            values["low_previous"] = self.critic.values(previous, "low", shape)
+        return states, values
+
+    def _encode_kept(self, subgoal: str | None) -> np.ndarray:
+        """Tokens of an answer that keeps `subgoal`, up to the end of the subgoal block; no subgoal is called None, as
+        in prompts."""
+        answer = render(False, subgoal or "None", "")
+        text = answer[: answer.index("</subgoal>") + len("</subgoal>")]
+        return np.asarray(self.policy.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)

@@ -1,0 +1,227 @@
+"""From an experiment's settings to what it costs: the counting of `hiper.planning` applied to each kind of run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.compose import RunName, compose_run, configuration_file, load_grid, run_names
+from hiper.config import AlfworldSettings, RunSettings, parse_run
+from hiper.errors import UserError
+from hiper.learning import pretrained
+from hiper.planning.assumptions import Assumptions
+from hiper.planning.files import Files, run_files
+from hiper.planning.memory import AUTOCAST, MIXED, Layout, Memory, Models, estimate, playing_bytes
+from hiper.planning.shapes import PUBLISHED, ModelShape, backbone_parameters, parameters
+from hiper.planning.step import Episodes, Passes, Sampler, Step, generation_seconds, passes, step
+from hiper.records import read_json
+from hiper.yaml_files import read_yaml
+
+KEPT_CHECKPOINTS = 2
+HOUR = 3600.0
+WEIGHTS_SHARED = 3  # the ZeRO stage from which on the sampler has a copy of its own
+FLOAT32, BFLOAT16 = Sampler(4, 4, True), Sampler(2, 2, False)
+
+
+def shape_of(settings: RunSettings) -> ModelShape | None:
+    """The model's sizes: from its configuration, the table of published ones, or the folder that `model.path` names;
+    None where none of them tells."""
+    if (scratch := settings.model.scratch) is not None:
+        heads = scratch.heads
+        sizes = (scratch.vocabulary, scratch.hidden, scratch.intermediate, scratch.layers, heads, heads)
+        return ModelShape(*sizes, True)
+    assert settings.model.path is not None
+    if settings.model.path in PUBLISHED:
+        return PUBLISHED[settings.model.path]
+    folder = pretrained.located(settings.model.path)
+    if folder is None:
+        return None
+    try:
+        return ModelShape.of(read_json(folder / pretrained.CONFIGURATION))
+    except (KeyError, TypeError, UserError):
+        return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, counted. All of it follows from the settings and the assumptions."""
+
+    name: RunName
+    settings: RunSettings
+    shape: ModelShape
+    assumed: Assumptions
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.settings.engine.device == "cuda"
+
+    @property
+    def gpus(self) -> int:
+        """That train it. All other stages run on one."""
+        return self.settings.engine.processes if self.assumed.gpus is None else self.assumed.gpus
+
+    @property
+    def layout(self) -> Layout:
+        engine = self.settings.engine
+        precision = AUTOCAST if engine.name == "local" else MIXED
+        return Layout(precision, self.gpus, engine.zero_stage, engine.offload_optimizer, engine.gradient_checkpointing)
+
+    @property
+    def sampler(self) -> Sampler:
+        """The local engine's own generates with the float32 weights that it trains."""
+        single = self.settings.engine.name == "local" and not self._vllm
+        return FLOAT32 if single else BFLOAT16
+
+    @property
+    def _vllm(self) -> bool:
+        return self.settings.rollout.backend == "vllm"
+
+    def episodes(self, count: int) -> Episodes:
+        limit = self.settings.benchmark.max_turns
+        prompt, response = self.assumed.tokens(self.settings.benchmark.name)
+        prompt = min(prompt, float(self.settings.prompt.max_tokens))
+        longest = min(self.assumed.longest_response * response, float(self.settings.decoding.max_response_tokens))
+        return Episodes(count, self.assumed.turn_share * limit, limit, prompt, min(response, longest), longest)
+
+    @property
+    def passes(self) -> Passes:
+        training = self.settings.training
+        critic = training.critic
+        return passes(
+            heads=bool(self._heads),
+            detached=critic.backbone == "shared" and critic.detach,
+            reference=training.kl > 0,
+            epochs=training.epochs,
+            critic_epochs=critic.epochs,
+            again=self.layout.checkpointing,
+        )
+
+    @property
+    def _heads(self) -> Sequence[str]:
+        algorithm = self.settings.algorithm
+        return list(ALGORITHMS[algorithm.name].heads(algorithm))
+
+    @property
+    def own_critic(self) -> bool:
+        """The trainer makes one whenever it is configured, also for algorithms that learn no values."""
+        return self.settings.training.critic.backbone == "separate"
+
+    @cached_property
+    def step(self) -> Step:
+        """One training iteration."""
+        played = self.episodes(self.settings.training.episodes)
+        return step(self.shape, played, self.passes, self.sampler, self.assumed.card, self.gpus, self.assumed.rates)
+
+    @property
+    def memory(self) -> Memory:
+        return self._memory(self.layout, self.sampler)
+
+    def _memory(self, layout: Layout, sampler: Sampler) -> Memory:
+        played = self.episodes(self.settings.training.episodes)
+        budget = self.settings.training.micro_batch_tokens
+        read_out = budget * played.response / (played.prompt + played.response)
+        models = Models(self.shape, self.settings.training.kl > 0, self.own_critic)
+        return estimate(models, layout, budget, read_out, self._playing(layout, sampler))
+
+    def _playing(self, layout: Layout, sampler: Sampler) -> float:
+        """vLLM takes the share it is given; the other needs a row of cache for each of the GPU's episodes."""
+        if (share := self.settings.rollout.memory_share) is not None:
+            return share * self.assumed.card.memory
+        rows = -(-self.settings.training.episodes // layout.gpus)
+        room = self.settings.prompt.max_tokens + self.settings.decoding.max_response_tokens
+        own_copy = sampler.weight_bytes if layout.zero_stage == WEIGHTS_SHARED else 0
+        return playing_bytes(self.shape, rows, room, own_copy, sampler.value_bytes)
+
+    @property
+    def fewest_gpus(self) -> int | None:
+        """The smallest power of two of GPUs on which it fits when all is shared out (ZeRO 3, activations computed
+        again, a bfloat16 sampler beside it); None if 64 are too few."""
+        for gpus in (1, 2, 4, 8, 16, 32, 64):
+            layout = Layout(MIXED, gpus, 3, False, True)
+            if self._memory(layout, BFLOAT16).peak <= self.assumed.card.memory:
+                return gpus
+        return None
+
+    @property
+    def host(self) -> float:
+        """Bytes of the host's memory: an offloaded optimiser, and what writing a checkpoint takes."""
+        trained = parameters(self.shape) + (backbone_parameters(self.shape) if self.own_critic else 0)
+        return self.layout.host(trained) + self.files(True).host
+
+    @property
+    def training_seconds(self) -> float:
+        training = self.settings.training
+        checks = -(-training.iterations // training.validation.every) if training.validation.tasks else 0
+        played = self._play_seconds(training.validation.tasks, self.sampler, self.gpus) if checks else 0.0
+        return training.iterations * self.step.seconds + checks * played
+
+    @property
+    def evaluation_seconds(self) -> float:
+        """On one GPU; without vLLM in float32, whatever trains."""
+        batch = self.settings.evaluation.batch
+        sizes = [size for count in self.evaluated for size in [batch] * (count // batch) + [count % batch] if size]
+        return sum(self._play_seconds(size, BFLOAT16 if self._vllm else FLOAT32, 1) for size in sizes)
+
+    def _play_seconds(self, count: int, sampler: Sampler, gpus: int) -> float:
+        rates, card = self.assumed.rates, self.assumed.card
+        return sum(generation_seconds(self.shape, self.episodes(count), sampler, card, gpus, rates))
+
+    @property
+    def evaluated(self) -> list[int]:
+        """Episodes of each split, protocol, temperature and model of an evaluation."""
+        evaluation = self.settings.evaluation
+        found = []
+        for name in self.settings.evaluated_splits:
+            for protocol in evaluation.protocols:
+                sampled = evaluation.sampled_episodes
+                found.append(sampled if protocol == "sampled" else split_size(self.settings, name))
+        return found * len(evaluation.temperatures) * len(evaluation.checkpoints)
+
+    def files(self, trained: bool) -> Files:
+        training = self.settings.training
+        recorded = self.settings.tracking.episodes * training.iterations if trained else 0
+        turns = self.episodes(1).turns
+        return run_files(
+            self.shape,
+            trained=trained,
+            own_critic=self.own_critic,
+            models=2 if trained and training.validation.tasks else 1,
+            kept=KEPT_CHECKPOINTS,
+            recorded=recorded * turns,
+            evaluated=sum(self.evaluated) * turns,
+        )
+
+
+def plan_of(name: RunName, settings: RunSettings, assumed: Assumptions) -> Plan | None:
+    """None for a model of unknown sizes."""
+    shape = shape_of(settings)
+    return None if shape is None else Plan(name, settings, shape, assumed)
+
+
+def split_size(settings: RunSettings, name: str) -> int:
+    """Tasks of an evaluation split, as `configs/benchmark/` has them (the official data have as many)."""
+    benchmark = settings.benchmark
+    split = benchmark.splits.named(name)
+    made_of = benchmark.data.generate if isinstance(benchmark, AlfworldSettings) else benchmark.data.goals
+    return int(getattr(made_of, split))
+
+
+def plans(experiment: str, root: Path, assumed: Assumptions, engine: str | None = None) -> tuple[list[Plan], list[str]]:
+    """The runs of the grid, without warm starts, one per cell, and the models whose sizes are unknown. `engine`: a file
+    of configs/engine in place of the experiment's."""
+    other = {} if engine is None else {"engine": read_yaml(configuration_file("engine", engine, root))}
+    found, unknown = [], []
+    composed: dict[tuple[str, str, str], RunSettings] = {}
+    for name in run_names(load_grid(experiment, root)):
+        cell = (name.benchmark, name.model, name.algorithm)
+        if cell not in composed:  # seeds cost the same
+            values = compose_run(experiment, str(name), root).model_dump()
+            composed[cell] = parse_run({**values, **other}, f"experiment {experiment} with engine {engine}")
+        if (plan := plan_of(name, composed[cell], assumed)) is None:
+            unknown.append(composed[cell].model.path or name.model)
+        else:
+            found.append(plan)
+    return found, sorted(set(unknown))

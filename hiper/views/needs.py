@@ -1,0 +1,160 @@
+"""What an experiment needs that would otherwise be missed after hours in a queue: models, GPUs and their memory,
+packages, Slurm, disk.
+
+Its jobs run on this machine, or on others that Slurm finds: then GPUs are not looked for here, while everything that
+lies on the shared disk is.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from hiper.compose import WARM_START, RunName
+from hiper.config import BenchmarkSettings, RunSettings
+from hiper.errors import UserError
+from hiper.learning import pretrained
+from hiper.manifest import FILE as MANIFEST
+from hiper.planning.assumptions import Assumptions
+from hiper.planning.hardware import CARDS
+from hiper.views.datasets import data_finding
+from hiper.views.estimates import Plan, plan_of
+from hiper.views.machine import Finding, State, listed_gpus
+from hiper.yaml_files import read_yaml
+
+LOCAL, SLURM = "local", "slurm"
+GB = 10**9
+Run = tuple[RunName, RunSettings]
+
+
+def missing(experiment: str, runs: Sequence[Run], root: Path, executor: str) -> list[str]:
+    """What keeps these runs from being made, one line each: the workflow's check before its first job. It imports
+    nothing large."""
+    unmade = [run for run in runs if not (root / "data" / run[1].benchmark.dataset / "dataset.json").exists()]
+    found = [*needs(experiment, runs, root, "missing", executor, listed_gpus), *data_needs(unmade, root, "missing")]
+    return [f"{one.name}: {one.detail}; {one.remedy}" for one in found if one.state == "missing"]
+
+
+def executor_of(profile: str, root: Path) -> str:
+    """The executor that a Snakemake profile names; UserError where there is no such profile."""
+    for folder in (root / profile, root / "profiles" / profile):
+        for path in sorted(folder.glob("config*.yaml")):
+            return str(read_yaml(path).get("executor", LOCAL))
+    raise UserError(f"--profile {profile}: no config.yaml in {root / profile} or {root / 'profiles' / profile}")
+
+
+def data_needs(runs: Sequence[Run], root: Path, lacking: State) -> Iterator[Finding]:
+    sets: dict[str, BenchmarkSettings] = {settings.benchmark.dataset: settings.benchmark for _, settings in runs}
+    return (data_finding(benchmark, root, lacking) for benchmark in sets.values())
+
+
+def needs(
+    experiment: str,
+    runs: Sequence[Run],
+    root: Path,
+    lacking: State,
+    executor: str = LOCAL,
+    see_gpus: Callable[[], list[int]] = listed_gpus,
+) -> Iterator[Finding]:
+    """Findings called after the experiment; what it cannot do without has the state `lacking`. `see_gpus` gives the
+    bytes of memory of each GPU here."""
+    yield from (
+        Finding("Experiments", experiment, state or lacking, detail, remedy)
+        for state, detail, remedy in (
+            *_models(runs),
+            *_packages(runs),
+            *_gpus(runs, executor, see_gpus),
+            *_slurm(executor),
+            *_disk(experiment, runs, root),
+        )
+    )
+
+
+Lack = tuple[State | None, str, str]  # None: the state of what is needed; what was found; the remedy
+
+
+def _models(runs: Sequence[Run]) -> Iterator[Lack]:
+    """Of the warm starts: what comes after them begins with their folders."""
+    starts = [settings.model.path for name, settings in runs if name.algorithm == WARM_START]
+    for model in sorted({path for path in starts if path is not None}):
+        folder = pretrained.located(model)
+        if folder is None:
+            yield None, f"the model {model} is not on this machine", pretrained.remedy(model)
+        elif absent := pretrained.gaps(folder):
+            yield None, f"the model {model} lacks {', '.join(absent)} in {folder}", pretrained.remedy(model)
+
+
+def _packages(runs: Sequence[Run]) -> Iterator[Lack]:
+    wanted = {
+        "deepspeed": (
+            any(settings.engine.name == "deepspeed" for _, settings in runs),
+            "pip install -c envs/constraints.txt deepspeed, or engine: local",
+        ),
+        "vllm": (
+            any(settings.rollout.backend == "vllm" for _, settings in runs),
+            "an environment with it (envs/README.md), or rollout: local",
+        ),
+    }
+    for name, (needed, remedy) in wanted.items():
+        if needed and find_spec(name) is None:
+            yield None, f"needs the package {name}, which is not in this environment", remedy
+
+
+def _gpus(runs: Sequence[Run], executor: str, see: Callable[[], list[int]]) -> Iterator[Lack]:
+    wanting = [run for run in runs if run[1].engine.device == "cuda"]
+    if not wanting:
+        return
+    most = max(settings.engine.gpus for _, settings in wanting)
+    nodes = max(settings.engine.nodes for _, settings in wanting)
+    asked = f"{most} GPU{'s' if most > 1 else ''}" + (f" on each of {nodes} nodes" if nodes > 1 else "")
+    plans = [plan for name, settings in wanting if (plan := plan_of(name, settings, Assumptions())) is not None]
+    largest = max(plans, key=lambda plan: plan.memory.peak, default=None)
+    size = (
+        ""
+        if largest is None
+        else f", about {largest.memory.peak / GB:.0f} GB of memory{' on each' if most > 1 else ''}"
+    )
+    if executor != LOCAL:
+        large = largest is not None and largest.memory.peak > max(card.memory for card in CARDS.values())
+        remedy = "more than any GPU has: engine deepspeed shares it out" if large else ""
+        yield "optional" if large else "ok", f"its jobs ask for {asked}{size}; not looked for on this machine", remedy
+        return
+    sizes = see()
+    if len(sizes) < most or nodes > 1:
+        yield None, f"needs {asked}{size}; here are {len(sizes)}", "run it on such a machine, or --profile slurm"
+    elif largest is not None:
+        yield from _memory(largest, min(sizes))
+
+
+def _memory(plan: Plan, size: int) -> Iterator[Lack]:
+    """What stays in memory all the time is counted exactly; the rest depends on what the training plays."""
+    memory, model = plan.memory, plan.name.model
+    remedy = f"hiper plan {plan.settings.experiment} has the parts; engine deepspeed shares them out"
+    if memory.resident > size:
+        detail = (
+            f"{model}: weights, gradients and optimiser are {memory.resident / GB:.0f} GB, a GPU has {size / GB:.0f}"
+        )
+        yield None, detail, remedy
+    elif memory.peak > size:
+        detail = f"{model}: about {memory.peak / GB:.0f} GB at its peak, a GPU has {size / GB:.0f}"
+        yield "optional", detail, f"lower training.micro_batch_tokens; {remedy}"
+
+
+def _slurm(executor: str) -> Iterator[Lack]:
+    if executor == SLURM and (absent := [name for name in ("sbatch", "squeue") if not shutil.which(name)]):
+        yield None, f"no {', '.join(absent)} here", "log in to the cluster's head node"
+
+
+def _disk(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
+    """Room for the runs that are not finished, and for the checkpoints of the one that needs most."""
+    results = root / "results" / experiment / "runs"
+    plans = [plan for name, settings in runs if (plan := plan_of(name, settings, Assumptions())) is not None]
+    unfinished = [plan for plan in plans if not (results / str(plan.name) / MANIFEST).exists()]
+    files = [plan.files(plan.name.algorithm != WARM_START) for plan in unfinished]
+    needed = sum(one.kept for one in files) + max((one.checkpoints for one in files), default=0.0)
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        detail = f"needs {needed / GB:,.0f} GB of disk, {free / GB:,.0f} are free"
+        yield None, detail, f"hiper plan {experiment} has the parts; run part of its grid, or free some"

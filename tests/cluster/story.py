@@ -1,0 +1,102 @@
+"""What happens to a grid on a cluster, in one go: the tests look at what is left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from grid import Call, busy, call, jobs, rows, signal_stage, until
+from local_slurm import LocalSlurm
+
+RUNS = Path("results/test/runs")
+WARNED, KILLED, REQUEUED, DRAINED = (
+    f"{benchmark}-test-{algorithm}-seed0"
+    for benchmark in ("alfworld_test", "webshop_test")
+    for algorithm in ("hiper", "ppo_turn")
+)
+WARM_START = "alfworld_test-test-warmstart-seed0"
+
+
+def about(run: str, rule: str = "train") -> str:
+    """How the executor describes a run's job."""
+    return f"rule_{rule}_wildcards_test_{run.replace('-', '_').replace('seed', '')}"
+
+
+@dataclass
+class Story:
+    """What happened, for the tests to look at."""
+
+    project: Path
+    reference: Path
+    locked: Call
+    refused: Call
+    log_before: str
+    log_after: str
+    last: Call
+    warned_job: str = ""
+    requeued_job: str = ""
+    drained_node: str = ""
+    drained_after: str = ""  # the newest job at that moment
+
+
+def tell(slurm: LocalSlurm, project: Path, reference: Path) -> Story:
+    """All that happens on the cluster."""
+    runs = project / RUNS
+    first = call(slurm, project)
+    log = project / "results/test/logs/warm_start" / f"{WARM_START.replace('-warmstart', '')}.log"
+    until(lambda: log.exists() and log.stat().st_size > 0, "a warm start", first)
+    signal_stage(runs / WARM_START, signal.SIGSTOP)  # it shall still be at work when the others have looked
+    locked = call(slurm, project)
+    locked.wait()
+    first.process.send_signal(signal.SIGKILL)
+    first.wait()
+    before = log.read_text()
+    refused = call(slurm, project)
+    refused.wait()
+    after = log.read_text()
+    signal_stage(runs / WARM_START, signal.SIGCONT)
+    until(lambda: not busy(slurm), "the orphaned jobs' end")
+    told = Story(project, reference, locked, refused, before, after, call(slurm, project))
+    disturb(slurm, told)
+    told.last.wait()
+    slurm.command("scontrol", "update", f"nodename={told.drained_node}", "state=resume")
+    return told
+
+
+def disturb(slurm: LocalSlurm, told: Story) -> None:
+    """Each training once, in its own way, after its first iteration."""
+    waiting: dict[str, Callable[[str], None]] = {
+        WARNED: lambda run: warn(slurm, told, run),
+        KILLED: lambda run: signal_stage(told.project / RUNS / run, signal.SIGKILL),
+        REQUEUED: lambda run: requeue(slurm, told, run),
+        DRAINED: lambda run: drain(slurm, told, run),
+    }
+
+    def each() -> bool:
+        for run in [run for run in waiting if rows(told.project / RUNS / run)]:
+            assert rows(told.project / RUNS / run) < 6, f"{run} was too quick"
+            waiting.pop(run)(run)
+        return not waiting
+
+    until(each, "all trainings", told.last)
+
+
+def warn(slurm: LocalSlurm, told: Story, run: str) -> None:
+    """As Slurm does `--signal` seconds before the limit: to every process of the job's steps."""
+    told.warned_job = jobs(slurm, about(run))[-1].number
+    slurm.command("scancel", "--signal=USR1", told.warned_job)
+
+
+def requeue(slurm: LocalSlurm, told: Story, run: str) -> None:
+    told.requeued_job = jobs(slurm, about(run))[-1].number
+    slurm.command("scontrol", "requeue", told.requeued_job)
+
+
+def drain(slurm: LocalSlurm, told: Story, run: str) -> None:
+    """Its node takes no more jobs, and it is preempted: in the time of grace Slurm sends SIGTERM to the job's steps."""
+    told.drained_node = jobs(slurm, about(run))[-1].node
+    told.drained_after = jobs(slurm)[-1].number
+    slurm.command("scontrol", "update", f"nodename={told.drained_node}", "state=drain", "reason=test")
+    slurm.command("scancel", "--signal=TERM", jobs(slurm, about(run))[-1].number)

@@ -1,0 +1,86 @@
+"""A training of several processes on two nodes: srun, torchrun and DeepSpeed, on CPUs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from grid import call, jobs, rows, until
+from local_slurm import NODES, LocalSlurm
+from story import WARM_START, Story
+
+from hiper.stages.comparison import compare
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.xdist_group("slurm"),
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed"),
+]
+
+RESULTS = Path("results/nodes")
+RUN = RESULTS / "runs" / "alfworld_test-test-hiper-seed0"
+ENGINE = {
+    "defaults": [{"override /engine": "deepspeed"}],
+    "engine": {"device": "cpu", "gpus": 1, "nodes": 2, "threads": 1, "dtype": "float32", "zero_stage": 2},
+}
+
+
+def prepare(project: Path) -> Path:
+    """An experiment for two nodes in a project that has run `test`; all that its training needs is taken from there."""
+    path = project / "configs" / "experiment" / "test.yaml"
+    path.with_stem("nodes").write_text(
+        "# @package _global_\n" + yaml.safe_dump(yaml.safe_load(path.read_text()) | ENGINE)
+    )
+    for name in ("demonstrations", "tokenizers", "tracking", f"runs/{WARM_START}"):
+        shutil.copytree(project / "results" / "test" / name, project / RESULTS / name)
+    return project
+
+
+def torchrun(project: Path) -> subprocess.Popen[bytes]:
+    """The same training in two processes of this machine, without a cluster."""
+    environment = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+    hiper = [sys.executable, "-m", "hiper"]
+    subprocess.run(
+        [*hiper, "compose", "nodes", RUN.name, "--output", str(RUN / "config.yaml")],
+        cwd=project,
+        env=environment,
+        check=True,
+    )
+    start = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--no-python",
+        "--",
+    ]
+    train = ["train", str(RUN), "--start", str(RESULTS / "runs" / WARM_START / "model")]
+    return subprocess.Popen([*start, *hiper, *train], cwd=project, env=environment, stderr=subprocess.DEVNULL)
+
+
+def test_a_training_on_two_nodes_is_warned_and_ends_as_without_a_cluster(slurm: LocalSlurm, story: Story) -> None:
+    """One step with a task on each node; all processes stop after the same iteration and go on in the next job."""
+    local = torchrun(prepare(story.reference))
+    project = prepare(story.project)
+    arguments = ["--config", "experiment=nodes", "--allowed-rules", "train"]
+    running = call(slurm, project, str(RUN / "manifest.json"), *arguments)
+    until(lambda: rows(project / RUN) > 0, "two nodes", running)
+    (job,) = jobs(slurm, "rule_train_wildcards_nodes")
+    step = slurm.command("squeue", "--steps", "--noheader", "--format=%i %N", "--jobs", job.number)
+    assert f"{job.number}.0 {NODES[0][0]}[{NODES[0][1:]}-{NODES[1][1:]}]" in step
+    slurm.command("scancel", "--signal=USR1", job.number)
+    assert running.wait() == 0, running.output
+    assert [job.state for job in jobs(slurm, "rule_train_wildcards_nodes")] == ["FAILED", "COMPLETED"]
+    log = project / RESULTS / "logs" / "train" / "alfworld_test-test-hiper-seed0.log"
+    assert "resuming after iteration" in log.read_text()
+    assert local.wait() == 0
+    assert compare(story.reference / RUN, project / RUN)[1] == []

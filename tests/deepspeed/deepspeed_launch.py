@@ -1,0 +1,38 @@
+"""Start `deepspeed_worker.py` in as many processes as a test wants."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+WORKER = Path(__file__).with_name("deepspeed_worker.py")
+ENVIRONMENT = {
+    "DS_ACCELERATOR": "cpu",
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONPATH": str(WORKER.parents[1]),
+}
+
+
+def launch(processes: int, work: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Do `work` and wait; what the processes say is in the result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"work{len(list(folder.glob('work*.json')))}.json"
+    path.write_text(json.dumps(work))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [sys.executable, *torchrun, str(WORKER), str(path)]
+    return subprocess.run(
+        command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=800, check=False
+    )
+
+
+def succeed(processes: int, work: dict[str, Any], folder: Path) -> str:
+    """As `launch`, for what must work."""
+    done = launch(processes, work, folder)
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done.stderr

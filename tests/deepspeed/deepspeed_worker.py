@@ -1,0 +1,144 @@
+"""What each process of a test does: `torchrun … deepspeed_worker.py FILE`. The JSON file says what, and
+where results go.
+
+`train` is a whole run; `learn` updates one learner on one made-up batch, with the engine that the settings name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pipeline import run_settings
+
+from hiper.config import RunSettings
+from hiper.learning.batches import TurnRow
+from hiper.learning.critic import Critic, State
+from hiper.learning.learner import Learner, Targets, build_heads
+from hiper.learning.processes import Processes, joined
+from hiper.learning.qwen2 import Decoder, DecoderShape
+from hiper.learning.training_engine import make_engines
+from hiper.records import write_json
+from hiper.stages import checkpoint, training
+
+SHAPE = DecoderShape(97, 32, 64, 3, 4, 2, 64, 10000.0, 1e-6, tie_word_embeddings=True)
+KINDS = {"high": "prompt", "low": "after_subgoal"}
+TURNS = 9  # in mini-batches of 5 and 4 and micro-batches of a few, so that two processes seldom have equally many
+
+
+def rows(random: np.random.Generator) -> list[TurnRow]:
+    """Turns of 10 to 30 tokens; of some none is trained."""
+    made = []
+    for number in range(TURNS):
+        prompt, response = int(random.integers(6, 20)), int(random.integers(4, 11))
+        trained = random.random(response) < (0.0 if number == 3 else 0.7)
+        made.append(
+            TurnRow(
+                tokens=random.integers(0, SHAPE.vocab_size, prompt + response).astype(np.int32),
+                prompt_length=prompt,
+                advantage=random.normal(size=response).astype(np.float32),
+                trained=trained,
+                chosen=trained | (random.random(response) < 0.5),
+                logprob=(-4.5 + 0.1 * random.normal(size=response)).astype(np.float32),
+                allowed=None,
+            )
+        )
+    return made
+
+
+def states(turns: list[TurnRow]) -> list[State]:
+    """Each turn's state, read after its prompt and three tokens later."""
+    return [
+        State(
+            row.tokens[: row.prompt_length + 3],
+            row.prompt_length,
+            (number, 0),
+            {"prompt": np.array([row.prompt_length - 1]), "after_subgoal": np.array([row.prompt_length + 2])},
+        )
+        for number, row in enumerate(turns)
+    ]
+
+
+def targets(random: np.random.Generator) -> dict[str, Targets]:
+    """The head `high` learns at every second turn alone: some micro-batches have nothing for it."""
+    masks = {"high": np.arange(TURNS) % 2 == 1, "low": np.ones(TURNS, bool)}
+    old, wanted = (random.normal(size=TURNS).astype(np.float32) for _ in range(2))
+    return {head: Targets(old, wanted, mask) for head, mask in masks.items()}
+
+
+def decoder(seed: int) -> Decoder:
+    made = Decoder(SHAPE)
+    made.initialize(torch.Generator().manual_seed(seed))
+    return made
+
+
+def make_learner(settings: RunSettings, processes: Processes) -> Learner:
+    engines = make_engines(settings.engine, processes)
+    actor, separate = decoder(0), settings.training.critic.backbone == "separate"
+    actor.model.checkpointing = settings.engine.gradient_checkpointing
+    heads = build_heads(SHAPE.hidden_size, sorted(KINDS), settings.training.critic.head_hidden, [7])
+    backbone = decoder(2).model if separate else actor.model
+    critic = Critic(backbone, heads, KINDS, settings.training.micro_batch_tokens, settings.engine.device)
+    return Learner(actor, decoder(1).requires_grad_(False), critic, settings.training, None, 1.0, engines)
+
+
+def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
+    """Updates number `first` to `last` on the same batch; returns their metrics, and what the first process has of the
+    engines' states."""
+    settings = run_settings(**job["changes"])
+    learner, folder = make_learner(settings, processes), Path(job["checkpoints"])
+    if job["first"]:
+        loaded = checkpoint.load_latest(folder)
+        assert loaded is not None and loaded[0] == job["first"]
+        learner.actor_engine.load(loaded[1]["actor"])
+        learner.critic_engine.load(loaded[1]["critic"])
+    measured = []
+    for number in range(job["first"], job["last"]):
+        batch = rows(np.random.default_rng(0))
+        read, wanted = states(batch), targets(np.random.default_rng(1))
+        learner.critic.fill_features(read)
+        values = {head: learner.critic.values(read, head, (TURNS, 1, 0)) for head in KINDS}
+        random = np.random.default_rng([2, number])
+        metrics = learner.update_critic(read, wanted, random) | learner.update_actor(batch, random, 1e-3)
+        measured.append(metrics | {f"values/{head}": array[:, 0].tolist() for head, array in values.items()})
+    state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
+    if processes.first:
+        checkpoint.save(folder, job["last"], state)
+    processes.wait()
+    return {"metrics": measured}
+
+
+def train(job: dict[str, Any]) -> None:
+    """A run; with `dies`, it is cut off at the beginning of that iteration."""
+    real = training.Trainer.iterate
+
+    def iterate(self: training.Trainer, iteration: int) -> Any:
+        if iteration == job.get("dies"):
+            raise KeyboardInterrupt
+        return real(self, iteration)
+
+    training.Trainer.iterate = iterate  # type: ignore[method-assign]
+    start, folder, data = (Path(job[name]) for name in ("start", "folder", "data"))
+    training.run(run_settings(**job["changes"]), start, folder, data)
+
+
+def main(path: Path) -> None:
+    logging.basicConfig(level=logging.INFO)
+    work = json.loads(path.read_text())
+    if "train" in work:
+        train(work["train"])
+        return
+    with joined(run_settings(**work["learn"][0]["changes"]).engine) as processes:
+        for job in work["learn"]:
+            found = learn(job, processes)
+            if processes.first:
+                write_json(Path(job["output"]), found)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,160 @@
+"""What an experiment needs is told apart: on this machine and on a cluster's nodes, too little and none at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline import changed
+
+from hiper.cli.main import main
+from hiper.compose import RunName, compose_run
+from hiper.config import RunSettings, parse_run
+from hiper.errors import UserError
+from hiper.views import needs
+from hiper.views.machine import Finding
+
+ROOT = Path(__file__).resolve().parents[2]
+START = RunName("alfworld", "qwen2.5_1.5b_instruct", "warmstart", 0)
+TRAIN = RunName("alfworld", "qwen2.5_1.5b_instruct", "hiper", 0)
+GIB = 1 << 30
+DEEPSPEED: dict[str, Any] = {"engine__name": "deepspeed", "engine__gpus": 4, "engine__zero_stage": 3}
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    """As if the disk had so many bytes left."""
+    used = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: used._replace(free=free))
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No model in the cache, room on the disk."""
+    disk(monkeypatch, 10**15)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no-models"))
+
+
+@pytest.fixture(scope="module")
+def settings() -> RunSettings:
+    """The paper's settings of one run, but on one GPU, without DeepSpeed and vLLM."""
+    values = compose_run("paper", str(TRAIN), ROOT).model_dump()
+    values["engine"] |= {"name": "local", "gpus": 1, "nodes": 1, "zero_stage": 0, "gradient_checkpointing": False}
+    values["rollout"] = {"backend": "local", "memory_share": None, "importance_cap": None}
+    return parse_run(values, "test")
+
+
+def look(
+    settings: RunSettings, root: Path, gpus: list[int], executor: str = "local", **changes: Any
+) -> dict[str, Finding]:
+    """The findings about the training run of these settings, by the first words of what they say."""
+    altered = parse_run(changed(settings.model_dump(), **changes), "test")
+    found = needs.needs("paper", [(TRAIN, altered)], root, "missing", executor, lambda: gpus)
+    return {" ".join(finding.detail.split()[:2]): finding for finding in found}
+
+
+def test_gpus_are_counted_and_their_memory_compared(settings: RunSettings, tmp_path: Path) -> None:
+    """None; too small for what stays in memory; perhaps too small for the peak; large enough."""
+    (absent,) = look(settings, tmp_path, []).values()
+    assert absent.state == "missing" and "needs 1 GPU, about" in absent.detail and "--profile slurm" in absent.remedy
+    (small,) = look(settings, tmp_path, [40 * GIB]).values()
+    assert small.state == "missing" and "optimiser are 62 GB, a GPU has 43" in small.detail
+    (tight,) = look(settings, tmp_path, [80 * GIB]).values()
+    assert tight.state == "optional" and "micro_batch_tokens" in tight.remedy
+    assert look(settings, tmp_path, [180 * GIB]) == {}
+    several = look(settings, tmp_path, [180 * GIB], **DEEPSPEED)
+    assert "needs 4 GPUs" in several["needs 4"].detail
+    assert look(settings, tmp_path, 4 * [80 * GIB], **DEEPSPEED, engine__nodes=2)["needs 4"].state == "missing"
+
+
+def test_gpus_of_a_cluster_are_not_looked_for_here(settings: RunSettings, tmp_path: Path) -> None:
+    """The login node has none, and that is no obstacle; that no GPU is large enough is said."""
+    (asked,) = [one for one in look(settings, tmp_path, [], "slurm").values() if "sbatch" not in one.detail]
+    assert asked.state == "ok" and "not looked for on this machine" in asked.detail
+    large = look(settings, tmp_path, [], "slurm", training__micro_batch_tokens=100_000)["its jobs"]
+    assert large.state == "optional" and "more than any GPU has" in large.remedy
+
+
+def test_slurms_commands_are_needed_only_by_its_executor(
+    settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them nothing can be submitted."""
+    monkeypatch.setenv("PATH", "")
+    assert look(settings, tmp_path, [], "slurm")["no sbatch,"].state == "missing"
+    assert "no sbatch," not in look(settings, tmp_path, [180 * GIB])
+
+
+def test_packages_of_the_engines_are_looked_for(
+    settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those that the settings use."""
+    monkeypatch.setattr(needs, "find_spec", lambda name: None)
+    assert look(settings, tmp_path, [180 * GIB]) == {}
+    engines = changed(settings.model_dump(), **DEEPSPEED, rollout__backend="vllm", rollout__memory_share=0.4)
+    run = TRAIN, parse_run(engines, "test")
+    found = list(needs.needs("paper", [run], tmp_path, "missing", see_gpus=lambda: 4 * [180 * GIB]))
+    assert [one.state for one in found] == ["missing", "missing"]
+    assert "package deepspeed" in found[0].detail and "package vllm" in found[1].detail
+
+
+def test_the_disk_must_hold_the_runs_that_are_not_finished(
+    settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models kept and checkpoints of the one that needs most; a finished run needs nothing more."""
+    disk(monkeypatch, 60 * 10**9)
+    (full,) = look(settings, tmp_path, [180 * GIB]).values()
+    assert full.state == "missing" and "needs 124 GB of disk, 60 are free" in full.detail
+    folder = tmp_path / "results" / "paper" / "runs" / str(TRAIN)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    assert look(settings, tmp_path, [180 * GIB]) == {}
+
+
+def test_models_are_needed_by_warm_starts(settings: RunSettings, tmp_path: Path) -> None:
+    """What comes after them begins with their folders."""
+    assert look(settings, tmp_path, [180 * GIB]) == {}
+    found = list(needs.needs("paper", [(START, settings)], tmp_path, "missing", see_gpus=lambda: [180 * GIB]))
+    assert [one.state for one in found] == ["missing"] and "Qwen2.5-1.5B" in found[0].detail
+
+
+def test_the_workflows_check_names_what_is_missing(
+    settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line each, with the way out; optional findings do not stop it; a data set that is made is not asked about."""
+    monkeypatch.setattr(needs, "listed_gpus", lambda: [])
+    lines = needs.missing("paper", [(START, settings), (TRAIN, settings)], tmp_path, "local")
+    assert [line.split()[1] for line in lines] == ["the", "needs"]
+    values = changed(
+        settings.model_dump(), benchmark__data__source="folder", benchmark__data__folder=str(tmp_path / "x")
+    )
+    nowhere = [(TRAIN, parse_run(values, "test"))]
+    assert "its folder is not there" in needs.missing("paper", nowhere, tmp_path, "local")[-1]
+    (tmp_path / "data" / "alfworld").mkdir(parents=True)
+    (tmp_path / "data" / "alfworld" / "dataset.json").write_text("{}")
+    assert len(needs.missing("paper", nowhere, tmp_path, "local")) == 1
+
+
+def test_a_profile_says_where_jobs_go(tmp_path: Path) -> None:
+    """By name in the root or under profiles/; one that is not there is a mistake."""
+    assert needs.executor_of("default", ROOT) == "local"
+    folder = tmp_path / "profiles" / "big"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("executor: slurm\n")
+    assert needs.executor_of("big", tmp_path) == "slurm"
+    with pytest.raises(UserError, match="--profile small"):
+        needs.executor_of("small", tmp_path)
+
+
+def test_doctor_looks_where_the_profile_sends_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command as a person types it."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    folder = tmp_path / "far"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("executor: slurm\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "--experiment", "paper", "--profile", "far"]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "not looked for on this machine" in shown and "needs 1 GPU" not in shown

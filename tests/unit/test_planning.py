@@ -1,0 +1,294 @@
+"""`hiper plan` counts right: published parameter counts, worked arithmetic, and what the real decoder really keeps."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hiper.cli.main import main
+from hiper.planning.assumptions import Assumptions
+from hiper.planning.files import run_files
+from hiper.planning.hardware import CARDS, Card
+from hiper.planning.memory import (
+    AUTOCAST,
+    LOGIT_BYTES,
+    MIXED,
+    Layout,
+    Models,
+    activation_bytes,
+    estimate,
+    playing_bytes,
+)
+from hiper.planning.shapes import (
+    PUBLISHED,
+    ModelShape,
+    backbone_parameters,
+    cache_bytes,
+    forward_operations,
+    parameters,
+    product_parameters,
+)
+from hiper.planning.step import Episodes, Passes, Rates, Sampler, generation_seconds, passes, step
+from hiper.views.estimates import Plan, plans, split_size
+from hiper.views.plan import jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+# products: 2 layers · (2·4² + 2·4·2 + 3·4·6) = 2 · (32 + 16 + 72) = 240; vocabulary 10 · 4 = 40
+# biases and norms: 2 · (4 + 2·2 + 2·4) + 4 = 36
+SMALL = ModelShape(10, 4, 6, 2, 2, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [("0.5B", 494_032_768), ("1.5B", 1_543_714_304), ("7B", 7_615_616_512)],
+)
+def test_parameters_are_as_published(model: str, published: int) -> None:
+    """The counts that the hub shows beside the three models."""
+    assert parameters(PUBLISHED[f"Qwen/Qwen2.5-{model}-Instruct"]) == published
+
+
+def test_parameters_by_hand() -> None:
+    """Tied weights count once; an output matrix of its own adds a vocabulary."""
+    assert product_parameters(SMALL) == 240
+    assert parameters(SMALL) == backbone_parameters(SMALL) == 240 + 40 + 36
+    untied = replace(SMALL, tie_word_embeddings=False)
+    assert parameters(untied) == 240 + 40 + 36 + 40 and backbone_parameters(untied) == 240 + 40 + 36
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_real_decoder_has_as_many(tied: bool) -> None:
+    """Counting agrees with the parameters that torch would make."""
+    import torch
+
+    from hiper.learning.qwen2 import Decoder, DecoderShape
+
+    shape = ModelShape(500, 24, 56, 3, 6, 2, tied)
+    with torch.device("meta"):
+        decoder = Decoder(DecoderShape(500, 24, 56, 3, 6, 2, 64, 1e4, 1e-6, tied))
+    assert parameters(shape) == sum(parameter.numel() for parameter in decoder.parameters())
+    assert backbone_parameters(shape) == sum(parameter.numel() for parameter in decoder.model.parameters())
+
+
+def test_the_cache_holds_the_heads_of_keys_and_values_only() -> None:
+    """1.5B: 2 · 28 layers · 2 heads · 128 numbers of 2 bytes = 28,672; ungrouped (12 heads) six times that."""
+    shape = PUBLISHED["Qwen/Qwen2.5-1.5B-Instruct"]
+    assert cache_bytes(shape) == 28_672 and cache_bytes(shape, 4) == 57_344
+    assert cache_bytes(replace(shape, num_key_value_heads=12)) == 6 * 28_672
+    assert cache_bytes(PUBLISHED["Qwen/Qwen2.5-7B-Instruct"]) == 2 * 28 * 4 * 128 * 2
+
+
+def test_operations_of_a_forward_pass_by_hand() -> None:
+    """3 tokens that see 5 others, logits at 2: 3 · (2·240 + 4·2·4·5) + 2·2·40 = 3 · 640 + 160."""
+    assert forward_operations(SMALL, 3, 5, 2) == 3 * 640 + 160
+
+
+def test_stages_of_zero_share_out_one_thing_after_the_other() -> None:
+    """100 parameters on 4 GPUs, bfloat16 with float32 optimiser: 1,800, then 900, 600 and 450 bytes."""
+    expected = [1800, 100 * (2 + 4 + 3), 100 * (2 + 1 + 3), 100 * (0.5 + 1 + 3)]
+    layouts = [Layout(MIXED, 4, stage, False, False) for stage in range(4)]
+    assert [layout.state(100) for layout in layouts] == expected
+    assert [layout.frozen(100) for layout in layouts] == [200, 200, 200, 50]
+    offloaded = Layout(MIXED, 4, 2, True, False)
+    assert offloaded.state(100) == 100 * (2 + 1) and offloaded.host(100) == 1200
+    assert Layout(AUTOCAST, 1, 0, False, False).state(100) == 100 * (4 + 2 + 4 + 8)
+
+
+def test_peak_memory_adds_what_is_there_at_the_same_time() -> None:
+    """Actor, critic and reference stay; of updating and playing the larger counts."""
+    layout = Layout(MIXED, 1, 0, False, True)
+    models = Models(SMALL, reference=True, own_critic=True)
+    found = estimate(models, layout, budget=8, read_out=2, generation=playing_bytes(SMALL, 3, 7, 2, 2))
+    assert (found.actor, found.critic, found.reference) == (316 * 18, 316 * 18, 316 * 2)
+    assert found.training == 8 * activation_bytes(SMALL, True) + LOGIT_BYTES * 2 * 10
+    assert found.generation == 316 * 2 + 3 * 7 * cache_bytes(SMALL)
+    assert found.peak == found.resident + max(found.training, found.generation)
+    alone = estimate(Models(SMALL, False, False), layout, 8, 2, playing_bytes(SMALL, 3, 7, 0, 2))
+    assert alone.resident == 316 * 18 and alone.generation == 3 * 7 * cache_bytes(SMALL)
+
+
+@pytest.mark.parametrize(("hidden", "intermediate", "heads", "kv_heads"), [(256, 1024, 4, 2), (384, 2240, 6, 1)])
+def test_activations_are_what_the_decoder_keeps(hidden: int, intermediate: int, heads: int, kv_heads: int) -> None:
+    """The bytes that autograd saves in four further layers, bfloat16 copies of weights left out, to 1 %."""
+    import torch
+
+    def kept(layers: int) -> float:
+        """Bytes per token, weights and copies of them left out."""
+        from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
+
+        decoder = Decoder(DecoderShape(100, hidden, intermediate, layers, heads, kv_heads, 512, 1e4, 1e-6, True))
+        weights = {tuple(sorted(parameter.shape)) for parameter in decoder.parameters()}
+        rows = [np.arange(90, dtype=np.int64) for _ in range(7)]
+        sizes: dict[int, int] = {}
+        tensors = []
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            if tuple(sorted(tensor.shape)) not in weights:
+                sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+                tensors.append(tensor)  # a freed one's address would be used again
+            return tensor
+
+        saved = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        with saved, torch.autocast("cpu", dtype=torch.bfloat16):
+            decoder.model.hidden(Packing.of(rows, [[80]] * len(rows)))
+        return sum(sizes.values()) / sum(map(len, rows))
+
+    shape = ModelShape(100, hidden, intermediate, 1, heads, kv_heads, True)
+    assert (kept(6) - kept(2)) / 4 == pytest.approx(activation_bytes(shape, False), rel=0.01)
+
+
+def test_checkpointing_keeps_a_row_per_layer_and_one_layer() -> None:
+    """4 · 4 bytes in each of 2 layers, and the largest: 32·4 + 4·2 + 8·6 = 184."""
+    assert activation_bytes(SMALL, True) == 2 * 16 + 184
+    assert activation_bytes(SMALL, False) == 2 * 184
+
+
+def test_passes_of_a_step() -> None:
+    """Forward and backward are three passes, four with activations computed again; no heads, no critic."""
+    usual = {"heads": True, "detached": False, "reference": True, "epochs": 1, "critic_epochs": 2, "again": False}
+    assert passes(**usual) == Passes(2.0, 6.0, 3.0)
+    assert passes(**{**usual, "again": True, "reference": False}) == Passes(1.0, 8.0, 4.0)
+    assert passes(**{**usual, "heads": False}) == Passes(1.0, 0.0, 3.0)
+    assert passes(**{**usual, "detached": True}) == Passes(1.0, 0.0, 3.0)
+
+
+CARD = Card("round", flops=1000.0, single=100.0, bandwidth=10.0, memory=1.0)
+PLAYED = Episodes(count=4, turns=2.0, longest=3.0, prompt=6.0, response=2.0, longest_response=5.0)
+
+
+def test_generation_reads_weights_once_a_token_step() -> None:
+    """3 turns of 5 steps read 316 weights of 2 bytes, 16 tokens read 7 others of 16 bytes, at half of 10 B/s; two GPUs
+    share the rows and not the weights."""
+    rates = Rates(mfu=0.5, bandwidth=0.5, turn_seconds=0.25, cached=0.5)
+    prefill, decoding, between = generation_seconds(SMALL, PLAYED, Sampler(2, 2, False), CARD, 2, rates)
+    # 4 · 2 turns of 6 tokens, half of them cached: 24 tokens, each sees 3 others; logits once a turn
+    assert prefill == pytest.approx((24 * (480 + 4 * 2 * 4 * 3) + 2 * 8 * 40) / (1000 * 0.5 * 2))
+    assert decoding == pytest.approx((15 * 316 * 2 + 16 / 2 * 7 * cache_bytes(SMALL)) / (10 * 0.5))
+    assert between == 0.75
+    slow, *_ = generation_seconds(SMALL, PLAYED, Sampler(2, 2, True), CARD, 2, rates)
+    assert slow == pytest.approx(10 * prefill)
+
+
+def test_a_step_adds_its_parts() -> None:
+    """All its tokens, 64, once for scoring, thrice for the actor; the critic has no logits."""
+    rates = Rates(1.0, 1.0, 0.0, 0.0)
+    found = step(SMALL, PLAYED, Passes(1.0, 3.0, 3.0), Sampler(2, 2, False), CARD, 1, rates)
+    body = 64 * (480 + 4 * 2 * 4 * 4)
+    assert found.scoring == pytest.approx((body + 2 * 16 * 40) / 1000)
+    assert found.actor == pytest.approx(3 * found.scoring) and found.critic == pytest.approx(3 * body / 1000)
+    assert found.seconds == pytest.approx(found.generation + found.scoring + found.critic + found.actor)
+
+
+def test_the_authors_updates_come_out() -> None:
+    """1.5B on 4 GPUs with the default rates: actor and critic within a tenth of the 30 and 27 s in their logs."""
+    shape, assumed = PUBLISHED["Qwen/Qwen2.5-1.5B-Instruct"], Assumptions()
+    played = Episodes(128, 50 * assumed.turn_share, 50, 510, 40, 70)
+    work = passes(heads=True, detached=False, reference=True, epochs=1, critic_epochs=1, again=True)
+    found = step(shape, played, work, Sampler(2, 2, False), CARDS["h100"], 4, assumed.rates)
+    assert found.actor == pytest.approx(30, rel=0.1) and found.critic == pytest.approx(27, rel=0.1)
+    assert found.generation == pytest.approx(160, rel=0.1)
+
+
+def test_files_have_the_sizes_that_are_counted(tmp_path: Path) -> None:
+    """A model folder's weights and a checkpoint as the stages write them, to 2 %."""
+    import torch
+
+    from hiper.learning.folders import WEIGHTS, save_decoder
+    from hiper.learning.qwen2 import Decoder, DecoderShape
+    from hiper.stages import checkpoint
+
+    decoder = Decoder(DecoderShape(2000, 96, 256, 2, 3, 3, 64, 1e4, 1e-6, True))
+    optimizer = torch.optim.AdamW(decoder.parameters())
+    decoder.logits(decoder.model.embed_tokens.weight[:2]).sum().backward()
+    for parameter in decoder.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    save_decoder(decoder, tmp_path / "model", tmp_path, 0, 0)
+    checkpoint.save(tmp_path / "c", 1, {"actor": decoder.state_dict(), "optimizer": optimizer.state_dict()})
+    shape = ModelShape(2000, 96, 256, 2, 3, 3, True)
+    sizes: dict[str, Any] = {"trained": True, "own_critic": False, "models": 1, "recorded": 0, "evaluated": 0}
+    found = run_files(shape, kept=0, **sizes)
+    assert found.model == pytest.approx((tmp_path / "model" / WEIGHTS).stat().st_size, rel=0.02)
+    assert found.checkpoints == pytest.approx((tmp_path / "c" / "00000001.pt").stat().st_size, rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's configurations, and two experiments of our own: `small`, on the CPU, and `few`, on a GPU."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    for name, source, grid in (
+        ("small", "demo", "benchmarks: [alfworld_small, webshop_small], models: [tiny], algorithms: [hiper, grpo]"),
+        ("few", "paper", "benchmarks: [alfworld], models: [qwen2.5_1.5b_instruct], algorithms: [hiper]"),
+    ):
+        text = (ROOT / "configs" / "experiment" / f"{source}.yaml").read_text()
+        text = re.sub(r"^grid:\n(?:[ #].*\n)+", f"grid: {{{grid}, seeds: [0, 1]}}\n", text, flags=re.MULTILINE)
+        text = text.replace("ppo_turn", "grpo")
+        (folder / "configs" / "experiment" / f"{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(project: Path) -> list[Plan]:
+    found, unknown = plans("small", project, Assumptions())
+    assert unknown == []
+    return found
+
+
+def test_jobs_of_a_grid(small: list[Plan]) -> None:
+    """Two benchmarks, one model, two algorithms, two seeds: 4 warm starts, 8 runs, and 12 evaluations."""
+    assert jobs(small) == {
+        "data": 2,
+        "demonstrations": 2,
+        "tokenizer": 2,
+        "warm_start": 4,
+        "train": 8,
+        "evaluate": 12,
+        "report, tracking": 3,
+    }
+
+
+def test_episodes_of_an_evaluation(small: list[Plan]) -> None:
+    """100 seen and 250 unseen games at one temperature, or 250 goals, each by every model that is evaluated."""
+    models = len(small[0].settings.evaluation.checkpoints)
+    counted = {plan.name.benchmark: plan.evaluated for plan in small}
+    assert counted == {"alfworld_small": [100, 250] * models, "webshop_small": [250] * models}
+    assert split_size(small[0].settings, "unseen") == 250
+
+
+def test_the_cpu_has_no_counted_times(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There are jobs and disk; jobs that have run have the seconds they took."""
+    monkeypatch.chdir(project)
+    folder = project / "results" / "small" / "benchmarks" / "train"
+    folder.mkdir(parents=True)
+    for number, seconds in enumerate((20, 40)):
+        (folder / f"{number}.tsv").write_text(f"s\th:m:s\n{seconds}.0\t0:00:20\n")
+    assert main(["plan", "small"]) == 0
+    shown = capsys.readouterr().out
+    assert "measured, not counted" in shown and "GPU h" not in shown
+    assert re.search(r"train +8 +2 +30 ", shown)
+
+
+def test_the_command_takes_other_numbers(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a memory or an engine that is given, what did not fit does; all that is assumed is printed."""
+    monkeypatch.chdir(project)
+    assert main(["plan", "few", "--engine", "cuda"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"121\.3 +NO ", shown) and "1,543,714,304" in shown and "--turn-seconds" in shown
+    assert main(["plan", "few", "--engine", "cuda", "--memory", "130"]) == 0
+    assert re.search(r"121\.3 +yes ", capsys.readouterr().out)
+    assert main(["plan", "few", "--engine", "deepspeed"]) == 0
+    assert "4 GPUs" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["plan", "few", "--mfu", "1.5"])
+    assert main(["plan", "few", "--engine", "deepsped"]) == 2
+    assert "deepspeed" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""What samples, by the settings: which combinations make sense, and what is said where vLLM is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline import ROOT, run_settings
+
+from hiper.compose import available, compose_run, stage_digest
+from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.policies.players import training_players
+from hiper.yaml_files import read_yaml
+
+VLLM = {"backend": "vllm", "memory_share": 0.4, "importance_cap": 2.0}
+
+
+def changed(rollout: dict[str, Any]) -> RunSettings:
+    return run_settings(rollout=rollout)
+
+
+@pytest.mark.parametrize("name", available("rollout", ROOT))
+def test_every_rollout_file_is_valid_and_called_like_its_backend(name: str) -> None:
+    """A run may be given each of them."""
+    values = read_yaml(ROOT / "configs" / "rollout" / f"{name}.yaml")
+    assert changed(values).rollout.model_dump() == values
+    assert values["backend"] == name
+
+
+def test_the_paper_samples_with_vllm_and_everything_else_does_not() -> None:
+    """What runs on two CPU cores needs no other environment."""
+    found = {}
+    for name in available("experiment", ROOT):
+        grid = read_yaml(ROOT / "configs" / "experiment" / f"{name}.yaml")["grid"]
+        run = f"{grid['benchmarks'][0]}-{grid['models'][0]}-{grid['algorithms'][0]}-seed0"
+        found[name] = compose_run(name, run, ROOT).rollout.backend
+    assert {name for name, backend in found.items() if backend == "vllm"} == {"paper"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backend": "local", "memory_share": None}, "backend local samples with the trainer's own model"),
+        ({"backend": "local", "importance_cap": None}, "backend local samples with the trainer's own model"),
+        ({"memory_share": None}, "backend vllm needs memory_share"),
+        ({"memory_share": 1.0}, "rollout.memory_share"),
+        ({"importance_cap": 0.5}, "rollout.importance_cap"),
+        ({"backend": "sglang"}, "rollout.backend"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_errors(change: dict[str, Any], message: str) -> None:
+    """Nothing that is set is silently without effect."""
+    with pytest.raises(UserError, match=message):
+        changed({**VLLM, **change})
+
+
+def test_how_much_memory_vllm_gets_trains_nothing_anew() -> None:
+    """Backend and correction belong to the training's digest, the share of memory does not."""
+    digest = stage_digest(changed(VLLM), "train")
+    assert stage_digest(changed({**VLLM, "memory_share": 0.5}), "train") == digest
+    assert stage_digest(changed({**VLLM, "importance_cap": 3.0}), "train") != digest
+    assert stage_digest(run_settings(), "train") != digest
+
+
+def test_without_vllm_the_message_says_how_to_get_it(tmp_path: Path) -> None:
+    """Before anything is loaded: both environments, and the way without."""
+    found = find_spec("vllm")
+    if found is not None and found.origin is not None:
+        pytest.skip("vLLM is in this environment")
+    with pytest.raises(UserError, match=r"make test-vllm.*envs/gpu\.txt.*rollout=local"):
+        training_players(changed(VLLM), tmp_path, None, None, "cpu", lambda: [], True)  # type: ignore[arg-type]

@@ -1,0 +1,85 @@
+"""`snakemake --profile slurm` plans; nothing here needs a cluster."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import SNAKEMAKE
+
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
+
+ON_GPUS = {"warm_start", "train", "evaluate", "gradient_variance"}
+PROFILE = {
+    "slurm_account": "lab",
+    "slurm_partition": "cpu",
+    "gpu_partition": "big",
+    "gpu_type": "a100",
+    "gpu_constraint": "a100_80gb",
+    "slurm_extra": "'--signal=USR1@300'",
+    "mem_mb": 1000,
+    "runtime": 20,
+}
+
+
+def planned(project: Path, *arguments: str) -> list[tuple[str, dict[str, str]]]:
+    """(rule, resources) of every job of a dry run, and its shell command as resource `shell`."""
+    command = [str(SNAKEMAKE), "--profile", "slurm", "--dry-run", "--printshellcmds", *arguments]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    blocks = re.split(r"^ *(?:local)?rule ", done.stdout + done.stderr, flags=re.MULTILINE)[1:]
+    found = []
+    for block in blocks:
+        given = re.search(r"^ *resources: (.*)$", block, flags=re.MULTILINE)
+        shell = re.search(r"^ *Shell command: (.*)$", block, flags=re.MULTILINE)
+        resources = dict(pair.split("=", 1) for pair in given[1].split(", ")) if given else {}
+        found.append((block.split(":")[0], resources | {"shell": shell[1] if shell else ""}))
+    return found
+
+
+def test_the_paper_is_what_a_cluster_makes_by_default(project: Path) -> None:
+    """Both benchmarks and models, three seeds, every algorithm: a training on the GPUs of its engine, a warm start
+    and an evaluation on one, nothing else on any."""
+    jobs = planned(project)
+    counts = Counter(rule for rule, _ in jobs)
+    grid = yaml.safe_load((project / "configs" / "experiment" / "paper.yaml").read_text())["grid"]
+    starts = len(grid["benchmarks"]) * len(grid["models"]) * len(grid["seeds"])
+    assert counts["warm_start"] == starts
+    assert counts["train"] == starts * len(grid["algorithms"])
+    assert counts["evaluate"] == counts["train"] + counts["warm_start"]
+    engine = yaml.safe_load((project / "configs" / "engine" / "deepspeed.yaml").read_text())
+    for rule, resources in jobs:
+        on_gpu = rule in ON_GPUS
+        assert resources.get("gres") == (f"gpu:{engine['gpus'] if rule == 'train' else 1}" if on_gpu else None), rule
+        assert resources.get("slurm_partition") == ("gpu" if on_gpu else None), rule
+        if on_gpu:
+            assert int(resources["mem_mb"]) >= 64000 and int(resources["runtime"]) >= 240
+
+
+def test_the_head_of_the_profile_reaches_the_jobs_it_is_about(project: Path, tmp_path: Path) -> None:
+    """Account and signal: every job; partition, type and constraint for GPUs: those that compute on GPUs; several nodes
+    are started by srun and torchrun."""
+    text = (project / "configs" / "experiment" / "test.yaml").read_text()
+    sharded = "defaults:\n  - override /engine: deepspeed\nengine:\n  gpus: 4\n  nodes: 2\n"
+    (project / "configs" / "experiment" / "sharded.yaml").write_text(f"# @package _global_\n{sharded}{text}")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"default-resources": PROFILE}))
+    try:
+        jobs = planned(project, "--profile", str(tmp_path), "--config", "experiment=sharded")
+    finally:
+        (project / "configs" / "experiment" / "sharded.yaml").unlink()
+    for rule, resources in jobs:
+        on_gpu = rule in ON_GPUS
+        assert (resources["slurm_account"], resources["slurm_extra"]) == ("lab", "--signal=USR1@300")
+        assert resources["slurm_partition"] == ("big" if on_gpu else "cpu")
+        assert resources.get("constraint") == ("a100_80gb" if on_gpu else None)
+        assert resources.get("gres") == (f"gpu:a100:{4 if rule == 'train' else 1}" if on_gpu else None)
+        if rule == "train":
+            assert (resources["nodes"], resources["tasks"], resources["mpi"]) == ("2", "2", "srun")
+            assert re.match(
+                r"srun --nodes 2 .* torchrun --nproc-per-node 4 .* --nnodes 2 .* -- hiper train ", resources["shell"]
+            )
+    assert {rule for rule, _ in jobs} >= {"demonstrations", "tokenizer", "warm_start", "train", "evaluate", "report"}

@@ -1,0 +1,130 @@
+# What a job needs and how its processes are started, by the engine settings of its run. Where it may run (account, partition,
+# kind of GPU) is the profile's business (profiles/slurm/config.yaml); without a cluster all of this changes nothing.
+#
+# Signals: a warning (SIGUSR1) or a preemption (SIGTERM) reaches every process of a job: Snakemake, the shell, `tee`, the
+# stage. Only the stage is to answer (hiper/stages/interruption.py); the others wait for it.
+import shutil
+import signal
+import subprocess
+
+from snakemake.settings.enums import Quietness
+
+from hiper.locks import owner
+
+shell.prefix("trap '' TERM USR1; ")
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+PROFILE = workflow.resource_settings.default_resources or {}
+if "gpu_partition" in PROFILE and workflow.output_settings.quiet:
+    # profiles/default keeps Snakemake quiet about jobs, because stages print to the same terminal; those of a cluster do
+    # not, and with their jobs their errors would be hidden
+    workflow.output_settings.quiet.discard(Quietness.RULES)
+
+
+def of_profile(name):
+    """A default resource that the profile gives as text, or None."""
+    text = str(PROFILE[name].raw) if name in PROFILE else "None"
+    return None if text == "None" else text
+
+
+def engine(wildcards):
+    return settings(wildcards.experiment, run_of(wildcards)).engine
+
+
+def scaled(number):
+    """`number`, more with each attempt: what ran out of memory or time gets more of it."""
+    return lambda wildcards, attempt: number * attempt
+
+
+def memory(cpu, gpu):
+    """MB of a stage's one process, `gpu` of them where it computes on one."""
+    return lambda wildcards, attempt: attempt * (gpu if engine(wildcards).device == "cuda" else cpu)
+
+
+def on_gpu(value):
+    """A resource of jobs with GPUs; None (not asked for) where the engine computes on CPUs."""
+    return lambda wildcards: value(engine(wildcards)) if engine(wildcards).device == "cuda" else None
+
+
+def partition(wildcards):
+    return of_profile("gpu_partition" if engine(wildcards).device == "cuda" else "slurm_partition")
+
+
+def gres(count):
+    """So many GPUs on each node, of the profile's type."""
+    return ":".join(["gpu", *filter(None, [of_profile("gpu_type")]), str(count)])
+
+
+# Stages of one process. `tasks_per_gpu: 0` keeps the executor from starting a task for each GPU.
+ONE_PROCESS = {
+    "gres": on_gpu(lambda engine: gres(1)),
+    "slurm_partition": partition,
+    "constraint": on_gpu(lambda engine: of_profile("gpu_constraint")),
+    "tasks_per_gpu": on_gpu(lambda engine: 0),
+}
+# Training: one process for each GPU of each node; with several nodes, one task on each that starts them (`launcher`).
+ALL_PROCESSES = {
+    **ONE_PROCESS,
+    "gres": on_gpu(lambda engine: gres(engine.gpus)),
+    "nodes": lambda wildcards: engine(wildcards).nodes,
+    "mpi": lambda wildcards: "srun" if engine(wildcards).nodes > 1 else None,
+    "tasks": lambda wildcards: engine(wildcards).nodes if engine(wildcards).nodes > 1 else None,
+    "mem_mb": lambda wildcards, attempt: engine(wildcards).gpus * memory(4000, 64000)(wildcards, attempt),
+}
+
+
+def node_cores(wildcards):
+    """Of the processes of a training on one node."""
+    return engine(wildcards).threads * engine(wildcards).gpus
+
+
+def launcher(wildcards):
+    """What stands before `hiper train`: nothing for one process, else torchrun, on several nodes by way of srun."""
+    wanted = engine(wildcards)
+    if wanted.processes == 1:
+        return ""
+    # SIGTERM goes to the trainings, not to torchrun, which would end them at once; `--`: it also has an option --start…
+    start = f"torchrun --nproc-per-node {wanted.gpus} --signals-to-handle SIGINT,SIGHUP,SIGQUIT --no-python"
+    if wanted.nodes == 1:
+        return f"{start} --standalone -- "
+    nodes = f"--nodes {wanted.nodes} --ntasks {wanted.nodes} --ntasks-per-node 1"
+    meeting = (
+        "--rdzv-backend c10d --rdzv-id $SLURM_JOB_ID --rdzv-endpoint $(hostname):$((20000 + SLURM_JOB_ID % 10000))"
+    )
+    return (
+        f"srun {nodes} --cpus-per-task {node_cores(wildcards)} --kill-on-bad-exit=1"
+        f""" bash -c 'trap "" TERM USR1; exec "$@"' bash {start} --nnodes {wanted.nodes} {meeting} -- """
+    )
+
+
+def refused_by_cluster(runs):
+    """What keeps this cluster from taking jobs, with the line of the profile to change."""
+    if workflow.executor_plugin.name != "slurm":
+        return []
+    if shutil.which("sbatch") is None:
+        return ["there is no sbatch here: start `snakemake --profile slurm` on a login node of the cluster"]
+    known = subprocess.run(["sinfo", "--noheader", "--format=%R"], capture_output=True, text=True).stdout.split()
+    keys = [
+        "slurm_partition",
+        *(["gpu_partition"] if any(chosen.engine.device == "cuda" for _, chosen in runs) else []),
+    ]
+    wanted = [(key, name) for key in keys for name in filter(None, (of_profile(key) or "").split(","))]
+    return [
+        f"{key}: {name!r} is no partition of this cluster, which has {', '.join(known) or 'none that sinfo knows'}; "
+        "the partitions stand at the head of profiles/slurm/config.yaml"
+        for key, name in wanted
+        if name not in known
+    ]
+
+
+def still_running(runs):
+    """Runs that a job of an earlier call works on; a cluster's jobs go on when their Snakemake is killed. Starting them
+    again would empty their logs, and the stage would refuse anyway."""
+    folders = [Path("results") / config["experiment"] / "runs" / str(run) for run, _ in runs]
+    return [
+        f"{folder}: {holder} is still at work, started by an earlier call; wait until it has finished, or stop it "
+        "(on a cluster: squeue --me, scancel), then give the same command again"
+        for folder in folders
+        if (holder := owner(folder)) is not None
+    ]
