@@ -18,9 +18,8 @@ sys.path.append(str(ROOT / "tests" / "workflow"))  # the copies of the project, 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[LocalSlurm]:
     """The cluster, running; a skip with the reason where there can be none."""
-    cluster = LocalSlurm()
     try:
-        cluster.start()
+        cluster = LocalSlurm.started()
     except NotHere as reason:
         pytest.skip(f"no cluster of our own: {reason}")
     try:

@@ -1,19 +1,20 @@
 """A real Slurm on one machine: munge, slurmctld and several slurmd on the loopback interface, with GPUs that are none.
 
-    python tests/cluster/local_slurm.py start [FOLDER]     until `stop`; jobs of anybody on this machine may use it
-    python tests/cluster/local_slurm.py stop [FOLDER]
+    python tests/cluster/local_slurm.py     until Ctrl-C; every user of this machine may submit jobs meanwhile
 
 The Debian packages are installed where they are missing. Needs root: munge and the device files want it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -23,8 +24,11 @@ NODES = ("n1", "n2")
 CPUS, MEMORY_MB, GPUS = 2, 80000, 2  # that each node claims to have
 # Where Slurm looks by itself: the executor plugin removes SLURM_CONF from the environment of a job.
 INSTALLED = Path("/etc/slurm/slurm.conf")
-FOLDER = Path("/tmp/hiper_local_slurm")  # sockets want a short path
+# One cluster per machine, because there is one such place: whoever holds this lock may write there.
+LOCK = Path("/tmp/hiper-slurm.lock")
+PREFIX = "hiper-slurm-"  # of the clusters' folders, in /tmp because sockets want a short path
 PATIENCE = 30.0  # seconds for the nodes to become idle
+TURN = 1800.0  # seconds to wait for another cluster's end
 SETTINGS = """\
 ClusterName=local
 SlurmctldHost=localhost(127.0.0.1)
@@ -115,13 +119,38 @@ def free_ports(count: int) -> int:
     raise NotHere("no free ports")
 
 
+def take_turn() -> int:
+    """The descriptor that holds the lock, once no other cluster does."""
+    descriptor = os.open(LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
+    limit = time.monotonic() + TURN
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                os.close(descriptor)
+                raise NotHere(f"another cluster has held {LOCK} for {TURN:.0f} s") from None
+            time.sleep(1.0)
+        else:
+            return descriptor
+
+
+def remove_leftover() -> None:
+    """What a killed cluster of ours left; NotHere if the configuration is not one of ours. The lock must be held."""
+    if INSTALLED.is_symlink() and INSTALLED.readlink().parent.name.startswith(PREFIX):
+        LocalSlurm(INSTALLED.readlink().parent).stop()
+    if INSTALLED.exists() or INSTALLED.is_symlink():
+        raise NotHere(f"{INSTALLED} is another cluster's")
+
+
 class LocalSlurm:
     """The cluster in `folder`: its configuration, keys, devices, logs and the process numbers of its daemons."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.configuration = folder / "slurm.conf"
         self.environment = {**os.environ, "PATH": search_path(), "SLURM_CONF": str(self.configuration)}
+        self.turn: int | None = None  # the descriptor that holds the lock
 
     def command(self, *words: str, check: bool = True) -> str:
         """What a Slurm command prints."""
@@ -130,16 +159,25 @@ class LocalSlurm:
             raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
         return done.stdout
 
-    def start(self) -> None:
-        self.stop()
-        if INSTALLED.exists():
-            raise NotHere(f"{INSTALLED} is another cluster's")
+    @classmethod
+    def started(cls) -> LocalSlurm:
+        """A new cluster whose nodes are idle; NotHere where there can be none."""
         require()
-        (self.folder / "state").mkdir(parents=True)
+        cluster = cls(Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp")))
+        try:
+            cluster.turn = take_turn()
+            remove_leftover()
+            cluster._start()
+        except BaseException:
+            cluster.stop()
+            raise
+        return cluster
+
+    def _start(self) -> None:
+        (self.folder / "state").mkdir()
         self._write_configuration()
         self._write_key()
         INSTALLED.parent.mkdir(exist_ok=True)
-        INSTALLED.unlink(missing_ok=True)  # a link to nothing, left by a cluster that was killed
         INSTALLED.symlink_to(self.configuration)
         munge = [f"--{name}={self.folder}/munge.{end}" for name, end in (("key-file", "key"), ("socket", "socket"))]
         munge += [f"--{name}-file={self.folder}/munge.{end}" for name, end in (("pid", "pid"), ("log", "log"))]
@@ -150,9 +188,7 @@ class LocalSlurm:
         self._await_nodes()
 
     def stop(self) -> None:
-        """End all jobs and daemons and leave nothing."""
-        if not self.folder.exists():
-            return
+        """End all jobs and daemons, leave nothing, and let another cluster have its turn."""
         if self.configuration.exists() and self._running("slurmctld"):
             self.command("scancel", "--user=root", check=False)
             self.command("scancel", "--signal=KILL", "--full", "--user=root", check=False)
@@ -160,7 +196,11 @@ class LocalSlurm:
             self._end(name)
         if INSTALLED.is_symlink() and INSTALLED.readlink() == self.configuration:
             INSTALLED.unlink()
-        shutil.rmtree(self.folder)
+        # a job's last step may still write there; what it leaves does no harm
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.turn is not None:
+            os.close(self.turn)
+            self.turn = None
 
     def _daemon(self, *command: str) -> None:
         with (self.folder / "start.log").open("a") as log:
@@ -230,11 +270,12 @@ class LocalSlurm:
 
 
 if __name__ == "__main__":
-    cluster = LocalSlurm(*map(Path, sys.argv[2:3]))
-    if sys.argv[1:2] == ["start"]:
-        cluster.start()
-        sys.stdout.write(f"export SLURM_CONF={cluster.configuration}\n")
-    elif sys.argv[1:2] == ["stop"]:
-        cluster.stop()
-    else:
-        sys.exit(__doc__)
+    try:
+        running = LocalSlurm.started()
+    except NotHere as reason:
+        sys.exit(str(reason))
+    sys.stdout.write(f"{INSTALLED} is the cluster's; its logs: {running.folder} (stop with Ctrl-C)\n")
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # only now: the daemons would inherit it
+    signal.sigwait(ends)
+    running.stop()
