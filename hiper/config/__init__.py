@@ -13,6 +13,7 @@ from hiper.config.run import Algorithm as Algorithm
 from hiper.config.run import Decoding as Decoding
 from hiper.config.run import Engine as Engine
 from hiper.config.run import Grid as Grid
+from hiper.config.run import Lora as Lora
 from hiper.config.run import Prompt as Prompt
 from hiper.config.run import RunSettings as RunSettings
 from hiper.config.run import Training as Training

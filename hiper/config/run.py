@@ -53,10 +53,18 @@ class Scratch(Settings):
         return self
 
 
+class Lora(Settings):
+    """Low-rank adapters (Hu et al. 2021) on every linear layer of the decoder, trained in place of its weights."""
+
+    rank: Count
+    alpha: Positive  # what an adapter adds is multiplied by alpha / rank
+
+
 class Model(Settings):
     name: str
     path: str | None  # Hugging Face name or local folder; None: made from scratch
     scratch: Scratch | None
+    lora: Lora | None  # None: every weight is trained
 
     @model_validator(mode="after")
     def one_origin(self) -> Model:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hiper.config import Engine
 from hiper.errors import UserError
+from hiper.learning.lora import merged_weights, trainable
 from hiper.learning.processes import Processes
 from hiper.learning.training_engine import MOMENTS, LocalEngine, LocalEngines, Run, TrainingEngine
 
@@ -43,6 +44,7 @@ class ShardedEngine:
 
     def __init__(self, engine: Any, module: nn.Module, processes: Processes) -> None:
         self.engine, self.module, self.processes = engine, module, processes
+        self.named = trainable(module)
         self.pending = False  # gradients that no step has used yet
 
     def run(self, work: Callable[[], T]) -> T:
@@ -69,17 +71,26 @@ class ShardedEngine:
             group["lr"] = rate
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
+        return merged_weights(self.module, self._whole)
+
+    def _whole(self, parameter: Any) -> Tensor:
+        """A trained parameter's master; a frozen one as it is, which has none."""
+        from deepspeed.runtime.zero import GatheredParameters
         from deepspeed.utils import safe_get_full_fp32_param
 
-        for name, parameter in self.module.named_parameters():
-            yield name, safe_get_full_fp32_param(parameter).detach()
+        if parameter.requires_grad:
+            master: Tensor = safe_get_full_fp32_param(parameter).detach()
+            return master
+        with GatheredParameters([parameter]):
+            return torch.clone(parameter.detach())
 
     def state(self) -> dict[str, Any]:
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        state: dict[str, Any] = {"weights": self._collected(self.weights()), "step": {}}
+        masters = ((name, self._whole(parameter)) for name, parameter in self.named)
+        state: dict[str, Any] = {"weights": self._collected(masters), "step": {}}
         steps = [float(kept["step"]) for kept in self._optimizer.state.values() if "step" in kept]
-        parameters = list(self.module.named_parameters()) if steps else []
+        parameters = self.named if steps else []
         for key in MOMENTS:
             state[key] = self._collected((name, safe_get_full_optimizer_state(p, key)) for name, p in parameters)
         if self.processes.first:
@@ -97,7 +108,7 @@ class ShardedEngine:
     def load(self, state: dict[str, Any]) -> None:
         if state["step"]:
             self._begin_optimizer(max(state["step"].values()))
-        for name, parameter in self.module.named_parameters():
+        for name, parameter in self.named:
             self._set(parameter, state["weights"][name])
             self._show(parameter, state["weights"][name])
             for key in MOMENTS:
@@ -159,7 +170,7 @@ class ShardedEngines:
     def trained(
         self, module: nn.Module, learning_rate: float, weight_decay: float, clip: float, full_precision: bool = False
     ) -> TrainingEngine:
-        parameters = list(module.parameters())
+        parameters = [parameter for _, parameter in trainable(module)]
         if not parameters:  # an algorithm without value heads
             local = LocalEngines(self.settings.device, autocast=False)
             return LocalEngine(module, learning_rate, weight_decay, clip, local.run)

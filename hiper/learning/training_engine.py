@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hiper.config import Engine
+from hiper.learning.lora import merged_weights, trainable
 from hiper.learning.processes import Processes
 
 T = TypeVar("T")
@@ -18,7 +19,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 
 
 class TrainingEngine(Protocol):
-    """A module in training with its AdamW optimiser, wherever the parts of both lie.
+    """A module in training with its AdamW optimiser, wherever the parts of both lie; its frozen parameters stay as they
+    are.
 
     With several processes every call is made by all of them, and `run` and `backward` equally often; a process that has
     nothing to do takes part with a loss of weight zero. Losses are divided by counts over all processes, so gradients
@@ -46,12 +48,13 @@ class TrainingEngine(Protocol):
     def set_learning_rate(self, rate: float) -> None: ...
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and whole value of every parameter, in the precision in which the optimiser keeps it."""
+        """Name and whole value of every parameter, in the precision in which the optimiser keeps it; adapters merged
+        (`hiper.learning.lora`)."""
         ...
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs, whole and on the CPU, the same for every engine and number of processes: `weights`,
-        AdamW's moments `exp_avg` and `exp_avg_sq`, and `step`, by name of the parameter. Empty but on the first
+        AdamW's moments `exp_avg` and `exp_avg_sq`, and `step`, by name of the trained parameter. Empty but on the first
         process."""
         ...
 
@@ -87,7 +90,8 @@ class LocalEngine:
         self, module: nn.Module, learning_rate: float, weight_decay: float, clip: float, run: Run[Any]
     ) -> None:
         self.module, self.clip, self.run = module, clip, run
-        self.parameters = list(module.parameters())
+        self.named = trainable(module)
+        self.parameters = [parameter for _, parameter in self.named]
         self.optimizer = torch.optim.AdamW(
             [{"params": self.parameters}],  # a group, because it may be empty: an algorithm without value heads
             lr=learning_rate,
@@ -111,20 +115,19 @@ class LocalEngine:
             group["lr"] = rate
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        for name, parameter in self.module.named_parameters():
-            yield name, parameter.detach()
+        return merged_weights(self.module)
 
     def state(self) -> dict[str, Any]:
-        named = {name: self.optimizer.state.get(p, {}) for name, p in self.module.named_parameters()}
+        named = {name: self.optimizer.state.get(p, {}) for name, p in self.named}
         moments = {key: {name: kept[key].cpu() for name, kept in named.items() if kept} for key in MOMENTS}
         return {
-            "weights": {name: weight.cpu() for name, weight in self.weights()},
+            "weights": {name: parameter.detach().cpu() for name, parameter in self.named},
             "step": {name: float(kept["step"]) for name, kept in named.items() if kept},
             **moments,
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        for name, parameter in self.module.named_parameters():
+        for name, parameter in self.named:
             parameter.data.copy_(state["weights"][name])
             if name in state["step"]:
                 moments = {key: state[key][name].to(parameter.device, copy=True) for key in MOMENTS}

@@ -25,6 +25,7 @@ STREAMS = {
     "evaluation": 8,
     "validation": 9,
     "variance": 10,
+    "adapters": 11,
 }
 
 

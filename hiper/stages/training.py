@@ -18,8 +18,10 @@ from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
 from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, require_positions, save_decoder, save_tensors
 from hiper.learning.learner import Learner, build_heads
+from hiper.learning.lora import adapt
 from hiper.learning.mismatch import corrected_rows, mismatch_metrics
 from hiper.learning.processes import Processes, joined
+from hiper.learning.qwen2 import Decoder
 from hiper.learning.training_engine import make_engines
 from hiper.manifest import files_of, verify_outputs, withdraw_manifest, write_manifest
 from hiper.policies.players import training_players
@@ -78,8 +80,7 @@ class Trainer:
         self.device = engine.prepare(settings.engine)
         engines = make_engines(settings.engine, self.processes)
         self.tokenizer = load_tokenizer(start)
-        self.actor = load_decoder(start, engines.home)
-        self.actor.model.checkpointing = settings.engine.gradient_checkpointing
+        self.actor = self._in_training(engines.home, 0)
         require_positions(self.actor, settings.prompt.max_tokens + settings.decoding.max_response_tokens, start)
         reference = load_decoder(start, engines.home).requires_grad_(False) if settings.training.kl else None
         self.players = training_players(
@@ -101,8 +102,7 @@ class Trainer:
         ).to(engines.home)
         backbone = self.actor.model
         if settings.training.critic.backbone == "separate":
-            backbone = load_decoder(start, engines.home).model
-            backbone.checkpointing = settings.engine.gradient_checkpointing
+            backbone = self._in_training(engines.home, 1).model
         self.critic = Critic(backbone, heads, self.kinds, settings.training.micro_batch_tokens, self.device)
         self.learner = Learner(
             self.actor,
@@ -121,6 +121,13 @@ class Trainer:
         validator = self.players.policy(settings.training.validation.temperature)
         validation = SharedRollout(benchmark, validator, settings.prompt, self.processes)
         self.selection = ModelSelection(settings, validation, tasks.validation)
+
+    def _in_training(self, device: str, number: int) -> Decoder:
+        """The model that training begins with; `number` tells apart the adapters of several."""
+        decoder = load_decoder(self.start, device)
+        adapt(decoder, self.settings.model.lora, stream(self.settings, "adapters", number))
+        decoder.model.checkpointing = self.settings.engine.gradient_checkpointing
+        return decoder
 
     def train(self, notice: Notice) -> None:
         total = self.settings.training.iterations

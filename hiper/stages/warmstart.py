@@ -20,6 +20,7 @@ from hiper.errors import Interrupted, UserError
 from hiper.learning import engine, pretrained
 from hiper.learning.batches import micro_batches
 from hiper.learning.folders import load_decoder, require_positions, save_decoder
+from hiper.learning.lora import adapt, merged_weights, trainable
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
 from hiper.manifest import files_of, verify_outputs, withdraw_manifest, write_manifest
@@ -83,7 +84,7 @@ def _make(
         _train(settings, decoder, *examples, folder, device, notice)
     end = int(tokenizer.eos_token_id)
     pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
-    save_decoder(decoder, folder / "model", source, end, pad)
+    save_decoder(decoder, folder / "model", source, end, pad, dict(merged_weights(decoder)))
     checkpoint.clear(folder / "checkpoints")
     inputs = {"tokenizer": source, **({"demonstrations": demonstrations} if demonstrations else {})}
     write_manifest(folder, settings, data_root, inputs, started, files_of(folder / "model"))
@@ -93,6 +94,8 @@ def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device
     if settings.model.scratch is None:
         decoder = load_decoder(source, device)
         require_positions(decoder, settings.prompt.max_tokens + settings.decoding.max_response_tokens, source)
+        if settings.warm_start.method == "sft":
+            adapt(decoder, settings.model.lora, stream(settings, "adapters"))
         return decoder
     sizes = settings.model.scratch
     decoder = Decoder(
@@ -169,9 +172,8 @@ def _train(
     notice: Notice,
 ) -> None:
     sft = settings.warm_start
-    optimizer = torch.optim.AdamW(
-        decoder.parameters(), lr=sft.learning_rate, weight_decay=sft.weight_decay, foreach=True
-    )
+    parameters = [parameter for _, parameter in trainable(decoder)]
+    optimizer = torch.optim.AdamW(parameters, lr=sft.learning_rate, weight_decay=sft.weight_decay, foreach=True)
     first, losses = 0, []
     if loaded := checkpoint.load_latest(folder / "checkpoints"):
         first, state = loaded
@@ -188,7 +190,7 @@ def _train(
         batch = [train[i] for i in _draw(settings, len(train), step)]
         optimizer.zero_grad(set_to_none=True)
         losses.append(_accumulate(decoder, batch, settings, device))
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), settings.training.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(parameters, settings.training.gradient_clip)
         optimizer.step()
         done = step + 1
         if done in logged:

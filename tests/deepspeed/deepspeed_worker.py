@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from pipeline import run_settings
 
-from hiper.config import RunSettings
+from hiper.config import Lora, RunSettings
 from hiper.learning.batches import TurnRow
 from hiper.learning.critic import Critic, State
 from hiper.learning.learner import Learner, Targets, build_heads
+from hiper.learning.lora import adapt
 from hiper.learning.processes import Processes, joined
 from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.learning.training_engine import make_engines
@@ -71,18 +72,20 @@ def targets(random: np.random.Generator) -> dict[str, Targets]:
     return {head: Targets(old, wanted, mask) for head, mask in masks.items()}
 
 
-def decoder(seed: int) -> Decoder:
+def decoder(seed: int, lora: Lora | None = None) -> Decoder:
     made = Decoder(SHAPE)
     made.initialize(torch.Generator().manual_seed(seed))
+    adapt(made, lora, [seed])
     return made
 
 
 def make_learner(settings: RunSettings, processes: Processes) -> Learner:
     engines = make_engines(settings.engine, processes)
-    actor, separate = decoder(0), settings.training.critic.backbone == "separate"
+    lora, separate = settings.model.lora, settings.training.critic.backbone == "separate"
+    actor = decoder(0, lora)
     actor.model.checkpointing = settings.engine.gradient_checkpointing
     heads = build_heads(SHAPE.hidden_size, sorted(KINDS), settings.training.critic.head_hidden, [7])
-    backbone = decoder(2).model if separate else actor.model
+    backbone = decoder(2, lora).model if separate else actor.model
     critic = Critic(backbone, heads, KINDS, settings.training.micro_batch_tokens, settings.engine.device)
     return Learner(actor, decoder(1).requires_grad_(False), critic, settings.training, None, 1.0, engines)
 
@@ -110,7 +113,8 @@ def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
     if processes.first:
         checkpoint.save(folder, job["last"], state)
     processes.wait()
-    return {"metrics": measured}
+    merged = {name: weight.double().sum().item() for name, weight in learner.actor_engine.weights()}
+    return {"metrics": measured, "merged": merged}
 
 
 def train(job: dict[str, Any]) -> None:

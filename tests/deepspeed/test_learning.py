@@ -25,7 +25,8 @@ BATCH = {
     "training__gradient_clip": 0.5,
 }
 SEPARATE = {"training__critic__backbone": "separate", "training__critic__detach": False}
-CRITICS = {"separate": SEPARATE, "shared": {}}
+LORA = {"model__lora": {"rank": 4, "alpha": 8.0}}
+CRITICS = {"separate": SEPARATE, "shared": {}, "lora": SEPARATE | LORA}
 
 # name, engine settings, critic
 VARIANTS: list[tuple[str, dict[str, Any], str]] = [
@@ -39,6 +40,8 @@ VARIANTS: list[tuple[str, dict[str, Any], str]] = [
         {"zero_stage": 3, "gradient_checkpointing": True, "offload_optimizer": True},
         "separate",
     ),
+    ("zero2-lora", {"zero_stage": 2}, "lora"),
+    ("zero3-lora", {"zero_stage": 3, "gradient_checkpointing": True}, "lora"),
     ("zero2-bfloat16", {"zero_stage": 2, "dtype": "bfloat16"}, "separate"),
     ("zero3-bfloat16", {"zero_stage": 3, "dtype": "bfloat16"}, "separate"),
 ]
@@ -130,6 +133,20 @@ def test_bfloat16_stays_near_float32(results: Path, name: str, processes: int) -
     require_close(found[:1], local[:1], 0.02, 0.05)
     for weight in state(results / str(processes) / name)["actor"]["weights"].values():
         assert weight.dtype == torch.float32 and not torch.equal(weight, weight.bfloat16().float())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("name", ["zero2-lora", "zero3-lora"])
+def test_adapters_are_all_that_is_trained_and_kept(results: Path, name: str, processes: int) -> None:
+    """A checkpoint holds adapters (and value heads) alone; the weights that samplers get are the local engine's merged
+    ones, by the plain names."""
+    actor = state(results / str(processes) / name)["actor"]["weights"]
+    assert actor and all(key.endswith((".lora_a", ".lora_b")) for key in actor)
+    ours, theirs = (
+        json.loads((results / path).read_text())["merged"]
+        for path in (f"{processes}/{name}-{processes}-0.json", "local/lora-1-0.json")
+    )
+    assert ours == pytest.approx(theirs, abs=1e-3) and not any("lora" in key for key in ours)
 
 
 def test_one_process_goes_on_where_two_stopped(results: Path) -> None:

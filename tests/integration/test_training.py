@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pipeline import ROOT, prepare, run_settings
+from safetensors.torch import load_file
 
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
 from hiper.cli.main import main
@@ -18,13 +19,20 @@ from hiper.config import RunSettings
 from hiper.learning.batches import TurnRow
 from hiper.learning.learner import Learner
 from hiper.records import read_jsonl
-from hiper.stages import checkpoint, evaluation, training
+from hiper.stages import checkpoint, evaluation, training, warmstart
 
 # What two runs that are the same have in common to the byte.
 SAME = (
     *("metrics.jsonl", "episodes.jsonl", "model/model.safetensors", "model/value_heads.safetensors"),
     "best/model.safetensors",
 )
+
+
+LORA: dict[str, Any] = {
+    "model__lora": {"rank": 2, "alpha": 4.0},
+    "training__critic__backbone": "separate",
+    "training__critic__detach": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +70,12 @@ def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("changes", [{}, LORA], ids=["full", "lora"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     """A run that dies in its third iteration, after writing a metrics row too many, ends with the same bytes."""
-    chosen = run_settings(training__iterations=4, training__checkpoint_every=2)
+    chosen = run_settings(training__iterations=4, training__checkpoint_every=2, **changes)
     whole = train(prepared, tmp_path / "whole", chosen)
     real = training.Trainer.iterate
 
@@ -83,6 +92,41 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     cut = train(prepared, tmp_path / "cut", chosen)
     for name in SAME:
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+
+
+def require_low_rank(start: Path, changed: Path, prefix: str = "model.") -> dict[str, torch.Tensor]:
+    """What differs between two folders' weights has the adapters' rank, and lies in linear layers alone; the changed
+    weights, by the model's own names."""
+    before = load_file(start / "model.safetensors")
+    after = load_file(changed)
+    after = {name: after[name.replace("model.", prefix, 1)] for name in before}
+    for name, weight in before.items():
+        adapted = weight.dim() == 2 and name.startswith("model.layers.")
+        if adapted:
+            assert torch.linalg.matrix_rank(after[name] - weight, atol=1e-7) == LORA["model__lora"]["rank"], name
+        else:
+            assert torch.equal(after[name], weight), name
+    return after
+
+
+def test_training_with_adapters_leaves_an_ordinary_model(prepared: Path, tmp_path: Path) -> None:
+    """Its folder has the plain names; actor and critic have learned changes of low rank, each its own."""
+    start = prepared / "warmstart" / "model"
+    folder = train(prepared, tmp_path, run_settings(**LORA)) / "model"
+    actor = require_low_rank(start, folder / "model.safetensors")
+    critic = require_low_rank(start, folder / "value_heads.safetensors", "backbone.")
+    assert not torch.equal(actor["model.layers.0.mlp.up_proj.weight"], critic["model.layers.0.mlp.up_proj.weight"])
+
+
+def test_a_pretrained_model_is_warmed_up_with_adapters(prepared: Path, tmp_path: Path) -> None:
+    """SFT of a given model trains its adapters; one made from scratch has nothing to adapt and learns as a whole."""
+    start, rows = prepared / "warmstart" / "model", prepared / "demonstrations" / "demonstrations.jsonl"
+    chosen = run_settings(model__path=str(start), model__scratch=None, **LORA)
+    warmstart.run(chosen, rows, None, tmp_path / "given", prepared / "data")
+    require_low_rank(start, tmp_path / "given" / "model" / "model.safetensors")
+    warmstart.run(run_settings(**LORA), rows, prepared / "tokenizer", tmp_path / "scratch", prepared / "data")
+    made = tmp_path / "scratch" / "model" / "model.safetensors"
+    assert made.read_bytes() == (start / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("algorithm", available("algorithm", ROOT))
