@@ -6,4 +6,5 @@ import sys
 
 from hiper.cli.main import main
 
+sys.argv[0] = "hiper"  # manifests and locks name the command, not this file
 sys.exit(main())

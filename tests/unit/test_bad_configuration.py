@@ -21,7 +21,7 @@ from hiper.config.errors import SHOWN
 from hiper.errors import UserError
 from hiper.yaml_files import LARGEST, read_yaml
 
-CELLS = {"test": RUN, "demo": "alfworld_small-tiny-ppo_turn-seed1", "paper": "alfworld-qwen2.5_7b_instruct-hiper-seed2"}
+CELLS = {"test": RUN, "demo": "alfworld_small-tiny-ppo-seed1", "paper": "alfworld-qwen2.5_7b_instruct-hiper-seed2"}
 SCREEN = 24  # lines
 Path_ = tuple[str, ...]
 
