@@ -54,8 +54,8 @@ class Learner:
         self.device, self.processes = critic.device, engines.processes
         budget = settings.micro_batch_tokens
         self.logprobs = LogProbs(restriction, temperature, budget, self.device, self.processes)
-        shared = settings.critic.backbone == "shared"
-        self.frozen_features = shared and settings.critic.detach
+        self.own_backbone = critic.backbone is not actor.model
+        self.frozen_features = not self.own_backbone and (settings.critic.detach or not critic.kinds)
         decay, clip = settings.weight_decay, settings.gradient_clip
         self.actor_engine = engines.trained(actor, settings.learning_rate, decay, clip)
         trained = nn.ModuleDict({"heads": critic.heads})
@@ -65,7 +65,7 @@ class Learner:
             trained, settings.critic.learning_rate, decay, clip, full_precision=self.frozen_features
         )
         self.run_reference: Run[Any] | None = None if reference is None else engines.frozen(reference)
-        critic.run_backbone = self.actor_engine.run if shared else self.critic_engine.run
+        critic.run_backbone = self.critic_engine.run if self.own_backbone else self.actor_engine.run
         critic.run_heads, critic.processes = self.critic_engine.run, self.processes
 
     def update_critic(
@@ -240,7 +240,7 @@ class Learner:
     def critic_weights(self) -> Iterator[tuple[str, Tensor]]:
         """The value heads, whole, and the critic's backbone (`backbone.…`) where it is not the actor's."""
         for name, weight in self.critic_engine.weights():
-            if not name.startswith("backbone.") or self.settings.critic.backbone == "separate":
+            if self.own_backbone or not name.startswith("backbone."):
                 yield name.removeprefix("heads."), weight
 
     def _over_processes(self, sums: Mapping[str, float]) -> dict[str, float]:

@@ -101,7 +101,7 @@ class Trainer:
             stream(settings, "initialization"),
         ).to(engines.home)
         backbone = self.actor.model
-        if settings.training.critic.backbone == "separate":
+        if self.kinds and settings.training.critic.backbone == "separate":
             backbone = self._in_training(engines.home, 1).model
         self.critic = Critic(backbone, heads, self.kinds, settings.training.micro_batch_tokens, self.device)
         self.learner = Learner(

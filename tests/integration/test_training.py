@@ -205,6 +205,13 @@ def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str,
     assert all(np.isfinite(value) for value in row.values())
 
 
+def test_an_algorithm_without_values_makes_no_critic(prepared: Path, tmp_path: Path) -> None:
+    """Whatever the settings say of a critic: there is no second backbone to train, keep or save."""
+    separate = {"training__critic__backbone": "separate", "training__critic__detach": False}
+    chosen = run_settings("alfworld_test-test-grpo-seed0", training__iterations=1, **separate)
+    assert load_file(train(prepared, tmp_path, chosen) / "model" / "value_heads.safetensors") == {}
+
+
 @pytest.mark.parametrize("algorithm", ["hiper", "ppo"])
 @pytest.mark.parametrize("detach", [True, False])
 def test_the_critics_first_loss_is_that_of_the_values_it_gave(
