@@ -59,9 +59,7 @@ def trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
 
 
-def merged_weights(
-    module: nn.Module, whole: Whole = Tensor.detach
-) -> Iterator[tuple[str, Tensor]]:
+def merged_weights(module: nn.Module, whole: Whole = Tensor.detach) -> Iterator[tuple[str, Tensor]]:
     """Name and value of every parameter of the plain module, adapters added to their weights in float32. `whole` gives
     the whole value of a parameter of which only a part may lie here."""
     for name, parameter in module.named_parameters():

@@ -18,19 +18,30 @@ from hiper.trajectory import Generation
 
 
 class LocalPolicy(ModelPolicy):
-    """Samples from `decoder`, which training may update in place between calls."""
+    """Samples from `decoder`, which training may update in place between calls. `autocast`: with bfloat16 products."""
 
     def __init__(
-        self, decoder: Decoder, tokenizer: Any, decoding: Decoding, interface: str, max_prompt_tokens: int, device: str
+        self,
+        decoder: Decoder,
+        tokenizer: Any,
+        decoding: Decoding,
+        interface: str,
+        max_prompt_tokens: int,
+        device: str,
+        autocast: bool = False,
     ) -> None:
         super().__init__(tokenizer, decoding, interface, max_prompt_tokens, decoder.shape.vocab_size, device)
-        self.decoder = decoder
+        self.decoder, self.autocast = decoder, autocast
 
     @torch.inference_mode()
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
         """Tokens that the guide leaves no choice about are not sampled but fed together with the choice before them."""
         if not requests:
             return []
+        with torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.autocast):
+            return self._respond(requests, seed)
+
+    def _respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
         random = np.random.default_rng(seed)
         prompts = [self.encode_prompt(request.prompt) for request in requests]
         self.forget_prompts()

@@ -30,7 +30,7 @@ class Players(Protocol):
     sampler gives up what memory it can."""
 
     exact: bool
-    """Whether the sampler is the trainer's own model, so that its log probabilities are the trainer's."""
+    """Whether the sampler's log probabilities are the trainer's."""
 
     def policy(self, temperature: float) -> ModelPolicy:
         """The model, sampled at this temperature; otherwise as `decoding` says."""
@@ -48,17 +48,18 @@ class Players(Protocol):
 class LocalPlayers:
     """`weights` gives those that the trainer has now, where `decoder` is a copy of the one in training."""
 
-    exact = True
-
     def __init__(
         self, settings: RunSettings, decoder: Decoder, tokenizer: Any, device: str, weights: Weights | None = None
     ) -> None:
         self.settings, self.decoder, self.tokenizer, self.device = settings, decoder, tokenizer, device
         self.weights = weights
+        # bfloat16 rounds differently in products of other shapes, and the sampler's are not the trainer's
+        self.exact = settings.engine.dtype == "float32"
 
     def policy(self, temperature: float) -> LocalPolicy:
         prompt, decoding = self.settings.prompt, _at(self.settings, temperature)
-        return LocalPolicy(self.decoder, self.tokenizer, decoding, prompt.interface, prompt.max_tokens, self.device)
+        limit, half = prompt.max_tokens, self.settings.engine.dtype == "bfloat16"
+        return LocalPolicy(self.decoder, self.tokenizer, decoding, prompt.interface, limit, self.device, half)
 
     def play(self) -> None:
         if self.weights is not None:

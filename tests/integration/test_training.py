@@ -205,6 +205,17 @@ def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str,
     assert all(np.isfinite(value) for value in row.values())
 
 
+def test_in_bfloat16_the_old_log_probabilities_are_the_trainers(prepared: Path, tmp_path: Path) -> None:
+    """Sampler and trainer round differently, so the trainer computes them again, and how far both lie apart is in the
+    metrics; in float32 there is nothing to correct."""
+    rows = {
+        dtype: read_jsonl(train(prepared, tmp_path / dtype, run_settings(engine__dtype=dtype)) / "metrics.jsonl")
+        for dtype in ("float32", "bfloat16")
+    }
+    assert all("rollout/logprob_difference" not in row for row in rows["float32"])
+    assert all(0 < row["rollout/logprob_difference"] < 0.02 for row in rows["bfloat16"])
+
+
 def test_an_algorithm_without_values_makes_no_critic(prepared: Path, tmp_path: Path) -> None:
     """Whatever the settings say of a critic: there is no second backbone to train, keep or save."""
     separate = {"training__critic__backbone": "separate", "training__critic__detach": False}
