@@ -13,6 +13,10 @@ validate(config, "workflow/schemas/config.schema.yaml")
 report: "workflow/report/workflow.rst"
 
 
+# For all rules, and only with --software-deployment-method apptainer: envs/README.md.
+container: config.get("container")
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/cluster.smk"
 include: "workflow/rules/data.smk"

@@ -1,9 +1,9 @@
 """From configuration files to runs: Hydra composes, `hiper.config` validates, a digest per stage says what it reads.
 
 An experiment file (`configs/experiment/<name>.yaml`) holds a `grid` (lists of benchmarks, models, algorithms, seeds),
-overrides of any section and, under `by_benchmark`, overrides for one of its benchmarks. A run is one cell of the grid,
-named `<benchmark>-<model>-<algorithm>-seed<n>`; the warm start that the algorithms of one benchmark, model and seed
-share has the algorithm `warmstart`.
+overrides of any section and, under `by_benchmark` and `by_model`, overrides for one of its benchmarks or models, the
+model's last. A run is one cell of the grid, named `<benchmark>-<model>-<algorithm>-seed<n>`; the warm start that the
+algorithms of one benchmark, model and seed share has the algorithm `warmstart`.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     for path in (root / "configs" / "config.yaml", *further, *chosen):
         read_yaml(path)  # for its errors: Hydra's name neither file nor line
     composed = _compose(root / "configs", choices)
-    values = _specialized(composed, name.benchmark, chosen[-1], available("benchmark", root))
+    values = composed
+    for group in ("benchmark", "model"):
+        values = _specialized(values, group, choices[group], chosen[-1], available(group, root))
     values.pop("grid", None)
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
@@ -162,16 +164,16 @@ def _compose(folder: Path, choices: dict[str, str]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _specialized(values: dict[str, Any], benchmark: str, experiment: Path, known: list[str]) -> dict[str, Any]:
-    """An experiment's settings for one of its benchmarks, `by_benchmark: {<benchmark>: …}`, put over all others. There
-    may be some for benchmarks that it does not play: it may have been copied, or have inherited them."""
-    sections = values.pop("by_benchmark", None) or {}
+def _specialized(values: dict[str, Any], group: str, choice: str, experiment: Path, known: list[str]) -> dict[str, Any]:
+    """An experiment's settings for one of its benchmarks or models, `by_<group>: {<choice>: …}`, put over all others.
+    There may be some for choices that are not in its grid: it may have been copied, or have inherited them."""
+    sections = values.pop(f"by_{group}", None) or {}
     if not _sections(sections, *(sections.values() if isinstance(sections, dict) else ())):
-        raise UserError(f"{experiment}, by_benchmark: must map a benchmark's name to sections of settings")
+        raise UserError(f"{experiment}, by_{group}: must map a {group}'s name to sections of settings")
     for name in sections:
         if name not in known:
-            raise UserError(f"{experiment}, by_benchmark: no benchmark is called {name!r}{nearest(name, known)}")
-    return _merged(values, sections.get(benchmark, {}))
+            raise UserError(f"{experiment}, by_{group}: no {group} is called {name!r}{nearest(name, known)}")
+    return _merged(values, sections.get(choice, {}))
 
 
 def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("experiment", metavar="EXPERIMENT", help="a file name in configs/experiment, without .yaml")
     parser.add_argument("--gpu", choices=CARDS, default="h100", help="(default: h100)")
     parser.add_argument("--engine", metavar="NAME", help="a file of configs/engine (default: the experiment's own)")
+    parser.add_argument(
+        "--lora", type=int, metavar="RANK", help="train adapters of this rank, 0: all weights (default: model.lora)"
+    )
     default = Assumptions()
     for name, unit, text in (
         ("flops", "TFLOPS", "10^12 operations per second in bfloat16, in place of the GPU's"),
@@ -28,6 +31,7 @@ def add(commands: Commands) -> None:
         ("bandwidth-share", "SHARE", f"of the bandwidth reached in generation (default: {default.bandwidth_share})"),
         ("turn-seconds", "S", f"between two turns of an episode (default: {default.turn_seconds})"),
         ("cached", "SHARE", f"of prompt tokens found in a prefix cache (default: {default.cached})"),
+        ("host-nanoseconds", "NS", f"of a core, per offloaded parameter (default: {default.host_nanoseconds})"),
         ("turn-share", "SHARE", f"mean turns of an episode over its limit (default: {default.turn_share})"),
         ("prompt-tokens", "N", "of a turn (default: by benchmark)"),
         ("response-tokens", "N", "of a turn (default: by benchmark)"),
@@ -58,7 +62,16 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
     given = {name: getattr(arguments, name) * scale for name, scale in scales.items() if getattr(arguments, name)}
     if given:
         card = replace(card, name=f"{card.name}, altered", **given)
-    names = ("gpus", "mfu", "bandwidth_share", "turn_seconds", "cached", "turn_share", "longest_response")
+    names = (
+        "gpus",
+        "mfu",
+        "bandwidth_share",
+        "turn_seconds",
+        "cached",
+        "turn_share",
+        "longest_response",
+        "host_nanoseconds",
+    )
     values = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     prompt, response = arguments.prompt_tokens, arguments.response_tokens
     return Assumptions(card=card, prompt=prompt, response=response, **values)
@@ -68,5 +81,5 @@ def plan(arguments: argparse.Namespace) -> int:
     from hiper.views.plan import show
     from hiper.views.terminal import console
 
-    show(console(), arguments.experiment, Path.cwd(), assumptions(arguments), arguments.engine)
+    show(console(), arguments.experiment, Path.cwd(), assumptions(arguments), arguments.engine, arguments.lora)
     return 0

@@ -26,6 +26,7 @@ class Assumptions:
     turn_share: float = 0.75  # of the limit: 50 to 24 of 50 and 14.5 to 6.2 of 15 in the authors' logs
     prompt: float | None = None
     response: float | None = None
+    host_nanoseconds: float = 7.0  # 6.9 by torch's AdamW on one core of 2026; transfers and bandwidth are not counted
     longest_response: float = 1.75  # times the mean; the longest of 128 log-normal answers of deviation 10 around 40
 
     @property
@@ -53,6 +54,11 @@ class Assumptions:
             ("--bandwidth-share", f"{self.bandwidth_share:g}", "share of the bandwidth reached in generation"),
             ("--turn-seconds", f"{self.turn_seconds:g} s", "between two turns: environments, texts, scheduling"),
             ("--cached", f"{self.cached:g}", "share of prompt tokens found in a prefix cache"),
+            (
+                "--host-nanoseconds",
+                f"{self.host_nanoseconds:g} ns",
+                "of a core to update a parameter whose optimiser is offloaded",
+            ),
             ("--turn-share", f"{self.turn_share:g}", "mean turns of an episode, as a share of the limit"),
             ("--prompt-tokens", _said(self.prompt), f"of a turn; by default (prompt + response) {tokens}"),
             ("--response-tokens", _said(self.response), "of a turn"),

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hiper.planning.shapes import ModelShape, backbone_parameters, parameters
+from hiper.planning.shapes import Models, backbone_parameters, parameters
 
 FLOAT = 4  # model folders and checkpoints hold float32
 MOMENTS = 8  # Adam's two, float32
-HOST_COPIES = 3  # of a checkpoint in the host's memory while it is written: tensors, their serialised form, its bytes
 RECORDED_TURN, EVALUATED_TURN = 2_000, 1_500  # bytes of a turn in episodes.jsonl and in evaluation.jsonl
 
 
 @dataclass(frozen=True)
 class Files:
-    """Bytes of one run: `model` and `records` stay, `checkpoints` are there while it goes on; `host`: of the memory,
-    while a checkpoint is written."""
+    """Bytes of one run: `model` and `records` stay, `checkpoints` are there while it goes on."""
 
     model: float
     checkpoints: float
     records: float
-    host: float
 
     @property
     def kept(self) -> float:
         return self.model + self.records
 
 
-def run_files(
-    shape: ModelShape, *, trained: bool, own_critic: bool, models: int, kept: int, recorded: float, evaluated: float
-) -> Files:
-    """`trained`: by RL, with checkpoints, of which `kept` and the one being written lie on the disk; `models`: folders
-    of the actor (the last, and perhaps the best); `recorded` and `evaluated`: turns in its records."""
-    actor, critic = parameters(shape), backbone_parameters(shape) if own_critic and trained else 0
-    state = (FLOAT + MOMENTS) * (actor + critic) if trained else 0.0
+def saved_bytes(models: Models) -> float:
+    """One model folder: whole weights, adapters merged into them, and a critic's backbone."""
+    critic = backbone_parameters(models.shape) if models.own_critic else 0
+    return float(FLOAT * (parameters(models.shape) + critic))
+
+
+def checkpoint_bytes(models: Models) -> float:
+    """What is trained, with its moments."""
+    return float((FLOAT + MOMENTS) * models.trained)
+
+
+def run_files(models: Models, *, trained: bool, folders: int, kept: int, recorded: float, evaluated: float) -> Files:
+    """`trained`: by RL, with checkpoints, of which `kept` and the one being written lie on the disk, else the actor is
+    all there is; `folders`: the last model, and perhaps the best; `recorded` and `evaluated`: turns in its records."""
     records = recorded * RECORDED_TURN + evaluated * EVALUATED_TURN
-    return Files(float(FLOAT * models * (actor + critic)), (kept + 1) * state, records, HOST_COPIES * state)
+    if not trained:
+        return Files(float(folders * FLOAT * parameters(models.shape)), 0.0, records)
+    return Files(folders * saved_bytes(models), (kept + 1) * checkpoint_bytes(models), records)

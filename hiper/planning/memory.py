@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hiper.planning.shapes import ModelShape, backbone_parameters, cache_bytes, parameters
+from hiper.planning.shapes import Models, ModelShape, Weights, cache_bytes, parameters
 
 # Bytes per read-out token and vocabulary entry while the loss is differentiated: 8 are kept (float32 log probabilities,
 # and their exponentials for the entropy), three more float32 rows are there for a moment.
@@ -29,7 +29,7 @@ MIXED = Precision(weights=2, copies=0, gradients=4, optimizer=12)  # DeepSpeed's
 @dataclass(frozen=True)
 class Layout:
     """How a run lies on its GPUs. ZeRO stage 1 shares out the optimiser's state, 2 the gradients too, 3 the weights
-    too; 0 shares nothing out. Offloading keeps the optimiser's state in the host's memory."""
+    too; 0 shares nothing out. Offloading keeps the optimiser's state and the gradients in the host's memory."""
 
     precision: Precision
     gpus: int
@@ -37,34 +37,22 @@ class Layout:
     offload: bool
     checkpointing: bool
 
-    def state(self, count: float) -> float:
-        """Bytes on one GPU of a trained model of `count` parameters."""
+    def state(self, weights: Weights) -> float:
+        """Bytes on one GPU of a network in training. The passes copy what is frozen like what is trained."""
         parts = self.precision
-        weights = parts.weights / self._shared(3) + parts.copies
-        return count * (weights + parts.gradients / self._shared(2) + self._optimizer())
+        added = 0.0 if self.offload else parts.gradients / self._shared(2) + parts.optimizer / self._shared(1)
+        return self.frozen(weights.whole) + weights.whole * parts.copies + weights.trained * added
 
     def frozen(self, count: float) -> float:
         """Bytes on one GPU of a model that is only read."""
         return count * (self.precision.weights / self._shared(3))
 
     def host(self, count: float) -> float:
-        """Bytes of the host's memory for an offloaded optimiser, all GPUs together."""
-        return count * self.precision.optimizer * (self.gpus if self._shared(1) == 1 else 1) if self.offload else 0.0
-
-    def _optimizer(self) -> float:
-        return 0.0 if self.offload else self.precision.optimizer / self._shared(1)
+        """Bytes of the host's memory for what is offloaded, all GPUs together; there only ZeRO can offload."""
+        return count * float(self.precision.gradients + self.precision.optimizer) if self.offload else 0.0
 
     def _shared(self, stage: int) -> int:
         return self.gpus if self.zero_stage >= stage else 1
-
-
-@dataclass(frozen=True)
-class Models:
-    """Which networks a run holds besides the actor."""
-
-    shape: ModelShape
-    reference: bool
-    own_critic: bool  # a backbone of its own, trained
 
 
 @dataclass(frozen=True)
@@ -86,16 +74,18 @@ class Memory:
         return self.resident + max(self.training, self.generation)
 
 
-def activation_bytes(shape: ModelShape, checkpointing: bool) -> float:
+def activation_bytes(shape: ModelShape, checkpointing: bool, rank: int = 0) -> float:
     """Bytes per packed token that a forward pass of this project's decoder keeps for its backward pass, under bfloat16
     autocast; with checkpointing each layer keeps its float32 input alone, and one layer at a time is computed again.
 
     A layer keeps four float32 rows (inputs and outputs of its norms: 16·hidden), eight bfloat16 rows (inputs of the
     products, queries, attention's output: 16·hidden), keys and values (4·kv_heads·head_size) and four rows of the MLP
-    (8·intermediate).
+    (8·intermediate). With an adapter of `rank` on each of the seven products there are seven rows more (14·rank), and
+    two less (8·hidden): frozen norms need not keep what they scale.
     """
     keys = shape.num_key_value_heads * shape.head_size
-    layer = 32.0 * shape.hidden_size + 4.0 * keys + 8.0 * shape.intermediate_size
+    adapters = 14.0 * rank - 8.0 * shape.hidden_size if rank else 0.0
+    layer = 32.0 * shape.hidden_size + 4.0 * keys + 8.0 * shape.intermediate_size + adapters
     return (
         4.0 * shape.hidden_size * shape.num_hidden_layers + layer if checkpointing else layer * shape.num_hidden_layers
     )
@@ -110,13 +100,12 @@ def playing_bytes(shape: ModelShape, rows: int, room: int, copy_bytes: int, valu
 def estimate(models: Models, layout: Layout, budget: int, read_out: float, generation: float) -> Memory:
     """`budget`: tokens of a micro-batch; `read_out`: those of them with logits; `generation`: bytes, see
     `playing_bytes`."""
-    shape, total = models.shape, parameters(models.shape)
-    critic = backbone_parameters(shape) if models.own_critic else 0
+    shape = models.shape
     logits = LOGIT_BYTES * read_out * shape.vocab_size
     return Memory(
-        actor=layout.state(total),
-        critic=layout.state(critic),
-        reference=layout.frozen(total) if models.reference else 0.0,
-        training=budget * activation_bytes(shape, layout.checkpointing) + logits,
+        actor=layout.state(models.actor),
+        critic=layout.state(models.critic),
+        reference=layout.frozen(parameters(shape)) if models.reference else 0.0,
+        training=budget * activation_bytes(shape, layout.checkpointing, models.rank) + logits,
         generation=generation,
     )

@@ -62,6 +62,51 @@ def parameters(shape: ModelShape) -> int:
     return backbone_parameters(shape) + (0 if shape.tie_word_embeddings else embedding_parameters(shape))
 
 
+def adapter_parameters(shape: ModelShape, rank: int) -> int:
+    """Of low-rank adapters on q, k, v, o, gate, up and down of every layer: rank · (inputs + outputs) each."""
+    hidden, kv, wide = shape.hidden_size, shape.num_key_value_heads * shape.head_size, shape.intermediate_size
+    return shape.num_hidden_layers * rank * (2 * (hidden + hidden) + 2 * (hidden + kv) + 3 * (hidden + wide))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parameters of one network: those that an optimiser changes, and those that are only read."""
+
+    trained: int = 0
+    frozen: int = 0
+
+    @property
+    def whole(self) -> int:
+        return self.trained + self.frozen
+
+
+@dataclass(frozen=True)
+class Models:
+    """The networks of a run: an actor; with `own_critic` a critic with a backbone of its own, trained too; with
+    `reference` a frozen copy of the actor. `rank`: of the adapters that are trained in place of all weights; 0: none.
+    """
+
+    shape: ModelShape
+    reference: bool
+    own_critic: bool
+    rank: int = 0
+
+    @property
+    def actor(self) -> Weights:
+        return self._weights(parameters(self.shape))
+
+    @property
+    def critic(self) -> Weights:
+        return self._weights(backbone_parameters(self.shape)) if self.own_critic else Weights()
+
+    @property
+    def trained(self) -> int:
+        return self.actor.trained + self.critic.trained
+
+    def _weights(self, plain: int) -> Weights:
+        return Weights(adapter_parameters(self.shape, self.rank), plain) if self.rank else Weights(plain)
+
+
 def cache_bytes(shape: ModelShape, value_bytes: int = 2) -> int:
     """Bytes of keys and values that one token leaves: 2 · layers · kv_heads · head_size numbers. Grouped queries share
     the heads of keys and values, so those alone count."""

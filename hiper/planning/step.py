@@ -92,14 +92,30 @@ class Step:
         return self.generation + self.scoring + self.critic + self.actor
 
 
-def passes(*, heads: bool, detached: bool, reference: bool, epochs: int, critic_epochs: int, again: bool) -> Passes:
+def passes(
+    *,
+    heads: bool,
+    detached: bool,
+    reference: bool,
+    epochs: int,
+    critic_epochs: int,
+    again: bool,
+    adapters: bool = False,
+) -> Passes:
     """`heads`: the algorithm learns values; `again`: activations are computed twice. Value heads that read the
-    sampler's hidden states (`detached`, on the actor's backbone) cost no pass."""
-    trained = 4.0 if again else 3.0
+    sampler's hidden states (`detached`, on the actor's backbone) cost no pass. With `adapters` the backward pass has no
+    gradients of the frozen weights to compute, which are half of its work; the adapters' own is left out."""
+    trained = (2.0 if adapters else 3.0) + (1.0 if again else 0.0)
     reads_backbone = heads and not detached
     critic = critic_epochs * trained if reads_backbone else 0.0
     scoring = (1.0 if reference else 0.0) + (1.0 if reads_backbone else 0.0)
     return Passes(scoring, critic, epochs * trained)
+
+
+def offloaded_seconds(trained: int, updates: float, cores: int, nanoseconds: float) -> float:
+    """Of `updates` of an optimiser in the host's memory, shared out over `cores`; `nanoseconds`: of one core for one
+    parameter."""
+    return trained * updates * nanoseconds * 1e-9 / cores
 
 
 def generation_seconds(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from hiper.errors import UserError
 from hiper.learning import pretrained
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.files import Files, run_files
-from hiper.planning.memory import AUTOCAST, MIXED, Layout, Memory, Models, estimate, playing_bytes
-from hiper.planning.shapes import PUBLISHED, ModelShape, backbone_parameters, parameters
-from hiper.planning.step import Episodes, Passes, Sampler, Step, generation_seconds, passes, step
+from hiper.planning.host import Host, training_host
+from hiper.planning.memory import AUTOCAST, MIXED, Layout, Memory, estimate, playing_bytes
+from hiper.planning.shapes import PUBLISHED, Models, ModelShape, forward_operations
+from hiper.planning.step import Episodes, Passes, Sampler, Step, generation_seconds, offloaded_seconds, passes, step
 from hiper.records import read_json
 from hiper.yaml_files import read_yaml
 
@@ -71,9 +73,10 @@ class Plan:
 
     @property
     def sampler(self) -> Sampler:
-        """The local engine's own generates with the float32 weights that it trains."""
-        single = self.settings.engine.name == "local" and not self._vllm
-        return FLOAT32 if single else BFLOAT16
+        """Of the local engine: the float32 weights that it trains, products as in training."""
+        if self._vllm or self.settings.engine.name != "local":
+            return BFLOAT16
+        return replace(FLOAT32, single=self.settings.engine.dtype == "float32")
 
     @property
     def _vllm(self) -> bool:
@@ -97,6 +100,7 @@ class Plan:
             epochs=training.epochs,
             critic_epochs=critic.epochs,
             again=self.layout.checkpointing,
+            adapters=self.models.rank > 0,
         )
 
     @property
@@ -105,15 +109,24 @@ class Plan:
         return list(ALGORITHMS[algorithm.name].heads(algorithm))
 
     @property
-    def own_critic(self) -> bool:
-        """The trainer makes one whenever it is configured, also for algorithms that learn no values."""
-        return self.settings.training.critic.backbone == "separate"
+    def models(self) -> Models:
+        """An algorithm without value heads has no critic, whatever the settings."""
+        lora, training = self.settings.model.lora, self.settings.training
+        own_critic = training.critic.backbone == "separate" and bool(self._heads)
+        return Models(self.shape, training.kl > 0, own_critic, 0 if lora is None else lora.rank)
 
     @cached_property
     def step(self) -> Step:
-        """One training iteration."""
+        """One training iteration, with what the host takes for the updates of an offloaded optimiser."""
         played = self.episodes(self.settings.training.episodes)
-        return step(self.shape, played, self.passes, self.sampler, self.assumed.card, self.gpus, self.assumed.rates)
+        one = step(self.shape, played, self.passes, self.sampler, self.assumed.card, self.gpus, self.assumed.rates)
+        if not self.layout.offload:
+            return one
+        training, cores = self.settings.training, self.settings.engine.threads * self.gpus
+        updates, host = math.ceil(played.turn_count / training.mini_batch_turns), self.assumed.host_nanoseconds
+        actor = offloaded_seconds(self.models.actor.trained, training.epochs * updates, cores, host)
+        critic = offloaded_seconds(self.models.critic.trained, training.critic.epochs * updates, cores, host)
+        return replace(one, actor=one.actor + actor, critic=one.critic + critic)
 
     @property
     def memory(self) -> Memory:
@@ -123,8 +136,7 @@ class Plan:
         played = self.episodes(self.settings.training.episodes)
         budget = self.settings.training.micro_batch_tokens
         read_out = budget * played.response / (played.prompt + played.response)
-        models = Models(self.shape, self.settings.training.kl > 0, self.own_critic)
-        return estimate(models, layout, budget, read_out, self._playing(layout, sampler))
+        return estimate(self.models, layout, budget, read_out, self._playing(layout, sampler))
 
     def _playing(self, layout: Layout, sampler: Sampler) -> float:
         """vLLM takes the share it is given; the other needs a row of cache for each of the GPU's episodes."""
@@ -146,10 +158,9 @@ class Plan:
         return None
 
     @property
-    def host(self) -> float:
-        """Bytes of the host's memory: an offloaded optimiser, and what writing a checkpoint takes."""
-        trained = parameters(self.shape) + (backbone_parameters(self.shape) if self.own_critic else 0)
-        return self.layout.host(trained) + self.files(True).host
+    def host(self) -> Host:
+        engine = self.settings.engine
+        return training_host(self.models, self.layout, engine.nodes, engine.name == "deepspeed")
 
     @property
     def training_seconds(self) -> float:
@@ -165,6 +176,17 @@ class Plan:
         sizes = [size for count in self.evaluated for size in [batch] * (count // batch) + [count % batch] if size]
         return sum(self._play_seconds(size, BFLOAT16 if self._vllm else FLOAT32, 1) for size in sizes)
 
+    def variance_seconds(self, algorithms: int) -> float:
+        """Of measuring the gradients of so many algorithms on one warm start: one GPU, this project's sampler, and a
+        pass with gradients for each algorithm and batch."""
+        wanted = self.settings.variance
+        played = self.episodes(wanted.tasks * wanted.group_size)
+        context = (played.prompt + played.response) / 2
+        forward = forward_operations(self.shape, played.tokens, context, played.response_tokens)
+        gradient = 3.0 * forward / (self.assumed.card.flops * self.assumed.mfu)
+        batches = wanted.critic_batches + wanted.batches
+        return batches * self._play_seconds(played.count, FLOAT32, 1) + wanted.batches * algorithms * gradient
+
     def _play_seconds(self, count: int, sampler: Sampler, gpus: int) -> float:
         rates, card = self.assumed.rates, self.assumed.card
         return sum(generation_seconds(self.shape, self.episodes(count), sampler, card, gpus, rates))
@@ -176,8 +198,7 @@ class Plan:
         found = []
         for name in self.settings.evaluated_splits:
             for protocol in evaluation.protocols:
-                sampled = evaluation.sampled_episodes
-                found.append(sampled if protocol == "sampled" else split_size(self.settings, name))
+                found.append(evaluation.sampled_episodes if protocol == "sampled" else split_size(self.settings, name))
         return found * len(evaluation.temperatures) * len(evaluation.checkpoints)
 
     def files(self, trained: bool) -> Files:
@@ -185,10 +206,9 @@ class Plan:
         recorded = self.settings.tracking.episodes * training.iterations if trained else 0
         turns = self.episodes(1).turns
         return run_files(
-            self.shape,
+            self.models,
             trained=trained,
-            own_critic=self.own_critic,
-            models=2 if trained and training.validation.tasks else 1,
+            folders=2 if trained and training.validation.tasks else 1,
             kept=KEPT_CHECKPOINTS,
             recorded=recorded * turns,
             evaluated=sum(self.evaluated) * turns,
@@ -209,9 +229,11 @@ def split_size(settings: RunSettings, name: str) -> int:
     return int(getattr(made_of, split))
 
 
-def plans(experiment: str, root: Path, assumed: Assumptions, engine: str | None = None) -> tuple[list[Plan], list[str]]:
-    """The runs of the grid, without warm starts, one per cell, and the models whose sizes are unknown. `engine`: a file
-    of configs/engine in place of the experiment's."""
+def plans(
+    experiment: str, root: Path, assumed: Assumptions, engine: str | None = None, rank: int | None = None
+) -> tuple[list[Plan], list[str]]:
+    """The runs of the grid, without warm starts, one per cell, and the models whose sizes are unknown. In place of the
+    experiment's own: `engine`, a file of configs/engine; `rank` of `model.lora`, 0 for none."""
     other = {} if engine is None else {"engine": read_yaml(configuration_file("engine", engine, root))}
     found, unknown = [], []
     composed: dict[tuple[str, str, str], RunSettings] = {}
@@ -219,6 +241,8 @@ def plans(experiment: str, root: Path, assumed: Assumptions, engine: str | None 
         cell = (name.benchmark, name.model, name.algorithm)
         if cell not in composed:  # seeds cost the same
             values = compose_run(experiment, str(name), root).model_dump()
+            if rank is not None:
+                values["model"]["lora"] = {"rank": rank, "alpha": float(rank)} if rank else None
             composed[cell] = parse_run({**values, **other}, f"experiment {experiment} with engine {engine}")
         if (plan := plan_of(name, composed[cell], assumed)) is None:
             unknown.append(composed[cell].model.path or name.model)

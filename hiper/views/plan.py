@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hiper.compose import RunName
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.memory import Memory
 from hiper.planning.shapes import cache_bytes, parameters
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
 GB = 1e9
 
 
-def show(console: Console, experiment: str, root: Path, assumed: Assumptions, engine: str | None = None) -> None:
-    """All tables of an experiment; UserError where it does not compose. `engine`: a file of configs/engine in place of
-    the experiment's."""
-    found, unknown = plans(experiment, root, assumed, engine)
+def show(
+    console: Console,
+    experiment: str,
+    root: Path,
+    assumed: Assumptions,
+    engine: str | None = None,
+    rank: int | None = None,
+) -> None:
+    """All tables of an experiment; UserError where it does not compose. `engine` and `rank` as in `plans`."""
+    found, unknown = plans(experiment, root, assumed, engine, rank)
     for model in unknown:
         console.print(f"{model}: neither a published shape nor a folder with a config.json; its runs are left out\n")
     if not found:
@@ -34,7 +41,7 @@ def show(console: Console, experiment: str, root: Path, assumed: Assumptions, en
     if not kinds:
         console.print("engine cpu: times are measured, not counted; what has run is in the first table")
         return
-    console.print(_time(kinds))
+    console.print(_time(kinds, list(_measuring(found).values())))
     console.print(_memory([group[0] for group in kinds], assumed))
     console.print(_assumptions(assumed))
 
@@ -51,8 +58,18 @@ def jobs(found: Sequence[Plan]) -> dict[str, int]:
         "warm_start": len(starts),
         "train": len(found),
         "evaluate": len(starts) + len(found),
+        "gradient_variance": len(_measuring(found)),
         "report, tracking": 3,
     }
+
+
+def _measuring(found: Sequence[Plan]) -> dict[RunName, list[Plan]]:
+    """Of each warm start that gradients are measured on, a run of each algorithm they are measured for."""
+    starts: dict[RunName, list[Plan]] = {}
+    for plan in found:
+        if plan.settings.variance.batches:
+            starts.setdefault(plan.name.warm_start, []).append(plan)
+    return starts
 
 
 def measured(experiment: str, root: Path) -> dict[str, list[float]]:
@@ -117,7 +134,7 @@ def _by_model(found: Sequence[Plan]) -> list[tuple[str, list[Plan]]]:
     return [(name, list(group)) for name, group in groupby(sorted(found, key=model), key=model)]
 
 
-def _time(kinds: Sequence[Sequence[Plan]]) -> Table:
+def _time(kinds: Sequence[Sequence[Plan]], measuring: Sequence[Sequence[Plan]]) -> Table:
     """A row for runs that cost the same, named after the first of their algorithms; `+n`: and so many more."""
     names = ("Mtok", "play", "score", "critic", "actor", "step", "hours", "eval.", "runs", "GPU h")
     table = _table("Seconds of a training step and its parts; hours of a run and of its evaluation", "run", *names)
@@ -136,8 +153,21 @@ def _time(kinds: Sequence[Sequence[Plan]]) -> Table:
         name = f"  {plan.name.benchmark} {plan.name.algorithm}{f' +{more}' if more else ''}"
         cost = (f"{training:,.1f}", f"{evaluation:,.1f}", str(len(group)), f"{spent:,.0f}")
         table.add_row(name, f"{played.tokens / 1e6:.1f}", *(f"{part:,.0f}" for part in parts), *cost)
+    for name, hours in _variance_hours(measuring).items():
+        total += sum(hours)
+        table.add_row(name, *[""] * 7, f"{hours[0]:,.1f}", str(len(hours)), f"{sum(hours):,.0f}")
     table.add_row("all", *[""] * (len(names) - 1), f"{total:,.0f}", style="bold")
     return table
+
+
+def _variance_hours(measuring: Sequence[Sequence[Plan]]) -> dict[str, list[float]]:
+    """Of one GPU for each warm start, by what stands at the head of the row."""
+    found: dict[str, list[float]] = {}
+    for group in measuring:
+        plan = group[0]
+        hours = plan.variance_seconds(len(group)) / HOUR
+        found.setdefault(f"{plan.name.model} {plan.name.benchmark} gradient variance", []).append(hours)
+    return found
 
 
 def _memory(found: Sequence[Plan], assumed: Assumptions) -> Table:
@@ -149,21 +179,34 @@ def _memory(found: Sequence[Plan], assumed: Assumptions) -> Table:
         fits = "yes" if plan.memory.peak <= size else "NO"
         fewest = f"{plan.fewest_gpus or 'over 64'} GPU{'' if plan.fewest_gpus == 1 else 's'}"
         shown[
-            (f"{plan.name.model} {plan.name.benchmark}", *_parts(plan.memory), fits, fewest, f"{plan.host / GB:,.0f}")
+            (
+                _networks(plan),
+                *_parts(plan.memory),
+                fits,
+                fewest,
+                f"{plan.host.peak / GB:,.0f}",
+            )
         ] = None
     for row in shown:
         table.add_row(*row)
     facts: dict[str, Callable[[Plan], str]] = {
         "parameters": lambda plan: f"{parameters(plan.shape):,}",
+        "trained, with the critic's": lambda plan: f"{plan.models.trained:,}",
         "bytes of KV cache per token": lambda plan: f"{cache_bytes(plan.shape, plan.sampler.value_bytes):,}",
     }
     said = [f"{plan.name.model}: {what} {tell(plan)}" for what, tell in facts.items() for plan in found]
     shared = (
         "shared: fits from so many GPUs with ZeRO 3, activations computed again, a bfloat16 sampler\n"
-        "host: the computer's memory while a checkpoint is written, with an offloaded optimiser"
+        "host: a node's own memory, for models in reading or an offloaded optimiser and a checkpoint;\n"
+        "libraries and environments of the processes come on top"
     )
     table.caption, table.caption_justify = "\n".join(dict.fromkeys([shared, *said])), "left"
     return table
+
+
+def _networks(plan: Plan) -> str:
+    alone = "" if plan.memory.critic else ", no critic"
+    return f"{plan.name.model} {plan.name.benchmark}{alone}"
 
 
 def _parts(memory: Memory) -> list[str]:
@@ -181,4 +224,4 @@ def _assumptions(assumed: Assumptions) -> Table:
 
 
 def _gb(size: float) -> str:
-    return f"{size / GB:,.1f}" if size >= GB / 10 else f"{size / GB:.4f}"
+    return f"{size / GB:,.1f}" if size >= GB / 10 or not size else f"{size / GB:.4f}"

@@ -121,15 +121,29 @@ def test_settings_for_one_benchmark_do_not_reach_the_others(project: Path) -> No
     assert runs[0].prompt.style == runs[1].prompt.style == "compact"
 
 
+def test_settings_for_one_model_go_over_those_for_its_benchmark(project: Path) -> None:
+    """`by_model` reaches the runs of its model alone, on every benchmark, and wins over `by_benchmark`."""
+    with (project / "configs" / "experiment" / "test.yaml").open("a") as file:
+        file.write("\nby_model:\n  tiny: {prompt: {max_tokens: 777}, evaluation: {batch: 3}}\n")
+        file.write("by_benchmark:\n  webshop_test: {prompt: {max_tokens: 555, history_length: 1}}\n")
+    cells = [("alfworld_test", "test"), ("alfworld_test", "tiny"), ("webshop_test", "test"), ("webshop_test", "tiny")]
+    runs = [compose_run("test", f"{benchmark}-{model}-hiper-seed0", project) for benchmark, model in cells]
+    assert [run.prompt.max_tokens for run in runs] == [600, 777, 555, 777]
+    assert [run.prompt.history_length for run in runs[2:]] == [1, 1]
+    assert [run.evaluation.batch for run in runs] == [12, 3, 12, 3]
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
+        ("by_model: {tset: {}}", r"by_model: no model is called 'tset'; did you mean 'test'"),
+        ("by_model: [test]", "by_model: must map a model's name to sections"),
         ("by_benchmark: {webshop_tset: {}}", r"no benchmark is called 'webshop_tset'; did you mean 'webshop_test'"),
         ("by_benchmark: [webshop_test]", "must map a benchmark's name to sections"),
         ("by_benchmark: {webshop_test: {prompt: {max_tokns: 1}}}", r"prompt\.max_tokns: unknown setting.*'max_tokens'"),
     ],
 )
-def test_a_mistake_in_settings_for_one_benchmark_is_named(project: Path, text: str, wanted: str) -> None:
+def test_a_mistake_in_settings_for_one_benchmark_or_model_is_named(project: Path, text: str, wanted: str) -> None:
     """A name outside the grid, a list, an unknown key."""
     with (project / "configs" / "experiment" / "test.yaml").open("a") as file:
         file.write(f"\n{text}\n")

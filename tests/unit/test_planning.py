@@ -12,29 +12,42 @@ import numpy as np
 import pytest
 
 from hiper.cli.main import main
+from hiper.config import parse_run
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.files import run_files
 from hiper.planning.hardware import CARDS, Card
+from hiper.planning.host import loading_bytes, training_host
 from hiper.planning.memory import (
     AUTOCAST,
     LOGIT_BYTES,
     MIXED,
     Layout,
-    Models,
     activation_bytes,
     estimate,
     playing_bytes,
 )
 from hiper.planning.shapes import (
     PUBLISHED,
+    Models,
     ModelShape,
+    Weights,
+    adapter_parameters,
     backbone_parameters,
     cache_bytes,
     forward_operations,
     parameters,
     product_parameters,
 )
-from hiper.planning.step import Episodes, Passes, Rates, Sampler, generation_seconds, passes, step
+from hiper.planning.step import (
+    Episodes,
+    Passes,
+    Rates,
+    Sampler,
+    generation_seconds,
+    offloaded_seconds,
+    passes,
+    step,
+)
 from hiper.views.estimates import Plan, plans, split_size
 from hiper.views.plan import jobs
 
@@ -92,11 +105,43 @@ def test_stages_of_zero_share_out_one_thing_after_the_other() -> None:
     """100 parameters on 4 GPUs, bfloat16 with float32 optimiser: 1,800, then 900, 600 and 450 bytes."""
     expected = [1800, 100 * (2 + 4 + 3), 100 * (2 + 1 + 3), 100 * (0.5 + 1 + 3)]
     layouts = [Layout(MIXED, 4, stage, False, False) for stage in range(4)]
-    assert [layout.state(100) for layout in layouts] == expected
+    assert [layout.state(Weights(100)) for layout in layouts] == expected
     assert [layout.frozen(100) for layout in layouts] == [200, 200, 200, 50]
     offloaded = Layout(MIXED, 4, 2, True, False)
-    assert offloaded.state(100) == 100 * (2 + 1) and offloaded.host(100) == 1200
-    assert Layout(AUTOCAST, 1, 0, False, False).state(100) == 100 * (4 + 2 + 4 + 8)
+    assert offloaded.state(Weights(100)) == 100 * 2 and offloaded.host(100) == 100 * (4 + 12)
+    assert Layout(AUTOCAST, 1, 0, False, False).state(Weights(100)) == 100 * (4 + 2 + 4 + 8)
+
+
+def test_what_is_frozen_has_neither_gradients_nor_an_optimiser() -> None:
+    """10 trained parameters beside 100 frozen ones: 2 bytes each shared out by ZeRO 3, 16 more for the trained; without
+    DeepSpeed 6 each, 12 more."""
+    weights = Weights(trained=10, frozen=100)
+    assert Layout(MIXED, 4, 3, False, False).state(weights) == 110 * 2 / 4 + 10 * 16 / 4
+    assert Layout(MIXED, 4, 2, False, False).state(weights) == 110 * 2 + 10 * 16 / 4
+    assert Layout(AUTOCAST, 1, 0, False, False).state(weights) == 110 * 6 + 10 * 12
+
+
+def test_adapters_replace_all_weights_of_actor_and_critic() -> None:
+    """Rank 3 in 2 layers: q and o 4 + 4, k and v 4 + 2, gate, up and down 4 + 6, times 3 · 2 = 348; a critic that is
+    not there has none."""
+    assert adapter_parameters(SMALL, 3) == 2 * 3 * (2 * 8 + 2 * 6 + 3 * 10)
+    adapted = Models(replace(SMALL, tie_word_embeddings=False), True, True, 3)
+    assert adapted.actor == Weights(348, 356) and adapted.critic == Weights(348, 316)
+    assert adapted.trained == 696
+    assert Models(SMALL, True, False, 3).critic == Weights() and Models(SMALL, True, True).critic == Weights(316)
+
+
+def test_the_real_adapters_have_as_many() -> None:
+    """Counting agrees with the parameters that `hiper.learning.lora` adds."""
+    from hiper.config import Lora
+    from hiper.learning.lora import adapt, trainable
+    from hiper.learning.qwen2 import Decoder, DecoderShape
+
+    decoder = Decoder(DecoderShape(50, 24, 56, 3, 6, 2, 64, 1e4, 1e-6, True))
+    adapt(decoder, Lora(rank=5, alpha=10.0), [0])
+    counted = Models(ModelShape(50, 24, 56, 3, 6, 2, True), False, False, 5).actor
+    assert counted.trained == sum(parameter.numel() for _, parameter in trainable(decoder))
+    assert counted.whole == sum(parameter.numel() for parameter in decoder.parameters())
 
 
 def test_peak_memory_adds_what_is_there_at_the_same_time() -> None:
@@ -112,16 +157,25 @@ def test_peak_memory_adds_what_is_there_at_the_same_time() -> None:
     assert alone.resident == 316 * 18 and alone.generation == 3 * 7 * cache_bytes(SMALL)
 
 
-@pytest.mark.parametrize(("hidden", "intermediate", "heads", "kv_heads"), [(256, 1024, 4, 2), (384, 2240, 6, 1)])
-def test_activations_are_what_the_decoder_keeps(hidden: int, intermediate: int, heads: int, kv_heads: int) -> None:
-    """The bytes that autograd saves in four further layers, bfloat16 copies of weights left out, to 1 %."""
+@pytest.mark.parametrize(
+    ("hidden", "intermediate", "heads", "kv_heads", "rank"),
+    [(256, 1024, 4, 2, 0), (384, 2240, 6, 1, 0), (256, 1024, 4, 2, 48)],
+)
+def test_activations_are_what_the_decoder_keeps(
+    hidden: int, intermediate: int, heads: int, kv_heads: int, rank: int
+) -> None:
+    """The bytes that autograd saves in four further layers, bfloat16 copies of weights left out, to 1 %: all weights
+    trained, and adapters."""
     import torch
 
     def kept(layers: int) -> float:
         """Bytes per token, weights and copies of them left out."""
+        from hiper.config import Lora
+        from hiper.learning.lora import adapt
         from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 
         decoder = Decoder(DecoderShape(100, hidden, intermediate, layers, heads, kv_heads, 512, 1e4, 1e-6, True))
+        adapt(decoder, Lora(rank=rank, alpha=1.0) if rank else None, [0])
         weights = {tuple(sorted(parameter.shape)) for parameter in decoder.parameters()}
         rows = [np.arange(90, dtype=np.int64) for _ in range(7)]
         sizes: dict[int, int] = {}
@@ -139,7 +193,7 @@ def test_activations_are_what_the_decoder_keeps(hidden: int, intermediate: int, 
         return sum(sizes.values()) / sum(map(len, rows))
 
     shape = ModelShape(100, hidden, intermediate, 1, heads, kv_heads, True)
-    assert (kept(6) - kept(2)) / 4 == pytest.approx(activation_bytes(shape, False), rel=0.01)
+    assert (kept(6) - kept(2)) / 4 == pytest.approx(activation_bytes(shape, False, rank), rel=0.01)
 
 
 def test_checkpointing_keeps_a_row_per_layer_and_one_layer() -> None:
@@ -155,6 +209,29 @@ def test_passes_of_a_step() -> None:
     assert passes(**{**usual, "again": True, "reference": False}) == Passes(1.0, 8.0, 4.0)
     assert passes(**{**usual, "heads": False}) == Passes(1.0, 0.0, 3.0)
     assert passes(**{**usual, "detached": True}) == Passes(1.0, 0.0, 3.0)
+    assert passes(**{**usual, "adapters": True}) == Passes(2.0, 4.0, 2.0)
+    assert passes(**{**usual, "adapters": True, "again": True}) == Passes(2.0, 6.0, 3.0)
+
+
+def test_an_offloaded_optimiser_takes_the_hosts_time() -> None:
+    """2·10⁹ parameters, 3 updates, 5 ns of a core each, 4 cores."""
+    assert offloaded_seconds(2 * 10**9, 3, 4, 5.0) == pytest.approx(7.5)
+
+
+def test_the_host_reads_models_then_holds_optimiser_and_checkpoint() -> None:
+    """316 parameters of 4 bytes: four processes that shard read three models each, beside the file's pages; one that
+    does not, one after the other. Then 16 bytes a parameter are offloaded, and 12 gathered for a checkpoint; with
+    adapters the saved model is the larger one."""
+    models = Models(SMALL, reference=True, own_critic=True)
+    assert loading_bytes(models, 4, True) == 4 * 316 * (4 * 3 + 1)
+    assert loading_bytes(models, 1, False) == 4 * 316 * 2
+    offloading = training_host(models, Layout(MIXED, 4, 3, True, True), 2, True)
+    assert offloading.loading == 4 * 316 * (2 * 3 + 1)
+    assert (offloading.offloaded, offloading.written) == (16 * 632 / 2, 12 * 632)
+    assert offloading.peak == 16 * 632 / 2 + 12 * 632
+    adapted = Models(PUBLISHED["Qwen/Qwen2.5-0.5B-Instruct"], True, True, 8)
+    staying = training_host(adapted, Layout(MIXED, 4, 3, False, True), 1, True)
+    assert (staying.offloaded, staying.written) == (0, 4 * 2 * 494_032_768) and staying.peak == staying.loading
 
 
 CARD = Card("round", flops=1000.0, single=100.0, bandwidth=10.0, memory=1.0)
@@ -211,10 +288,21 @@ def test_files_have_the_sizes_that_are_counted(tmp_path: Path) -> None:
     save_decoder(decoder, tmp_path / "model", tmp_path, 0, 0)
     checkpoint.save(tmp_path / "c", 1, {"actor": decoder.state_dict(), "optimizer": optimizer.state_dict()})
     shape = ModelShape(2000, 96, 256, 2, 3, 3, True)
-    sizes: dict[str, Any] = {"trained": True, "own_critic": False, "models": 1, "recorded": 0, "evaluated": 0}
-    found = run_files(shape, kept=0, **sizes)
+    sizes: dict[str, Any] = {"trained": True, "folders": 1, "recorded": 0, "evaluated": 0}
+    found = run_files(Models(shape, False, False), kept=0, **sizes)
     assert found.model == pytest.approx((tmp_path / "model" / WEIGHTS).stat().st_size, rel=0.02)
     assert found.checkpoints == pytest.approx((tmp_path / "c" / "00000001.pt").stat().st_size, rel=0.02)
+
+
+def test_checkpoints_of_adapters_are_small_and_models_are_whole() -> None:
+    """Of a run with a critic: two folders of 316 + 316 weights, three checkpoints of 200 adapters and their moments; a
+    warm start has the actor alone."""
+    sizes: dict[str, Any] = {"folders": 2, "kept": 2, "recorded": 0, "evaluated": 0}
+    models = Models(SMALL, True, True, 1)
+    found = run_files(models, trained=True, **sizes)
+    assert (found.model, found.checkpoints) == (2 * 4 * 632, 3 * 12 * 2 * adapter_parameters(SMALL, 1))
+    start = run_files(models, trained=False, **sizes)
+    assert (start.model, start.checkpoints) == (2 * 4 * 316, 0)
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +316,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         text = (ROOT / "configs" / "experiment" / f"{source}.yaml").read_text()
         text = re.sub(r"^grid:\n(?:[ #].*\n)+", f"grid: {{{grid}, seeds: [0, 1]}}\n", text, flags=re.MULTILINE)
-        text = text.replace("ppo_turn", "grpo")
+        text = text.replace("ppo_turn", "grpo") + "\nvariance: {batches: 16}\n"
         (folder / "configs" / "experiment" / f"{name}.yaml").write_text(text)
     return folder
 
@@ -249,8 +337,20 @@ def test_jobs_of_a_grid(small: list[Plan]) -> None:
         "warm_start": 4,
         "train": 8,
         "evaluate": 12,
+        "gradient_variance": 4,
         "report, tracking": 3,
     }
+
+
+def test_gradient_variance_is_played_once_for_all_algorithms(small: list[Plan]) -> None:
+    """Each algorithm more adds a pass with gradients to every batch, and no play; without batches there is no job."""
+    plan = small[0]
+    assert plan.settings.variance.batches and plan.settings.variance.critic_batches
+    one, two, three = (plan.variance_seconds(count) for count in (1, 2, 3))
+    assert one > 0 and three - two == pytest.approx(two - one) and two - one < one
+    values = plan.settings.model_dump()
+    values["variance"]["batches"] = 0
+    assert jobs([replace(plan, settings=parse_run(values, "test"))])["gradient_variance"] == 0
 
 
 def test_episodes_of_an_evaluation(small: list[Plan]) -> None:

@@ -43,7 +43,8 @@ def planned(project: Path, *arguments: str) -> list[tuple[str, dict[str, str]]]:
 
 def test_the_paper_is_what_a_cluster_makes_by_default(project: Path) -> None:
     """Both benchmarks and models, three seeds, every algorithm: a training on the GPUs of its engine, a warm start
-    and an evaluation on one, nothing else on any."""
+    and an evaluation on one, nothing else on any; memory and time as they are counted, a training's with a critic and
+    without."""
     jobs = planned(project)
     counts = Counter(rule for rule, _ in jobs)
     grid = yaml.safe_load((project / "configs" / "experiment" / "paper.yaml").read_text())["grid"]
@@ -57,7 +58,12 @@ def test_the_paper_is_what_a_cluster_makes_by_default(project: Path) -> None:
         assert resources.get("gres") == (f"gpu:{engine['gpus'] if rule == 'train' else 1}" if on_gpu else None), rule
         assert resources.get("slurm_partition") == ("gpu" if on_gpu else None), rule
         if on_gpu:
-            assert int(resources["mem_mb"]) >= 64000 and int(resources["runtime"]) >= 240
+            assert 240 <= int(resources["runtime"]) <= 1440
+    asked = [(rule, resources["shell"], int(resources["mem_mb"])) for rule, resources in jobs if rule in ON_GPUS]
+    for model, training, others in (("1.5b", {144_000, 120_000}, 28_000), ("7b", {475_000, 338_000}, 77_000)):
+        of_model = [(rule, memory) for rule, shell, memory in asked if f"qwen2.5_{model}_" in shell]
+        assert {memory for rule, memory in of_model if rule == "train"} == training
+        assert {memory for rule, memory in of_model if rule != "train"} == {others}
 
 
 def test_the_head_of_the_profile_reaches_the_jobs_it_is_about(project: Path, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 
+from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
 from hiper.locks import owner
+from hiper.views.resources import memory_mb, minutes, unknown_sizes
 
 shell.prefix("trap '' TERM USR1; ")
 if not workflow.is_main_process:
@@ -37,9 +39,36 @@ def scaled(number):
     return lambda wildcards, attempt: number * attempt
 
 
-def memory(cpu, gpu):
-    """MB of a stage's one process, `gpu` of them where it computes on one."""
-    return lambda wildcards, attempt: attempt * (gpu if engine(wildcards).device == "cuda" else cpu)
+def counted(resource, stage, *further):
+    """A resource of a stage as `hiper plan` counts it; a model of unknown sizes is told once."""
+
+    def value(wildcards, attempt):
+        run = RunName.parse(run_of(wildcards))
+        tell_unknown(wildcards.experiment, run.model)
+        return resource(stage, run, settings(wildcards.experiment, str(run)), attempt, *further)
+
+    return value
+
+
+@cache
+def tell_unknown(experiment, model):
+    first = next((run for run in cells(experiment) if run.model == model), None)
+    if workflow.is_main_process and first and (told := unknown_sizes(first, settings(experiment, str(first)))):
+        logger.warning(told)
+
+
+def memory(stage):
+    return counted(memory_mb, stage)
+
+
+def duration(stage, uncounted):
+    """Minutes; `uncounted` where they are not known beforehand."""
+
+    def value(wildcards, attempt):
+        number = len(algorithms(wildcards.experiment))
+        return counted(minutes, stage, number, uncounted)(wildcards, attempt)
+
+    return value
 
 
 def on_gpu(value):
@@ -70,7 +99,7 @@ ALL_PROCESSES = {
     "nodes": lambda wildcards: engine(wildcards).nodes,
     "mpi": lambda wildcards: "srun" if engine(wildcards).nodes > 1 else None,
     "tasks": lambda wildcards: engine(wildcards).nodes if engine(wildcards).nodes > 1 else None,
-    "mem_mb": lambda wildcards, attempt: engine(wildcards).gpus * memory(4000, 64000)(wildcards, attempt),
+    "mem_mb": memory("train"),
 }
 
 

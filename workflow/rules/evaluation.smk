@@ -18,8 +18,8 @@ rule evaluate:
     threads: cores
     resources:
         **ONE_PROCESS,
-        mem_mb=memory(4000, 64000),
-        runtime=scaled(240),
+        mem_mb=memory("evaluate"),
+        runtime=duration("evaluate", 240),
     params:
         settings=reads("evaluate"),
         folder=subpath(output.episodes, parent=True),
@@ -41,8 +41,8 @@ rule gradient_variance:
     threads: cores
     resources:
         **ONE_PROCESS,
-        mem_mb=memory(4000, 64000),
-        runtime=scaled(240),
+        mem_mb=memory("gradient_variance"),
+        runtime=duration("gradient_variance", 240),
     params:
         settings=reads_with_every_algorithm("variance"),
         algorithms=lambda wildcards: ",".join(algorithms(wildcards.experiment)),

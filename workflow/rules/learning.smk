@@ -69,7 +69,7 @@ rule warm_start:
     threads: cores
     resources:
         **ONE_PROCESS,
-        mem_mb=memory(4000, 64000),
+        mem_mb=memory("warm_start"),
         runtime=scaled(720),
     params:
         settings=reads("warmstart"),
@@ -94,7 +94,7 @@ rule train:
     threads: node_cores
     resources:
         **ALL_PROCESSES,
-        runtime=scaled(1440),
+        runtime=duration("train", 1440),
     params:
         settings=reads("train"),
         folder=subpath(output.manifest, parent=True),

@@ -1,0 +1,66 @@
+"""What a job asks of a cluster: memory of its computer and time, from the counting where that knows them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from hiper.compose import RunName
+from hiper.config import RunSettings
+from hiper.planning.assumptions import Assumptions
+from hiper.planning.files import checkpoint_bytes
+from hiper.planning.host import loading_bytes
+from hiper.views.estimates import Plan, plan_of
+
+Stage = Literal["warm_start", "train", "evaluate", "gradient_variance"]
+
+OWN_MB = {"cpu": 4_000, "cuda": 16_000}  # of a process beside its models (libraries, environments, texts); assumed
+UNKNOWN_MB = 64_000  # of a process with a model whose sizes nobody knows yet
+SLACK = 1.5  # times the counted time, which no measurement confirms yet
+SHORTEST, LONGEST = 240, 1440  # minutes; a training that takes longer goes on from its checkpoint in another job
+GB = 10**9
+
+
+def memory_mb(stage: Stage, name: RunName, settings: RunSettings, attempt: int) -> int:
+    """Of one node, in whole GB: what is counted, and for each process what is assumed, more of that with each
+    attempt."""
+    engine = settings.engine
+    processes = engine.gpus if stage == "train" else 1
+    plan = plan_of(name, settings, Assumptions())
+    if plan is None:
+        return UNKNOWN_MB * processes * attempt
+    return OWN_MB[engine.device] * processes * attempt + round(_counted(stage, plan, processes) / GB) * 1000
+
+
+def _counted(stage: Stage, plan: Plan, processes: int) -> float:
+    """Bytes. On a CPU the computer's memory is also that of the computation."""
+    computing = 0.0 if plan.on_gpu else processes * (plan.memory.resident + plan.memory.training)
+    if stage == "train":
+        return plan.host.peak + computing
+    actor = replace(plan.models, own_critic=False, reference=False)
+    learns = stage == "warm_start" and plan.settings.warm_start.method == "sft"
+    return loading_bytes(actor, 1, False) + computing + (checkpoint_bytes(actor) if learns else 0.0)
+
+
+def minutes(stage: Stage, name: RunName, settings: RunSettings, attempt: int, algorithms: int, uncounted: int) -> int:
+    """`algorithms`: of the grid; `uncounted`: of the first attempt where nothing counts it, as on CPUs."""
+    plan = plan_of(name, settings, Assumptions())
+    if plan is None or not plan.on_gpu or stage == "warm_start":
+        return uncounted * attempt
+    seconds = {
+        "train": lambda: plan.training_seconds,
+        "evaluate": lambda: plan.evaluation_seconds,
+        "gradient_variance": lambda: plan.variance_seconds(algorithms),
+    }[stage]()
+    return min(LONGEST, max(SHORTEST, round(SLACK * seconds / 60))) * attempt
+
+
+def unknown_sizes(name: RunName, settings: RunSettings) -> str | None:
+    """What to tell the user where memory and time cannot be counted; None where they can."""
+    if plan_of(name, settings, Assumptions()) is not None:
+        return None
+    model = settings.model.path
+    return (
+        f"the sizes of {model} are not known before its config.json is on this machine (hiper model {model} "
+        f"--download): its jobs ask for {UNKNOWN_MB / 1000:g} GB of memory for each process, and the longest times"
+    )

@@ -1,0 +1,84 @@
+"""Jobs ask for the memory and time that are counted, within limits, and for much where nothing can be counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline import changed
+
+from hiper.compose import RunName, compose_run
+from hiper.config import RunSettings, parse_run
+from hiper.planning.assumptions import Assumptions
+from hiper.views.estimates import plan_of
+from hiper.views.resources import LONGEST, OWN_MB, SHORTEST, UNKNOWN_MB, Stage, memory_mb, minutes, unknown_sizes
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL, LARGE = (RunName("alfworld", f"qwen2.5_{size}_instruct", "hiper", 0) for size in ("1.5b", "7b"))
+STAGES: list[Stage] = ["warm_start", "train", "evaluate", "gradient_variance"]
+
+
+@pytest.fixture(scope="module")
+def paper() -> dict[RunName, RunSettings]:
+    return {name: compose_run("paper", str(name), ROOT) for name in (SMALL, LARGE)}
+
+
+def altered(settings: RunSettings, **changes: Any) -> RunSettings:
+    return parse_run(changed(settings.model_dump(), **changes), "test")
+
+
+def test_a_training_asks_for_what_its_processes_read_and_write(paper: dict[RunName, RunSettings]) -> None:
+    """Four processes of their own, and what the counting says of models, optimiser and checkpoint; each attempt adds to
+    the processes' part alone."""
+    for name, settings in paper.items():
+        plan = plan_of(name, settings, Assumptions())
+        assert plan is not None
+        first, second = (memory_mb("train", name, settings, attempt) for attempt in (1, 2))
+        assert first - 4 * OWN_MB["cuda"] == pytest.approx(plan.host.peak / 1e6, abs=500)
+        assert second - first == 4 * OWN_MB["cuda"]
+    asked = memory_mb("train", LARGE, paper[LARGE], 1)
+    # 14.7·10⁹ parameters: 16 bytes of optimiser and gradients, 12 of a checkpoint
+    assert asked == 4 * OWN_MB["cuda"] + round(14_686_235_648 * 28 / 1e9) * 1000
+
+
+def test_one_process_reads_one_model_and_sft_writes_checkpoints(paper: dict[RunName, RunSettings]) -> None:
+    """7.6·10⁹ weights of 4 bytes, twice while they are read; a warm start that learns has 12 bytes of each more."""
+    settings = paper[LARGE]
+    one = OWN_MB["cuda"] + 61_000
+    assert [memory_mb(stage, LARGE, settings, 1) for stage in ("evaluate", "gradient_variance", "warm_start")] == [
+        one
+    ] * 3
+    assert memory_mb("warm_start", LARGE, altered(settings, warm_start__method="sft"), 1) == one + 91_000
+
+
+def test_small_models_on_cpus_ask_for_a_process_alone() -> None:
+    """The demo's and the tests' models round to nothing beside it."""
+    name = RunName("alfworld_test", "test", "hiper", 0)
+    settings = compose_run("test", str(name), ROOT)
+    assert {memory_mb(stage, name, settings, 1) for stage in STAGES} == {OWN_MB["cpu"]}
+    wide = altered(settings, training__micro_batch_tokens=2_000_000)
+    assert memory_mb("train", name, wide, 1) > 2 * OWN_MB["cpu"]
+    assert minutes("train", name, settings, 2, 11, 100) == 200
+
+
+def test_time_is_what_is_counted_and_half_as_much_again(paper: dict[RunName, RunSettings]) -> None:
+    """Between four hours and a day, times the attempt; a day for what is counted longer."""
+    plan = plan_of(SMALL, paper[SMALL], Assumptions())
+    assert plan is not None
+    counted = round(1.5 * plan.training_seconds / 60)
+    assert SHORTEST < counted < LONGEST and minutes("train", SMALL, paper[SMALL], 1, 11, 7) == counted
+    assert minutes("train", LARGE, paper[LARGE], 3, 11, 7) == 3 * LONGEST
+    assert minutes("evaluate", SMALL, paper[SMALL], 1, 11, 7) == SHORTEST
+    assert minutes("warm_start", SMALL, paper[SMALL], 2, 11, 7) == 14
+
+
+def test_an_unknown_model_asks_for_much_and_says_why(paper: dict[RunName, RunSettings], tmp_path: Path) -> None:
+    """A name that is neither published here nor on this machine; a folder's config.json is enough to count."""
+    unknown = altered(paper[SMALL], model__path="nobody/nothing-1B")
+    assert memory_mb("train", SMALL, unknown, 1) == 4 * UNKNOWN_MB
+    assert memory_mb("evaluate", SMALL, unknown, 2) == 2 * UNKNOWN_MB
+    assert minutes("train", SMALL, unknown, 1, 11, 1440) == 1440
+    told = unknown_sizes(SMALL, unknown)
+    assert told is not None and "hiper model nobody/nothing-1B --download" in told and "64 GB" in told
+    assert unknown_sizes(SMALL, paper[SMALL]) is None
