@@ -57,6 +57,10 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tracking" / "mlflow.db"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)  # after pytest-xdist has put groups into the node ids
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Groups that one worker runs in a row (the workflow, above all) begin first: the other worker does the rest."""
+    grouped = [item for item in items if item.get_closest_marker("xdist_group")]
+    if hasattr(config, "workerinput") and any("@" not in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist does not group with this pytest: install the one in envs/constraints.txt")
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
