@@ -8,12 +8,12 @@ keys and has no defaults, so a setting that is missing, misspelt or of the wrong
 from hiper.config.benchmark import AlfworldSettings as AlfworldSettings
 from hiper.config.benchmark import BenchmarkSettings as BenchmarkSettings
 from hiper.config.benchmark import WebshopSettings as WebshopSettings
+from hiper.config.engine import Engine as Engine
+from hiper.config.model import Lora as Lora
 from hiper.config.rollout import RolloutSettings as RolloutSettings
 from hiper.config.run import Algorithm as Algorithm
 from hiper.config.run import Decoding as Decoding
-from hiper.config.run import Engine as Engine
 from hiper.config.run import Grid as Grid
-from hiper.config.run import Lora as Lora
 from hiper.config.run import Prompt as Prompt
 from hiper.config.run import RunSettings as RunSettings
 from hiper.config.run import Training as Training

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings, WebshopSettings
+from hiper.config.engine import Engine
 from hiper.config.errors import explain, nearest, shown
+from hiper.config.model import Model
 from hiper.config.rollout import RolloutSettings
-from hiper.config.types import Count, CountOrZero, Distinct, NonNegative, Positive, Probability, Settings, Width
+from hiper.config.types import Count, CountOrZero, Distinct, NonNegative, Positive, Probability, Settings
 from hiper.errors import UserError
 
 FEWEST_BATCHES = 4  # that gradient variance can be measured with
@@ -32,47 +34,6 @@ class Prompt(Settings):
     style: Literal["full", "compact"]  # compact: same fields, few words, for models trained from scratch
     history_length: CountOrZero
     max_tokens: Count
-
-
-class Scratch(Settings):
-    """A Qwen2-layout model made here, with a byte-level BPE learned from the demonstrations."""
-
-    vocabulary: Annotated[int, Field(ge=300, le=1 << 20)]
-    hidden: Width
-    layers: Annotated[int, Field(ge=1, le=1000)]
-    heads: Width
-    intermediate: Width
-
-    @model_validator(mode="after")
-    def heads_fit(self) -> Scratch:
-        if self.hidden % self.heads or (self.hidden // self.heads) % 2:
-            raise ValueError(
-                f"hidden = {self.hidden} must be an even multiple of heads = {self.heads}: each head needs an even "
-                "size for its rotary embedding"
-            )
-        return self
-
-
-class Lora(Settings):
-    """Low-rank adapters (Hu et al. 2021) on every linear layer of the decoder, trained in place of its weights."""
-
-    rank: Count
-    alpha: Positive  # what an adapter adds is multiplied by alpha / rank
-
-
-class Model(Settings):
-    name: str
-    path: str | None  # Hugging Face name or local folder; None: made from scratch
-    scratch: Scratch | None
-    lora: Lora | None  # None: every weight is trained
-
-    @model_validator(mode="after")
-    def one_origin(self) -> Model:
-        if (self.path is None) == (self.scratch is None):
-            raise ValueError(
-                "give exactly one of model.path (a pretrained model) and model.scratch (sizes of a new one)"
-            )
-        return self
 
 
 class Decoding(Settings):
@@ -220,36 +181,6 @@ class Variance(Settings):
                 f"batches = {self.batches} are too few for an interval: make it {FEWEST_BATCHES} at least, or 0 for no "
                 "measurement"
             )
-        return self
-
-
-class Engine(Settings):
-    """What trains: `local` is plain torch in one process; `deepspeed` shards training over `gpus` times `nodes`
-    processes. Stages other than training run in one process with either."""
-
-    name: Literal["local", "deepspeed"]
-    device: Literal["cpu", "cuda"]
-    threads: Annotated[int, Field(ge=1, le=1024)]  # of each process
-    dtype: Literal["float32", "bfloat16"]  # of matrix products in training; what the optimiser updates stays float32
-    gpus: Count  # per node: as many processes, each with a GPU of its own (with device cpu, with `threads` cores)
-    nodes: Count
-    gradient_checkpointing: bool  # keep each layer's input only and compute the rest again: less memory, more time
-    zero_stage: Literal[0, 1, 2, 3]  # sharded: 1 optimiser states, 2 and gradients, 3 and weights; 0 (local): nothing
-    offload_optimizer: bool  # masters and optimiser states in the node's main memory; the optimiser's step runs there
-
-    @property
-    def processes(self) -> int:
-        return self.gpus * self.nodes
-
-    @model_validator(mode="after")
-    def sharding_fits(self) -> Engine:
-        if self.name == "local" and (self.processes > 1 or self.zero_stage or self.offload_optimizer):
-            raise ValueError(
-                "engine local trains in one process and shards nothing: it needs gpus: 1, nodes: 1, zero_stage: 0 and "
-                "offload_optimizer: false; for anything else choose engine deepspeed"
-            )
-        if self.name == "deepspeed" and not self.zero_stage:
-            raise ValueError("zero_stage = 0 is for engine local; engine deepspeed shards: choose 1, 2 or 3")
         return self
 
 

@@ -1,0 +1,39 @@
+"""Settings of what trains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hiper.config.types import Count, Settings
+
+
+class Engine(Settings):
+    """What trains: `local` is plain torch in one process; `deepspeed` shards training over `gpus` times `nodes`
+    processes. Stages other than training run in one process with either."""
+
+    name: Literal["local", "deepspeed"]
+    device: Literal["cpu", "cuda"]
+    threads: Annotated[int, Field(ge=1, le=1024)]  # of each process
+    dtype: Literal["float32", "bfloat16"]  # of matrix products in training; what the optimiser updates stays float32
+    gpus: Count  # per node: as many processes, each with a GPU of its own (with device cpu, with `threads` cores)
+    nodes: Count
+    gradient_checkpointing: bool  # keep each layer's input only and compute the rest again: less memory, more time
+    zero_stage: Literal[0, 1, 2, 3]  # sharded: 1 optimiser states, 2 and gradients, 3 and weights; 0 (local): nothing
+    offload_optimizer: bool  # masters and optimiser states in the node's main memory; the optimiser's step runs there
+
+    @property
+    def processes(self) -> int:
+        return self.gpus * self.nodes
+
+    @model_validator(mode="after")
+    def sharding_fits(self) -> Engine:
+        if self.name == "local" and (self.processes > 1 or self.zero_stage or self.offload_optimizer):
+            raise ValueError(
+                "engine local trains in one process and shards nothing: it needs gpus: 1, nodes: 1, zero_stage: 0 and "
+                "offload_optimizer: false; for anything else choose engine deepspeed"
+            )
+        if self.name == "deepspeed" and not self.zero_stage:
+            raise ValueError("zero_stage = 0 is for engine local; engine deepspeed shards: choose 1, 2 or 3")
+        return self
