@@ -74,7 +74,8 @@ def test_a_model_folder_with_weights_is_enough(project: Path, tmp_path: Path) ->
     weights = tmp_path / "weights"
     weights.mkdir()
     for model in ("qwen2.5_1.5b_instruct", "qwen2.5_7b_instruct"):
-        (project / "configs" / "model" / f"{model}.yaml").write_text(f"name: {model}\npath: {weights}\nscratch: null\n")
+        text = f"name: {model}\npath: {weights}\nscratch: null\nlora: null\n"
+        (project / "configs" / "model" / f"{model}.yaml").write_text(text)
     assert any(
         "lacks config.json, tokenizer.json, model.saf" in one.detail for one in doctor.diagnose(project, "paper")
     )

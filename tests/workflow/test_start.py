@@ -19,7 +19,7 @@ def few(project: Path) -> Path:
     grid = "grid: {benchmarks: [alfworld_test], models: [nowhere], algorithms: [hiper], seeds: [0]}\n"
     text = re.sub(r"^grid:\n(?:[ #].*\n)+", grid, text, flags=re.MULTILINE)
     (folder / "experiment" / "few.yaml").write_text(text)
-    (folder / "model" / "nowhere.yaml").write_text("name: nowhere\npath: Example/Nowhere\nscratch: null\n")
+    (folder / "model" / "nowhere.yaml").write_text("name: nowhere\npath: Example/Nowhere\nscratch: null\nlora: null\n")
     return project
 
 
