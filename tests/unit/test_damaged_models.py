@@ -215,6 +215,7 @@ def test_a_pretrained_model_must_have_room_for_prompt_and_answer(
     folder = copied_pipeline / "warmstart" / "model"
     edited(folder / "config.json", max_position_embeddings=200)
     values = small_settings.model_dump()
-    pretrained = parse_run({**values, "model": {"name": "mine", "path": str(folder), "scratch": None}}, "test")
+    model = {"name": "mine", "path": str(folder), "scratch": None, "lora": None}
+    pretrained = parse_run({**values, "model": model}, "test")
     with pytest.raises(UserError, match=r"config\.json: the model has 200 positions, .* = 648"):
         warmstart._initial_decoder(pretrained, load_tokenizer(folder), folder, "cpu")
