@@ -37,7 +37,7 @@ DEVIATIONS = {200: 0.15, 800: 0.1, 1 << 24: 0.02}  # of random weights, below su
 
 
 def _shape(vocabulary: int, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int) -> DecoderShape:
-    return DecoderShape(vocabulary, hidden, intermediate, layers, heads, kv_heads, 4096, 10000.0, 1e-6, True)
+    return DecoderShape(vocabulary, hidden, intermediate, layers, heads, kv_heads, True, 4096, 10000.0, 1e-6)
 
 
 def published(model: str) -> DecoderShape:

@@ -123,10 +123,10 @@ def joined(engine: Engine) -> Iterator[Processes]:
 def _wanted(engine: Engine) -> str:
     if engine.name == "local":
         return "engine local trains in one; start `hiper train` without torchrun, or choose engine deepspeed"
-    nodes = "--standalone" if engine.nodes == 1 else f"--nnodes {engine.nodes} --rdzv_backend c10d --rdzv_endpoint HOST"
+    nodes = "--standalone" if engine.nodes == 1 else f"--nnodes {engine.nodes} --rdzv-backend c10d --rdzv-endpoint HOST"
     return (
         f"engine.gpus={engine.gpus} on engine.nodes={engine.nodes} are {engine.processes}; start `torchrun {nodes} "
-        f"--nproc_per_node {engine.gpus} -m hiper train …`, or change engine.gpus and engine.nodes"
+        f"--nproc-per-node {engine.gpus} --no-python -- hiper train …`, or change engine.gpus and engine.nodes"
     )
 
 

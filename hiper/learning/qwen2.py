@@ -20,25 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hiper.planning.shapes import ModelShape
+
 
 @dataclass(frozen=True)
-class DecoderShape:
-    """The sizes in a Qwen2 `config.json`."""
+class DecoderShape(ModelShape):
+    """All that a Qwen2 `config.json` says of the computation."""
 
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
     max_position_embeddings: int
     rope_theta: float
     rms_norm_eps: float
-    tie_word_embeddings: bool
-
-    @property
-    def head_size(self) -> int:
-        return self.hidden_size // self.num_attention_heads
 
 
 @dataclass(frozen=True)

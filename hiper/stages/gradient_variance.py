@@ -32,6 +32,7 @@ from hiper.learning.training_engine import LocalEngines
 from hiper.locks import exclusive
 from hiper.manifest import content_hash, data_hash, git_state, package_versions, verify_outputs
 from hiper.policies.local import LocalPolicy
+from hiper.policies.players import LocalPlayers
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import write_json
 from hiper.stages.assessment import Assessor
@@ -134,8 +135,8 @@ class Measurement:
         self.actor = actor = load_decoder(model, device)
         require_positions(actor, settings.prompt.max_tokens + settings.decoding.max_response_tokens, model)
         self.parameters = sum(p.numel() for p in actor.parameters())
-        interface, limit = settings.prompt.interface, settings.prompt.max_tokens
-        policy = LocalPolicy(actor, load_tokenizer(model), settings.decoding, interface, limit, device)
+        players = LocalPlayers(settings, actor, load_tokenizer(model), device)
+        policy = players.policy(settings.decoding.temperature)
         self.estimators = {name: Estimating(chosen, actor, policy) for name, chosen in studied.items()}
         benchmark = make_benchmark(settings.benchmark, data_root)
         self.tasks = split_train(settings, benchmark).reinforcement

@@ -73,9 +73,12 @@ class Plan:
 
     @property
     def sampler(self) -> Sampler:
-        """Of the local engine: the float32 weights that it trains, products as in training."""
-        if self._vllm or self.settings.engine.name != "local":
-            return BFLOAT16
+        """Of training: the local engine's samples with the weights that it trains."""
+        return BFLOAT16 if self._vllm or self.settings.engine.name != "local" else self._local_sampler
+
+    @property
+    def _local_sampler(self) -> Sampler:
+        """Float32 weights, products as in training."""
         return replace(FLOAT32, single=self.settings.engine.dtype == "float32")
 
     @property
@@ -171,10 +174,10 @@ class Plan:
 
     @property
     def evaluation_seconds(self) -> float:
-        """On one GPU; without vLLM in float32, whatever trains."""
+        """On one GPU."""
         batch = self.settings.evaluation.batch
         sizes = [size for count in self.evaluated for size in [batch] * (count // batch) + [count % batch] if size]
-        return sum(self._play_seconds(size, BFLOAT16 if self._vllm else FLOAT32, 1) for size in sizes)
+        return sum(self._play_seconds(size, BFLOAT16 if self._vllm else self._local_sampler, 1) for size in sizes)
 
     def variance_seconds(self, algorithms: int) -> float:
         """Of measuring the gradients of so many algorithms on one warm start: one GPU, this project's sampler, and a
@@ -185,7 +188,9 @@ class Plan:
         forward = forward_operations(self.shape, played.tokens, context, played.response_tokens)
         gradient = 3.0 * forward / (self.assumed.card.flops * self.assumed.mfu)
         batches = wanted.critic_batches + wanted.batches
-        return batches * self._play_seconds(played.count, FLOAT32, 1) + wanted.batches * algorithms * gradient
+        return (
+            batches * self._play_seconds(played.count, self._local_sampler, 1) + wanted.batches * algorithms * gradient
+        )
 
     def _play_seconds(self, count: int, sampler: Sampler, gpus: int) -> float:
         rates, card = self.assumed.rates, self.assumed.card

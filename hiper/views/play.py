@@ -107,13 +107,12 @@ def model_of(folder: Path, settings: RunSettings, temperature: float) -> Policy:
     verify_outputs(folder)
     from hiper.learning import engine  # after the check: these imports take seconds
     from hiper.learning.folders import load_decoder
-    from hiper.policies.local import LocalPolicy
+    from hiper.policies.players import LocalPlayers
     from hiper.policies.tokenizer_files import load_tokenizer
 
-    device, prompt = engine.prepare(settings.engine), settings.prompt
+    device = engine.prepare(settings.engine)
     decoder, tokenizer = load_decoder(folder / "model", device), load_tokenizer(folder / "model")
-    decoding = settings.decoding.model_copy(update={"temperature": temperature})
-    return LocalPolicy(decoder, tokenizer, decoding, prompt.interface, prompt.max_tokens, device)
+    return LocalPlayers(settings, decoder, tokenizer, device).policy(temperature)
 
 
 def _play(

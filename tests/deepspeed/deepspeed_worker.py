@@ -27,7 +27,7 @@ from hiper.learning.training_engine import make_engines
 from hiper.records import write_json
 from hiper.stages import checkpoint, training
 
-SHAPE = DecoderShape(97, 32, 64, 3, 4, 2, 64, 10000.0, 1e-6, tie_word_embeddings=True)
+SHAPE = DecoderShape(97, 32, 64, 3, 4, 2, True, 64, 10000.0, 1e-6)
 KINDS = {"high": "prompt", "low": "after_subgoal"}
 TURNS = 9  # in mini-batches of 5 and 4 and micro-batches of a few, so that two processes seldom have equally many
 

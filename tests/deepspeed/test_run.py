@@ -99,4 +99,4 @@ def test_too_many_or_too_few_processes_are_refused(prepared: Path, tmp_path: Pat
     work = run(prepared, tmp_path / "run", 4)
     done = launch(2, work, tmp_path)
     assert done.returncode != 0 and not (tmp_path / "run" / "metrics.jsonl").exists()
-    assert "2 processes were started" in done.stderr and "--nproc_per_node 4" in done.stderr
+    assert "2 processes were started" in done.stderr and "--nproc-per-node 4 --no-python -- hiper" in done.stderr

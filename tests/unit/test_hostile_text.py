@@ -228,7 +228,7 @@ def test_any_output_is_read_by_the_rules(text: str, widths: list[int]) -> None:
 def test_spans_lie_on_the_tokens_of_a_real_tokenizer(tokenizer: Any) -> None:
     """Random tokens (but the end), tags and single bytes of characters among them: a block's tokens hold its text, and
     without the first or the last of them they no longer do."""
-    shape = DecoderShape(len(tokenizer), 8, 8, 1, 2, 2, 64, 10000.0, 1e-6, True)
+    shape = DecoderShape(len(tokenizer), 8, 8, 1, 2, 2, True, 64, 10000.0, 1e-6)
     decoding = Decoding(mode="free", temperature=1.0, max_response_tokens=24, max_text_tokens=5)
     policy = LocalPolicy(Decoder(shape), tokenizer, decoding, "plan_execute", 100, "cpu")
     source, found = random.Random(SEED), 0

@@ -29,7 +29,7 @@ REQUESTS = [
 
 
 def policy(tokenizer: Any, mode: str, temperature: float = 1.0, max_prompt: int = 200) -> LocalPolicy:
-    shape = DecoderShape(len(tokenizer), 32, 48, 2, 4, 2, 512, 10000.0, 1e-6, True)
+    shape = DecoderShape(len(tokenizer), 32, 48, 2, 4, 2, True, 512, 10000.0, 1e-6)
     decoder = Decoder(shape)
     decoder.initialize(torch.Generator().manual_seed(1))
     decoding = Decoding(mode=mode, temperature=temperature, max_response_tokens=24, max_text_tokens=5)

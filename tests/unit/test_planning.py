@@ -83,7 +83,7 @@ def test_the_real_decoder_has_as_many(tied: bool) -> None:
 
     shape = ModelShape(500, 24, 56, 3, 6, 2, tied)
     with torch.device("meta"):
-        decoder = Decoder(DecoderShape(500, 24, 56, 3, 6, 2, 64, 1e4, 1e-6, tied))
+        decoder = Decoder(DecoderShape(500, 24, 56, 3, 6, 2, tied, 64, 1e4, 1e-6))
     assert parameters(shape) == sum(parameter.numel() for parameter in decoder.parameters())
     assert backbone_parameters(shape) == sum(parameter.numel() for parameter in decoder.model.parameters())
 
@@ -137,7 +137,7 @@ def test_the_real_adapters_have_as_many() -> None:
     from hiper.learning.lora import adapt, trainable
     from hiper.learning.qwen2 import Decoder, DecoderShape
 
-    decoder = Decoder(DecoderShape(50, 24, 56, 3, 6, 2, 64, 1e4, 1e-6, True))
+    decoder = Decoder(DecoderShape(50, 24, 56, 3, 6, 2, True, 64, 1e4, 1e-6))
     adapt(decoder, Lora(rank=5, alpha=10.0), [0])
     counted = Models(ModelShape(50, 24, 56, 3, 6, 2, True), False, False, 5).actor
     assert counted.trained == sum(parameter.numel() for _, parameter in trainable(decoder))
@@ -174,7 +174,7 @@ def test_activations_are_what_the_decoder_keeps(
         from hiper.learning.lora import adapt
         from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 
-        decoder = Decoder(DecoderShape(100, hidden, intermediate, layers, heads, kv_heads, 512, 1e4, 1e-6, True))
+        decoder = Decoder(DecoderShape(100, hidden, intermediate, layers, heads, kv_heads, True, 512, 1e4, 1e-6))
         adapt(decoder, Lora(rank=rank, alpha=1.0) if rank else None, [0])
         weights = {tuple(sorted(parameter.shape)) for parameter in decoder.parameters()}
         rows = [np.arange(90, dtype=np.int64) for _ in range(7)]
@@ -279,7 +279,7 @@ def test_files_have_the_sizes_that_are_counted(tmp_path: Path) -> None:
     from hiper.learning.qwen2 import Decoder, DecoderShape
     from hiper.stages import checkpoint
 
-    decoder = Decoder(DecoderShape(2000, 96, 256, 2, 3, 3, 64, 1e4, 1e-6, True))
+    decoder = Decoder(DecoderShape(2000, 96, 256, 2, 3, 3, True, 64, 1e4, 1e-6))
     optimizer = torch.optim.AdamW(decoder.parameters())
     decoder.logits(decoder.model.embed_tokens.weight[:2]).sum().backward()
     for parameter in decoder.parameters():

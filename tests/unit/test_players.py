@@ -30,14 +30,14 @@ def test_every_rollout_file_is_valid_and_called_like_its_backend(name: str) -> N
     assert values["backend"] == name
 
 
-def test_the_paper_samples_with_vllm_and_everything_else_does_not() -> None:
+def test_the_papers_experiments_sample_with_vllm_and_no_other_does() -> None:
     """What runs on two CPU cores needs no other environment."""
     found = {}
     for name in available("experiment", ROOT):
         grid = read_yaml(ROOT / "configs" / "experiment" / f"{name}.yaml")["grid"]
         run = f"{grid['benchmarks'][0]}-{grid['models'][0]}-{grid['algorithms'][0]}-seed0"
         found[name] = compose_run(name, run, ROOT).rollout.backend
-    assert {name for name, backend in found.items() if backend == "vllm"} == {"paper"}
+    assert {name for name, backend in found.items() if backend == "vllm"} == {"paper", "paper_logged"}
 
 
 @pytest.mark.parametrize(

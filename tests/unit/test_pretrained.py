@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made, folder = tmp_path_factory.mktemp("tokenizer"), tmp_path_factory.mktemp("model")
     requests = [Request(f"You see a cup {i}. What now?", (f"take cup {i}", "look"), None) for i in range(40)]
     tokenizer = learn_tokenizer(run_settings(), requests, made)
-    decoder = Decoder(DecoderShape(len(tokenizer), 32, 64, 1, 4, 2, 4096, 1e4, 1e-6, True))
+    decoder = Decoder(DecoderShape(len(tokenizer), 32, 64, 1, 4, 2, True, 4096, 1e4, 1e-6))
     decoder.initialize(torch.Generator().manual_seed(0))
     save_decoder(decoder, folder, made, int(tokenizer.eos_token_id), int(tokenizer.pad_token_id))
     return folder

@@ -67,7 +67,11 @@ def test_processes_must_be_as_many_as_the_settings_say(monkeypatch: pytest.Monke
     GPUs that are not there are named."""
     for changes, started, named in (
         ({}, "2", ["engine local", "without torchrun"]),
-        ({**SHARDED, "engine__gpus": 3}, "1", ["1 processes", "torchrun --standalone --nproc_per_node 3"]),
+        (
+            {**SHARDED, "engine__gpus": 3},
+            "1",
+            ["1 processes", "torchrun --standalone --nproc-per-node 3 --no-python -- hiper"],
+        ),
         ({**SHARDED, "engine__gpus": 2, "engine__nodes": 2}, "1", ["are 4", "--nnodes 2"]),
         ({**SHARDED, "engine__device": "cuda"}, "1", ["engine.gpus=1", "torch sees"]),
     ):
@@ -94,7 +98,7 @@ def test_gradient_checkpointing_changes_no_gradient(tied: bool) -> None:
     """Layers computed a second time give the same hidden states and the same gradients, to the last bit."""
     found = []
     for checkpointing in (False, True):
-        decoder = Decoder(DecoderShape(50, 32, 64, 3, 4, 2, 64, 10000.0, 1e-6, tied))
+        decoder = Decoder(DecoderShape(50, 32, 64, 3, 4, 2, tied, 64, 10000.0, 1e-6))
         decoder.initialize(torch.Generator().manual_seed(0))
         decoder.model.checkpointing = checkpointing
         packing = Packing.of([np.arange(9), np.arange(20, 25)], [[2, 8], [4]])
