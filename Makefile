@@ -44,7 +44,7 @@ demo: $(READY)
 	@echo "How to go on: source .venv/bin/activate, then docs/guide.md"
 
 test: lint
-	pytest -n 2 --dist loadgroup
+	pytest -n 3 --dist loadgroup
 
 test-deepspeed: $(READY)
 	pytest -m deepspeed tests/deepspeed

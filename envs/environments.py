@@ -27,9 +27,8 @@ CONDA = {
 SYSTEM = ["python=3.11", "cmake=3.31", "cxx-compiler", "git", "make", "pip"]
 HEAD = """\
 # {said}
-# Made from {source} by `python envs/environments.py --write`. For `conda env create`, and for Snakemake's
-# --software-deployment-method conda, which copies this file elsewhere: so it names every package itself. Not tried by
-# its authors, who had no conda where they wrote it.
+# Made from {source} by `python envs/environments.py --write`, for `conda env create` (README.md). Not tried by its
+# authors, who had no conda where they wrote it.
 """
 
 

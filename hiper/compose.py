@@ -9,7 +9,9 @@ algorithms of one benchmark, model and seed share has the algorithm `warmstart`.
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -130,12 +132,7 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     algorithm = grid.algorithms[0] if name.algorithm == WARM_START else name.algorithm
     choices = {"benchmark": name.benchmark, "model": name.model, "algorithm": algorithm, "experiment": experiment}
     chosen = [configuration_file(group, choice, root) for group, choice in choices.items()]
-    # the experiment's own `defaults` choose one of each
-    further = [path for group in ("engine", "rollout") for path in sorted((root / "configs" / group).glob("*.yaml"))]
-    for path in (root / "configs" / "config.yaml", *further, *chosen):
-        read_yaml(path)  # for its errors: Hydra's name neither file nor line
-    composed = _compose(root / "configs", choices)
-    values = composed
+    values = deepcopy(_compose(root / "configs", tuple(choices.items()), _contents(root / "configs")))
     for group in ("benchmark", "model"):
         values = _specialized(values, group, choices[group], chosen[-1], available(group, root))
     values.pop("grid", None)
@@ -146,7 +143,20 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     return settings
 
 
-def _compose(folder: Path, choices: dict[str, str]) -> dict[str, Any]:
+def _contents(folder: Path) -> tuple[tuple[Path, bytes], ...]:
+    return tuple((path, path.read_bytes()) for path in sorted(folder.rglob("*.yaml")) if path.is_file())
+
+
+@cache
+def _compose(
+    folder: Path, choices: tuple[tuple[str, str], ...], contents: tuple[tuple[Path, bytes], ...]
+) -> dict[str, Any]:
+    """What Hydra composes while the configuration files have these contents. Kept, because it takes a third of a second
+    and many runs of a grid differ in their seed alone."""
+    # the experiment's own `defaults` choose one engine and one way to roll out
+    further = [path for path, _ in contents if path.parent in (folder / "engine", folder / "rollout")]
+    for path in (folder / "config.yaml", *further, *(folder / group / f"{choice}.yaml" for group, choice in choices)):
+        read_yaml(path)  # for its errors: Hydra's name neither file nor line
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -154,10 +164,10 @@ def _compose(folder: Path, choices: dict[str, str]) -> dict[str, Any]:
 
     try:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-            composed = compose("config", [f"{group}={choice}" for group, choice in choices.items()])
+            composed = compose("config", [f"{group}={choice}" for group, choice in choices])
         values = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        path = folder / "experiment" / f"{choices['experiment']}.yaml"
+        path = folder / "experiment" / f"{dict(choices)['experiment']}.yaml"
         raise UserError(f"{path}: {_composition_problem(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{folder}/config.yaml: must be a mapping of sections")

@@ -27,7 +27,8 @@ def prepare(settings: Engine) -> str:
 def prepare_process(device: str, threads: int) -> None:
     """As `prepare`, for a process that has no run's settings."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+    # use_deterministic_algorithms would also set this for compiled models, and import the compiler: 2 s a process
+    torch.set_deterministic_debug_mode("warn" if device == "cuda" else "error")
     # would write NaN into every new tensor before its result is written; nothing here reads what it has not written
     torch.utils.deterministic.fill_uninitialized_memory = False
     _keep_freed_memory()

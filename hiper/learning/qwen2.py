@@ -84,14 +84,29 @@ def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1).to(x.dtype)
 
 
+class Linear(nn.Linear):
+    """What it is made with is arbitrary: the weights of a decoder come from a file or from `Decoder.initialize`, and to
+    draw others before would take longer than to read them."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class Embedding(nn.Embedding):
+    """As `Linear`."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 class Attention(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.size = shape.num_attention_heads, shape.num_key_value_heads, shape.head_size
-        self.q_proj = nn.Linear(shape.hidden_size, self.heads * self.size, bias=True)
-        self.k_proj = nn.Linear(shape.hidden_size, self.kv_heads * self.size, bias=True)
-        self.v_proj = nn.Linear(shape.hidden_size, self.kv_heads * self.size, bias=True)
-        self.o_proj = nn.Linear(self.heads * self.size, shape.hidden_size, bias=False)
+        self.q_proj = Linear(shape.hidden_size, self.heads * self.size, bias=True)
+        self.k_proj = Linear(shape.hidden_size, self.kv_heads * self.size, bias=True)
+        self.v_proj = Linear(shape.hidden_size, self.kv_heads * self.size, bias=True)
+        self.o_proj = Linear(self.heads * self.size, shape.hidden_size, bias=False)
 
     def queries(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         return _rotate(self.q_proj(x).view(-1, self.heads, self.size), *angles)
@@ -122,9 +137,9 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+        self.gate_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.up_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.down_proj = Linear(shape.intermediate_size, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -150,7 +165,7 @@ class Backbone(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.shape = shape
-        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.embed_tokens = Embedding(shape.vocab_size, shape.hidden_size)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
         self.norm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
         self.checkpointing = False  # in training, keep each layer's input only and compute the rest again
@@ -254,13 +269,14 @@ class Backbone(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A Qwen2 causal language model; `logits` of hidden states are computed by the caller where needed."""
+    """A Qwen2 causal language model, made without weights; `logits` of hidden states are computed by the caller where
+    needed."""
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.shape = shape
         self.model = Backbone(shape)
-        self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self.lm_head = Linear(shape.hidden_size, shape.vocab_size, bias=False)
         if shape.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 

@@ -174,7 +174,9 @@ class ShardedEngines:
         if not parameters:  # an algorithm without value heads
             local = LocalEngines(self.settings.device, autocast=False)
             return LocalEngine(module, learning_rate, weight_decay, clip, local.run)
-        optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, foreach=True)
+        # in the host's memory one pass over all arrays takes a quarter of the time of many
+        kind = {"fused": True} if self.settings.offload_optimizer else {"foreach": True}
+        optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, **kind)
         half = self.dtype == torch.bfloat16 and not full_precision
         engine, *_ = self.deepspeed.initialize(
             model=_Scope(module), optimizer=optimizer, config=self._configuration(module, half, clip)

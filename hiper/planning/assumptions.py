@@ -26,7 +26,7 @@ class Assumptions:
     turn_share: float = 0.75  # of the limit: 50 to 24 of 50 and 14.5 to 6.2 of 15 in the authors' logs
     prompt: float | None = None
     response: float | None = None
-    host_nanoseconds: float = 7.0  # 6.9 by torch's AdamW on one core of 2026; transfers and bandwidth are not counted
+    host_nanoseconds: float = 2.0  # 1.5 on one core of 2026; sixteen at 2 read and write 224 GB/s, as a server's memory
     longest_response: float = 1.75  # times the mean; the longest of 128 log-normal answers of deviation 10 around 40
 
     @property

@@ -38,6 +38,7 @@ def project(slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> Iter
     path = folder / "configs" / "experiment" / "test.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["training"] |= {"iterations": 6, "checkpoint_every": 2}
+    settings["variance"]["batches"] = 0  # a job like those of the evaluation
     path.write_text("# @package _global_\n" + yaml.safe_dump(settings))
     settings |= {"defaults": [{"override /engine": "cuda"}], "engine": {"threads": 1}}
     path.with_stem("gpus").write_text("# @package _global_\n" + yaml.safe_dump(settings))

@@ -81,6 +81,8 @@ def disturb(slurm: LocalSlurm, told: Story) -> None:
         return not waiting
 
     until(each, "all trainings", told.last)
+    until(lambda: jobs(slurm, about(REQUEUED))[-1].state == "PENDING", "the requeued job's end", told.last)
+    slurm.command("scontrol", "update", f"jobid={told.requeued_job}", "starttime=now")  # Slurm would wait two minutes
 
 
 def warn(slurm: LocalSlurm, told: Story, run: str) -> None:

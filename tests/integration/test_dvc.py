@@ -59,6 +59,10 @@ class Checkout:
         assert running.returncode == 0, output + errors
         return output
 
+    def hiper(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hiper", *arguments]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
     def digests(self) -> dict[str, str]:
         files = sorted(path for path in (self.folder / DATA).rglob("*") if path.is_file())
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -124,18 +128,42 @@ def test_two_commands_at_once_wait_for_each_other(checkout: Checkout) -> None:
         assert command.returncode == 0, output + errors
 
 
-def test_half_a_list_of_locks_does_not_stop_the_stage(checkout: Checkout) -> None:
-    """What a kill in the middle of DVC's own bookkeeping leaves is removed, where plain DVC gives up."""
-    (checkout.folder / ".dvc" / "tmp" / "rwlock").write_text('{"write": {"da')
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(".dvc/tmp/rwlock", '{"write": {"da'), ("dvc.lock", ""), ("dvc.lock", "schema: '2.0'\nstages:\n  alfworld@al")],
+)
+def test_what_a_killed_dvc_left_half_written_does_not_stop_the_stage(
+    checkout: Checkout, name: str, content: str
+) -> None:
+    """Plain DVC gives up; our command says what it found, and the data stay as they were."""
+    before = checkout.digests()
+    (checkout.folder / name).write_text(content)
     assert checkout.start("repro", STAGE).wait() != 0
-    command = [sys.executable, "-m", "hiper", "data", "repro", "alfworld_test"]
-    done = subprocess.run(command, cwd=checkout.folder, env=checkout.environment, capture_output=True, text=True)
+    done = checkout.hiper("data", "repro", "alfworld_test")
     assert done.returncode == 0, done.stderr
-    assert "half written" in done.stderr
+    assert f"{name} was left half written" in done.stderr and "removing it" in done.stderr
+    assert checkout.digests() == before
+
+
+def test_half_written_hashes_are_replaced_by_the_committed_ones(checkout: Checkout) -> None:
+    """Where the project is under version control, the hashes of the other stages survive."""
+    environment = {**checkout.environment, "GIT_CONFIG_GLOBAL": os.devnull}
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q"], ["add", "-f", "dvc.lock"], [*identity, "commit", "-qm", "hashes"]):
+        subprocess.run(["git", *command], cwd=checkout.folder, env=environment, check=True)
+    try:
+        path = checkout.folder / "dvc.lock"
+        committed = path.read_bytes()
+        path.write_bytes(committed[: committed.index(b"cmd:")])
+        done = checkout.hiper("data", "repro", "alfworld_test")
+        assert done.returncode == 0, done.stderr
+        assert "taking the committed one" in done.stderr and path.read_bytes() == committed
+    finally:
+        shutil.rmtree(checkout.folder / ".git")
 
 
 def test_a_killed_stage_goes_on_with_the_same_command(checkout: Checkout) -> None:
-    """`kill -9` of DVC and the stage it runs, at several moments; then the same command makes the same files."""
+    """`kill -9` of DVC and the stage it runs, at several moments; our command then makes the same files; so does DVC"""
     before, random = checkout.digests(), np.random.default_rng(int(os.environ.get("HIPER_FAULT_SEED", "0")))
     for _ in range(3):
         running = checkout.start("--wait-for-lock", "repro", "--force", STAGE)
@@ -144,7 +172,10 @@ def test_a_killed_stage_goes_on_with_the_same_command(checkout: Checkout) -> Non
         except subprocess.TimeoutExpired:
             os.killpg(running.pid, signal.SIGKILL)
             running.communicate()
-    checkout.dvc("--wait-for-lock", "repro", "--force", STAGE)
+    done = checkout.hiper("data", "repro", "alfworld_test")
+    assert done.returncode == 0, done.stderr
+    assert checkout.digests() == before
+    checkout.dvc("repro", "--force", STAGE)
     assert checkout.digests() == before
 
 

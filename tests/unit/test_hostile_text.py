@@ -230,7 +230,8 @@ def test_spans_lie_on_the_tokens_of_a_real_tokenizer(tokenizer: Any) -> None:
     without the first or the last of them they no longer do."""
     shape = DecoderShape(len(tokenizer), 8, 8, 1, 2, 2, True, 64, 10000.0, 1e-6)
     decoding = Decoding(mode="free", temperature=1.0, max_response_tokens=24, max_text_tokens=5)
-    policy = LocalPolicy(Decoder(shape), tokenizer, decoding, "plan_execute", 100, "cpu")
+    decoder = Decoder(shape)  # without weights: it is not asked for any answer
+    policy = LocalPolicy(decoder, tokenizer, decoding, "plan_execute", 100, "cpu")
     source, found = random.Random(SEED), 0
     tags = [tokenizer.convert_tokens_to_ids(tag) for tag in TAGS[:6]]
     for _ in range(1000):

@@ -280,6 +280,7 @@ def test_files_have_the_sizes_that_are_counted(tmp_path: Path) -> None:
     from hiper.stages import checkpoint
 
     decoder = Decoder(DecoderShape(2000, 96, 256, 2, 3, 3, True, 64, 1e4, 1e-6))
+    decoder.initialize(torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(decoder.parameters())
     decoder.logits(decoder.model.embed_tokens.weight[:2]).sum().backward()
     for parameter in decoder.parameters():
