@@ -43,6 +43,7 @@ demo: $(READY)
 	@hiper summary results/demo
 	@echo "How to go on: source .venv/bin/activate, then docs/guide.md"
 
+# three workers on two cores: the one with the cluster waits for Slurm most of the time
 test: lint
 	pytest -n 3 --dist loadgroup
 

@@ -26,6 +26,6 @@ def make_data(arguments: argparse.Namespace) -> int:
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    from hiper.stages import data
+    from hiper.stages import reproduction
 
-    return data.reproduce(arguments.benchmark)
+    return reproduction.reproduce(arguments.benchmark)

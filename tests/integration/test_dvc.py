@@ -193,6 +193,16 @@ def test_the_committed_lock_names_no_machine() -> None:
             assert not [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
 
 
+def test_the_committed_lock_is_of_this_code() -> None:
+    """Else the first stage that runs rewrites it, and manifests say that the checkout was changed: `hiper data repro`
+    for each data set in it, and commit."""
+    for stage, kept in yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].items():
+        for dependency in kept["deps"]:
+            path = ROOT / dependency["path"]
+            if path.suffix == ".py":
+                assert hashlib.md5(path.read_bytes()).hexdigest() == dependency["md5"], (stage, dependency["path"])
+
+
 def test_every_benchmark_file_has_a_stage() -> None:
     """Under its benchmark's name; and every stage a benchmark file, whose data set has the file's name."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
