@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hiper.benchmarks.alfworld.games import Game, write_index
 from hiper.cli.main import main
@@ -36,9 +37,13 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The project's configurations and pins, without data and results."""
+    """The project's configurations and pins, without data and results; of each experiment one algorithm will do."""
     folder = tmp_path / "project"
     shutil.copytree(ROOT / "configs", folder / "configs")
+    for path in (folder / "configs" / "experiment").glob("*.yaml"):
+        values = yaml.safe_load(path.read_text())
+        values["grid"]["algorithms"] = values["grid"]["algorithms"][:1]
+        path.write_text("# @package _global_\n" + yaml.safe_dump(values))
     (folder / "envs").mkdir()
     shutil.copy(ROOT / machine.PINS, folder / machine.PINS)
     return folder

@@ -159,6 +159,10 @@ def test_a_changed_setting_reruns_what_depends_on_it(
     with edited(finished / "configs" / file, old, new):
         later = {"report": 1, "track_results": 1, "all": 1}
         assert jobs(finished) == ({} if wanted is None else {**wanted, **later})
+
+
+def test_settings_put_back_rerun_nothing(finished: Path) -> None:
+    """After all those changes: what a file says counts, not when it was written."""
     assert jobs(finished) == {}
 
 
