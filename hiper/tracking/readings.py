@@ -12,7 +12,8 @@ from hiper.manifest import FILE as MANIFEST
 from hiper.records import read_jsonl, sha256_file
 from hiper.trajectory import evaluated_on
 
-NOTE_LENGTH = 5000  # characters; MLflow refuses descriptions beyond 8000
+NOTE_LENGTH = 5000  # characters of a table in a description; MLflow refuses more than 8000 in all
+ARTIFACTS = "The page report.html, all tables and figures are under Artifacts."
 COUNTERS = ("iteration", "step")  # what a row of metrics.jsonl counts
 GROWING = {"metrics.jsonl": "", "timings.jsonl": "seconds/"}  # file to the prefix of its metrics
 
@@ -134,8 +135,11 @@ def origin(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def result_note(experiment: Path) -> str:
-    """The success table as the description of the run that holds the results."""
-    path = experiment / "tables" / "success.md"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = f"{text}\n\nThe page report.html, all tables and figures are under Artifacts."
-    return whole if len(whole) <= NOTE_LENGTH else "Tables and figures are under Artifacts."
+    """A table as the description of the run that holds the results: of all success rates or, where that is too long, of
+    their interquartile means; without one that fits, where to look."""
+    for name in ("success", "aggregate"):
+        path = experiment / "tables" / f"{name}.md"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if 0 < len(text) <= NOTE_LENGTH:
+            return f"{text}\n\n{ARTIFACTS}"
+    return ARTIFACTS

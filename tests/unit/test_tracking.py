@@ -24,7 +24,7 @@ from hiper.errors import UserError
 from hiper.records import append_jsonl, read_json, write_json, write_jsonl
 from hiper.tracking import database, destination
 from hiper.tracking.mirror import RESULTS, RUN, WRITER, Mirror
-from hiper.tracking.readings import RunFiles, flatten
+from hiper.tracking.readings import RunFiles, flatten, result_note
 
 pytestmark = pytest.mark.xdist_group("mlflow")  # one process makes the database that the tests copy
 
@@ -107,6 +107,19 @@ def test_a_reader_sees_how_long_a_run_took_and_the_result_table(experiment: Path
     assert runs[TRAINED].info.end_time == int(manifest.stat().st_mtime * 1000)
     assert runs[TRAINED].info.end_time - runs[TRAINED].info.start_time == 90_000
     assert "| HiPER | 49.8 |" in runs[RESULTS].data.tags["mlflow.note.content"]
+
+
+@pytest.mark.parametrize(
+    ("success", "aggregate", "shown"),
+    [("| HiPER |", "| IQM |", "| HiPER |"), ("x" * 9000, "| IQM |", "| IQM |"), ("x" * 9000, "x" * 9000, "The page")],
+)
+def test_the_description_is_a_table_that_mlflow_takes(tmp_path: Path, success: str, aggregate: str, shown: str) -> None:
+    """All success rates, else their means, else where the tables are."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "success.md").write_text(success)
+    (tmp_path / "tables" / "aggregate.md").write_text(aggregate)
+    note = result_note(tmp_path)
+    assert note.startswith(shown) and "report.html" in note and len(note) <= 8000
 
 
 def test_the_report_page_lies_beside_the_tables(experiment: Path) -> None:
