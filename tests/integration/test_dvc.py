@@ -163,7 +163,7 @@ def test_half_written_hashes_are_replaced_by_the_committed_ones(checkout: Checko
 
 
 def test_a_killed_stage_goes_on_with_the_same_command(checkout: Checkout) -> None:
-    """`kill -9` of DVC and the stage it runs, at several moments; our command then makes the same files; so does DVC"""
+    """`kill -9` of DVC and the stage it runs, at several moments; our command then makes the same files, DVC too."""
     before, random = checkout.digests(), np.random.default_rng(int(os.environ.get("HIPER_FAULT_SEED", "0")))
     for _ in range(3):
         running = checkout.start("--wait-for-lock", "repro", "--force", STAGE)
