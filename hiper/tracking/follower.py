@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 CLUSTER_JOB = "SLURM_JOB_ID"
 POLL_SECONDS = 2.0
 LONGEST_PAUSE = 60.0  # seconds between attempts while the records cannot be reached
-GRACE = 120.0  # seconds by which a follower outlives its run at most
+GRACE = 300.0  # seconds by which a follower outlives its run at most; starting alone takes a minute on a busy machine
 
 
 def start_follower(folder: Path) -> subprocess.Popen[bytes] | None:
@@ -43,7 +43,7 @@ def start_follower(folder: Path) -> subprocess.Popen[bytes] | None:
 
 def follow(folder: Path, process: int | None) -> None:
     """Mirror the run in `folder` whenever its metrics grow, until `process` is gone or the manifest is written."""
-    os.nice(10)
+    os.nice(5)  # a third of a training process's share; at 10 it is a tenth, and MLflow takes minutes to import
     _Follower(folder, process).run()
 
 

@@ -68,7 +68,7 @@ class Server:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(timeout=60)
+        self.process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ import pytest
 from pipeline import ROOT
 from pipeline import RUN as TRAINED
 from pipeline import WARM as STARTED
-from test_tracking_outages import Server, free_port, wait_for
+from test_tracking_outages import Server, free_port
+from waiting import wait_for
 
 from hiper import tracking
 from hiper.compose import compose_run, write_config
@@ -31,6 +32,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # a server on a busy machine answers late
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_nodes_that_begin_at_once_share_one_experiment(
     while the server was away, one sync adds."""
     nodes = [node(experiment / "runs" / name, job, server.address) for job, name in enumerate((TRAINED, STARTED), 1)]
     for one in nodes:
-        _, errors = one.communicate(timeout=240)
+        _, errors = one.communicate()
         assert one.returncode == 0, errors
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     tracking.sync(experiment)  # what two that collided have left undone
@@ -82,7 +84,7 @@ def test_nodes_that_begin_at_once_share_one_experiment(
         rows = [{counter: i, "train/success": i / 8} for i in range(1, 5)]
         write_jsonl(experiment / "runs" / name / "metrics.jsonl", rows)
     lost = node(experiment / "runs" / TRAINED, 3, server.address)
-    _, errors = lost.communicate(timeout=240)
+    _, errors = lost.communicate()
     assert lost.returncode == 0 and "no records for now" in errors and "hiper track sync" in errors
     server.start()
     tracking.sync(experiment)
@@ -115,7 +117,7 @@ def test_a_node_writes_no_live_records_into_a_file(
     assert follower is not None
     wait_for(lambda: "no records for now" in (run / "tracking.log").read_text())
     write_json(run / "manifest.json", MANIFEST)  # the run ends
-    assert follower.wait(timeout=240) == 0
+    assert follower.wait() == 0
 
 
 def test_of_several_owners_the_first_decides(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:

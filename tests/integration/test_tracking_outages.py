@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +22,7 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 from pipeline import ROOT, prepare, run_settings
 from pipeline import RUN as NAME
+from waiting import wait_for
 
 from hiper import tracking
 from hiper.compose import write_config
@@ -44,6 +44,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "")
     for name in tracking.destination.BOUNDS:
         monkeypatch.setenv(name, tracking.destination.BOUNDS[name])
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # a server on a busy machine answers late
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -100,7 +101,7 @@ class Outage:
         for name in FILES:
             expected = (self.prepared / "undisturbed" / name).read_bytes()
             assert (self.folder / name).read_bytes() == expected, name
-        assert followers[0].wait(timeout=120) == 0
+        assert followers[0].wait() == 0
         return (self.folder / "tracking.log").read_text()
 
     def wait_for_records(self) -> None:
@@ -110,7 +111,7 @@ class Outage:
     def sync(self) -> None:
         """The one command, as a person gives it; then everything that the run wrote is in the records."""
         command = [sys.executable, "-m", "hiper", "track", "sync", str(self.experiment)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "1 runs; added" in done.stderr
         self.require_records()
@@ -132,13 +133,6 @@ def outage(
     prepared: Path, empty_database: Path, tmp_path: Path, settings: RunSettings, monkeypatch: pytest.MonkeyPatch
 ) -> Outage:
     return Outage(prepared, empty_database, tmp_path, settings, monkeypatch)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 90.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.2)
 
 
 def test_a_locked_database(outage: Outage) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hiper.errors import UserError
 from hiper.records import read_json, write_json
 
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 many = settings(few, max_examples=120)
 
 

@@ -84,7 +84,7 @@ odd = st.one_of(
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_mutated_configuration_is_valid_or_the_error_names_the_key(
     composed: dict[str, dict[str, Any]], data: st.DataObject
 ) -> None:
@@ -113,7 +113,7 @@ def test_a_mutated_configuration_is_valid_or_the_error_names_the_key(
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_a_damaged_config_file_is_valid_or_the_error_names_it(
     values: dict[str, Any], tmp_path: Path, data: st.DataObject
 ) -> None:
@@ -158,7 +158,7 @@ PIECES = [
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_damaged_project_file_never_shows_hydras_insides(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

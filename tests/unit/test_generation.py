@@ -72,7 +72,7 @@ def test_alfworld_itself_wins_games_in_rooms_of_real_size(full: tuple[Path, list
     assert [won for _, won in results.values()] == [True] * 3
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 10**6), receptacles=st.integers(3, 9), objects=st.integers(1, 9))
 def test_every_game_is_won_by_its_walkthrough_and_not_before(
     tmp_path_factory: pytest.TempPathFactory, seed: int, receptacles: int, objects: int

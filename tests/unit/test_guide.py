@@ -62,7 +62,7 @@ def test_free_text_in_an_action_is_text_that_cannot_end_it(guide: Guide) -> None
     assert not accepts(guide, render(True, "find", "search[a b c d e f g h i j k l]"), None)  # longer than allowed
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), kept=st.booleans())
 def test_any_guided_sample_is_valid_and_admissible(guide: Guide, seed: int, kept: bool) -> None:
     """Whatever is drawn uniformly from the permitted sets ends, parses as valid and names an admissible action."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -284,20 +283,6 @@ def test_segments_lower_the_variance_of_action_credit() -> None:
     assert flat.mean() == pytest.approx(hierarchical.mean(), abs=0.1)
     assert hierarchical.var() == pytest.approx(2.0, rel=0.05)
     assert flat.var() == pytest.approx(8.0, rel=0.05)
-
-
-def test_a_paper_sized_batch_takes_milliseconds() -> None:
-    """128 trajectories of 50 turns; typically under 2 ms, the limit leaves room for a busy machine."""
-    rng = np.random.default_rng(0)
-    turns = random_turns(rng, [50] * 128)
-    values = random_values(rng, turns, ("low", "high", "switch"))
-    settings = Settings(normalize=True, penalties=Penalties(0.1, -0.3, "normalized", False, -0.3))
-    seconds = []
-    for _ in range(20):
-        start = time.perf_counter()
-        hiper.credit(turns, values, settings)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.02
 
 
 def flat_gae(turns: Turns, values: Any, gamma: float, lam: float) -> Any:

@@ -59,7 +59,7 @@ def compiled(text: str, folder: Path) -> tuple[str, int]:
     document = PREAMBLE % ",".join(sorted(packages or {"booktabs"})) + text + "\nEnd.\\end{document}\n"
     (folder / "document.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "document.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
     log = (folder / "document.log").read_text(encoding="utf-8", errors="replace")
     assert done.returncode == 0, log[-3000:]
     pages = re.search(r"Output written on document.pdf \((\d+) page", log.replace("\n", ""))

@@ -211,7 +211,7 @@ def test_a_won_game_goes_on_and_can_be_undone() -> None:
     assert not engine.won
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(choices=st.lists(st.integers(0, 10_000), min_size=1, max_size=60), bad=st.text(max_size=30))
 def test_walks_keep_the_list_sorted_and_bad_commands_change_nothing(choices: list[int], bad: str) -> None:
     """Whatever is done: commands sorted and unique; any inadmissible text leaves list and goal alone."""
@@ -306,7 +306,7 @@ def truth(formula: list[Any], facts: set[tuple[Any, ...]], scope: dict[str, int]
     return values[0] == values[1] if head == "=" else (head, *values) in facts
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(formula=FORMULAS, moving=st.sets(st.sampled_from([("warm", 0), ("warm", 1), ("in", 0, 2), ("in", 1, 2)])))
 def test_compiled_goals_mean_what_the_formula_says(formula: list[Any], moving: set[tuple[Any, ...]]) -> None:
     """Compiling decides part of a goal early and reorders the rest; the verdict must not depend on that."""

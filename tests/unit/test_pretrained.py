@@ -170,7 +170,7 @@ def test_a_download_brings_neither_code_nor_pickles(hub: dict[str, str], model: 
 
     def call(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hiper", "model", NAME, *options]
-        return subprocess.run(command, cwd=ROOT, env=hub, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=ROOT, env=hub, capture_output=True, text=True)
 
     looked = call()
     assert looked.returncode == 2 and "--download" in looked.stderr and Hub.asked == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hiper.config import Prompt
@@ -71,7 +71,6 @@ def test_history_goes_first_when_a_prompt_is_too_long() -> None:
 
 
 @given(page=st.text(max_size=300), room=st.integers(0, 2000))
-@settings(deadline=None)
 def test_the_longest_prompt_that_fits_is_taken(page: str, room: int) -> None:
     """Of any page as much as there is room for, and the rest of the prompt in every case."""
     prompts, at = builder(), state(observation=page)

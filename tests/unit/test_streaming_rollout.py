@@ -110,7 +110,7 @@ def play(policy: StreamingPolicy, lengths: Sequence[int], kind: str = "") -> lis
     return Rollout(Corridors(), policy, PROMPT).play(tasks, range(len(tasks)), [4])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data(), st.lists(st.integers(1, 6), min_size=1, max_size=6))
 def test_the_order_of_answers_does_not_matter(data: st.DataObject, lengths: list[int]) -> None:
     """Whatever answers come first and however many at once, the trajectories are those of episodes in step."""

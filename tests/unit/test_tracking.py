@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from pipeline import ROOT
 from pipeline import RUN as TRAINED
 from pipeline import WARM as STARTED
+from waiting import wait_for
 
 from hiper import tracking
 from hiper.compose import compose_run, read_config, write_config
@@ -196,26 +196,21 @@ def test_a_follower_mirrors_a_run_while_it_goes_on(experiment: Path) -> None:
     """The child process ends when the process it follows is gone, with the last metrics in the database."""
     tracking.initialize(experiment)
     folder = experiment / "runs" / STARTED
-    training = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    training = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
     command = [sys.executable, "-m", "hiper", "track", "follow", str(folder), "--process", str(training.pid)]
-    follower = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    messages = experiment / "messages"
+    with messages.open("w") as stream:
+        follower = subprocess.Popen(command, cwd=ROOT, stderr=stream)
     try:
-        wait_for(lambda: STARTED in mirrored(experiment))
-        assert follower.poll() is None
+        wait_for(lambda: "records go to" in messages.read_text() or follower.poll() is not None)
+        assert follower.poll() is None and STARTED in mirrored(experiment)
         append_jsonl(folder / "metrics.jsonl", {"step": 4, "train/success": 1.0})
     finally:
         training.kill()
         training.wait()
-        _, errors = follower.communicate(timeout=60)
-    assert follower.returncode == 0 and "WARNING" not in errors, errors
+        follower.wait()
+    assert follower.returncode == 0 and "WARNING" not in messages.read_text(), messages.read_text()
     assert mirrored(experiment)[STARTED][2]["train/success"][-1] == (4, 1.0)
-
-
-def wait_for(condition: Any, seconds: float = 60.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.5)
 
 
 def test_a_follower_makes_what_is_missing(experiment: Path) -> None:
@@ -226,7 +221,7 @@ def test_a_follower_makes_what_is_missing(experiment: Path) -> None:
     assert follower is not None
     wait_for(lambda: "records go to" in (folder / "tracking.log").read_text())
     (folder / "manifest.json").write_bytes((experiment / "runs" / TRAINED / "manifest.json").read_bytes())
-    assert follower.wait(timeout=90) == 0
+    assert follower.wait() == 0
     assert mirrored(experiment)[STARTED][4] == "FINISHED"
 
 

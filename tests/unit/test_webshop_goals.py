@@ -90,7 +90,7 @@ VALUES = st.sampled_from(
 OPTIONS = st.dictionaries(st.sampled_from("abc"), st.lists(VALUES, max_size=3), max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(OPTIONS, st.none() | st.lists(VALUES, max_size=3))
 def test_a_goal_is_reachable_when_some_choice_on_its_product_scores_1(
     values: dict[str, list[str]], human: list[str] | None

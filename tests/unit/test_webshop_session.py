@@ -358,7 +358,7 @@ NEARLY = st.builds(
 
 
 @given(st.one_of(HOSTILE, NEARLY))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_actions_are_parsed_like_the_original(action: str) -> None:
     """Verb and argument are the groups of the original's regular expression, or the whole text and nothing."""
     match = re.match(r"(.+)\[(.+)\]", action)
@@ -388,7 +388,7 @@ ACTIONS = st.one_of(
 
 
 @given(st.lists(ACTIONS, max_size=30))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_action_upsets_a_strict_session(actions: list[str]) -> None:
     """Whatever is tried, nothing raises; what is refused changes nothing; what is done stays done; no page below 1."""
     shopping = session()
