@@ -27,8 +27,7 @@ CONDA = {
 SYSTEM = ["python=3.11", "cmake=3.31", "cxx-compiler", "git", "make", "pip"]
 HEAD = """\
 # {said}
-# Made from {source} by `python envs/environments.py --write`, for `conda env create` (README.md). Not tried by its
-# authors, who had no conda where they wrote it.
+# Made from {source} by `python envs/environments.py --write`, for `conda env create` (README.md). Not tried yet.
 """
 
 

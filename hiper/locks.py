@@ -80,10 +80,11 @@ def lock_file(folder: Path) -> Path:
 
 def owner(folder: Path) -> str | None:
     """Who writes in `folder` now, in words; None when nobody does."""
-    path = lock_file(folder)
-    if not path.exists():
+    try:
+        stream = lock_file(folder).open(encoding="utf-8")
+    except FileNotFoundError:
         return None
-    with path.open(encoding="utf-8") as stream:
+    with stream:
         return None if _acquired(stream, fcntl.LOCK_SH) else _owner(stream)
 
 

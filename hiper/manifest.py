@@ -22,6 +22,7 @@ from hiper.errors import UserError
 from hiper.records import read_json, require, sha256_file, sha256_json, without_credentials, write_json
 
 FILE = "manifest.json"
+REWRITING = 2.0  # seconds; DVC writes dvc.lock in place, so that for a moment it is empty or cut
 EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
 PACKAGES = (
@@ -82,29 +83,40 @@ def command(root: Path) -> str:
 
 
 def git_state(root: Path) -> dict[str, Any] | None:
-    """Commit and whether tracked files differ from it; None outside a repository, without a commit or without git."""
+    """Commit and whether tracked files differ from it; None outside a repository, without a commit or without git.
+
+    `dvc.lock` does not count: what it says of the data stands in manifests by itself, and DVC writes it at any time.
+    """
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)dvc.lock")
+        return {"commit": commit, "dirty": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
     """DVC's hash of the data set's folder when `dvc.lock` has it, else the SHA-256 of its index; None without data."""
     lock = data_root.resolve().parent / "dvc.lock"
-    if lock.exists():
+    while lock.exists():
+        settled = time.time() - lock.stat().st_mtime > REWRITING
         try:
             found = _locked(lock, f"{data_root.name}/{dataset}")
         except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
-            raise UserError(f"{lock}: is no lock file of DVC ({error}); take it from the repository again") from None
+            if settled:
+                message = f"is no lock file of DVC ({error}); take it from the repository again"
+                raise UserError(f"{lock}: {message}") from None
+            found = None
         if found is not None:
             return {"dvc": found}
+        if settled:
+            break
+        time.sleep(0.1)
     index = data_root / dataset / "dataset.json"
     return {"dataset.json": sha256_file(index)} if index.exists() else None
 

@@ -71,6 +71,6 @@ def _require_hashes(text: str) -> None:
 def _committed(path: Path) -> bool:
     """Get back the committed state of a file; False where git knows none."""
     try:
-        return subprocess.run(["git", "checkout", "-q", "--", path], capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(["git", "checkout", "-q", "--", path], capture_output=True).returncode == 0
     except FileNotFoundError:  # no git
         return False

@@ -20,7 +20,7 @@ from hiper.errors import UserError
 from hiper.records import write_json
 from hiper.tracking import database, destination
 from hiper.tracking.follower import follow, start_follower
-from hiper.tracking.mirror import PATIENCE, RESULTS, Mirror
+from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, RESULTS, Mirror
 
 __all__ = ["follow", "initialize", "rebuild", "start_follower", "sync"]
 
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EXPERIMENT, SYNCED = "experiment.json", "synced.json"
-SYNC_PATIENCE = 60.0  # seconds; followers that catch up hold the lock for one run at a time
 
 
 def initialize(experiment: Path, *, best_effort: bool = False) -> None:
@@ -47,7 +46,7 @@ def sync(experiment: Path, *, best_effort: bool = False) -> None:
 
 
 def _sync(experiment: Path) -> list[str]:
-    mirror = Mirror(experiment, SYNC_PATIENCE)
+    mirror = Mirror(experiment, LAST_PATIENCE)
     folders = sorted(path.parent for path in experiment.glob("runs/*/config.yaml"))
     broken: list[UserError] = []
     for folder in folders:
@@ -75,7 +74,7 @@ def rebuild(experiment: Path, *, best_effort: bool = False) -> None:
 
 def _rebuild(experiment: Path) -> None:
     if destination.server() is not None:
-        Mirror(experiment, SYNC_PATIENCE).forget_all_but(set())
+        Mirror(experiment, LAST_PATIENCE).forget_all_but(set())
         sync(experiment)
         return
     tracking, old = experiment / "tracking", experiment / ".tracking.old"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hiper.errors import UserError
 from hiper.locks import held
-from hiper.tracking.destination import client
+from hiper.tracking.destination import client_class
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def _make(path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.new")
     for name in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
         name.unlink(missing_ok=True)
-    client(_address(unfinished)).get_experiment_by_name("Default")
+    client_class()(_address(unfinished)).get_experiment_by_name("Default")
     unfinished.replace(path)
 
 

@@ -70,12 +70,13 @@ def explain(error: BaseException) -> str:
     return text if len(text) <= MESSAGE_CHARACTERS else f"{text[:MESSAGE_CHARACTERS]}…"
 
 
-def client(uri: str) -> MlflowClient:
-    """MLflow's client, told not to wait for long and to leave the reporting of errors to us."""
+def client_class() -> type[MlflowClient]:
+    """MLflow's client, told not to wait for long and to leave the reporting of errors to us. The import takes seconds,
+    on a busy machine many: nobody should hold a lock meanwhile."""
     for name, value in BOUNDS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     for logger in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    return MlflowClient(uri)
+    return MlflowClient

@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 from hiper.tracking.destination import ADDRESS, explain
-from hiper.tracking.mirror import Mirror
+from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, Mirror
 
 log = logging.getLogger(__name__)
 
 CLUSTER_JOB = "SLURM_JOB_ID"
 POLL_SECONDS = 2.0
 LONGEST_PAUSE = 60.0  # seconds between attempts while the records cannot be reached
-GRACE = 300.0  # seconds by which a follower outlives its run at most; starting alone takes a minute on a busy machine
+GRACE = 600.0  # seconds by which a follower outlives its run at most; starting alone takes a minute on a busy machine
 
 
 def start_follower(folder: Path) -> subprocess.Popen[bytes] | None:
@@ -53,7 +53,6 @@ class _Follower:
     def __init__(self, folder: Path, process: int | None) -> None:
         self.folder, self.process = folder, process
         self.experiment = folder.resolve().parent.parent
-        self.started = time.time()
         self.is_child = process is not None and os.getppid() == process
         self.mirror: Mirror | None = None
         self.seen: int | None = None
@@ -67,7 +66,7 @@ class _Follower:
         while True:
             ended = self._ended()
             if ended or (self._size() != self.seen and time.monotonic() >= self.due):
-                self._attempt()
+                self._attempt(LAST_PATIENCE if ended else PATIENCE)
             if ended:
                 break
             time.sleep(POLL_SECONDS)
@@ -75,11 +74,12 @@ class _Follower:
         if self.pause:
             log.warning("the run has ended; `hiper track sync %s` brings its records later", self.experiment)
 
-    def _attempt(self) -> None:
+    def _attempt(self, patience: float) -> None:
         size = self._size()
         try:
             if self.mirror is None or not self.mirror.current():
-                self.mirror = Mirror(self.experiment)
+                self.mirror = Mirror(self.experiment, patience)
+            self.mirror.patience = patience
             self.mirror.run(self.folder)
         except Exception as error:  # locked, damaged or out of reach: try again, the files lose nothing
             if not self.pause:
@@ -97,10 +97,10 @@ class _Follower:
         return metrics.stat().st_size if metrics.exists() else None
 
     def _ended(self) -> bool:
-        manifest = self.folder / "manifest.json"
-        if manifest.exists() and manifest.stat().st_mtime >= self.started:
+        """A run withdraws its old manifest before it starts a follower."""
+        if (self.folder / "manifest.json").exists() or not self.folder.exists():
             return True
-        return not self.folder.exists() or (self.process is not None and not self._alive(self.process))
+        return self.process is not None and not self._alive(self.process)
 
     def _alive(self, process: int) -> bool:
         """A child sees the end of its parent even where another process has got the number since."""

@@ -32,6 +32,7 @@ RESULTS = "results"  # the MLflow run that shows the report, the tables and the 
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens MLflow's pages for model training
 BATCH = 1000  # metrics per request, MLflow's limit
 PATIENCE = 5.0  # seconds to wait for another writer on this machine
+LAST_PATIENCE = 60.0  # for who will not come again; followers that catch up hold the lock for one run at a time
 UPLOADED = ("config.yaml", "manifest.json", "evaluation.jsonl")
 
 
@@ -67,10 +68,11 @@ class Mirror:
         self.token = uuid.uuid4().hex
         self.known: dict[str, _Known] = {}
         self.tracking.mkdir(parents=True, exist_ok=True)
+        connect = destination.client_class()
         with self.exclusive():
             address = self.server or database.prepare(self.tracking)
             self.owner = self._owner() if self.server else None
-            self.client: MlflowClient = destination.client(address)
+            self.client: MlflowClient = connect(address)
             self.experiment_id = self._experiment()
             self.opened = self._file()
 

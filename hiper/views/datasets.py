@@ -56,7 +56,7 @@ def _origin(benchmark: BenchmarkSettings, root: Path) -> tuple[str, bool]:
     complete = bool(here) and len(here) == len(archives)
     if data.source in ("auto", "folder") and folder and Path(folder).expanduser().is_dir():
         return f"the folder {folder}", True
-    if data.source == "folder":
+    if data.source == "folder" or (data.source == "auto" and folder):
         return f"its folder is not there: {folder or f'set data.folder or ${variable}'}", False
     if data.source in ("auto", "archives") and complete:
         return f"the archives {', '.join(here)}", True

@@ -17,7 +17,7 @@ Stage = Literal["warm_start", "train", "evaluate", "gradient_variance"]
 OWN_MB = {"cpu": 4_000, "cuda": 16_000}  # of a process beside its models (libraries, environments, texts); assumed
 UNKNOWN_MB = 64_000  # of a process with a model whose sizes nobody knows yet
 SLACK = 1.5  # times the counted time, which no measurement confirms yet
-SHORTEST, LONGEST = 240, 1440  # minutes; a training that takes longer goes on from its checkpoint in another job
+SHORTEST, LONGEST = 240, 1440  # minutes; what takes longer goes on from its checkpoint in another job
 GB = 10**9
 
 
@@ -52,7 +52,7 @@ def minutes(stage: Stage, name: RunName, settings: RunSettings, attempt: int, al
         "evaluate": lambda: plan.evaluation_seconds,
         "gradient_variance": lambda: plan.variance_seconds(algorithms),
     }[stage]()
-    return min(LONGEST, max(SHORTEST, round(SLACK * seconds / 60))) * attempt
+    return min(LONGEST, max(SHORTEST, round(SLACK * seconds / 60)) * attempt)
 
 
 def unknown_sizes(name: RunName, settings: RunSettings) -> str | None:

@@ -32,12 +32,13 @@ def slurm() -> Iterator[LocalSlurm]:
 def project(slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the project whose experiment `test` trains long enough to be disturbed, with an experiment for GPUs."""
     from checkout import copy_project, git
-    from grid import STARTED
+    from grid import ITERATIONS, STARTED
 
     folder = copy_project(tmp_path_factory.mktemp("cluster") / "project")
     path = folder / "configs" / "experiment" / "test.yaml"
     settings = yaml.safe_load(path.read_text())
-    settings["training"] |= {"iterations": 6, "checkpoint_every": 2}
+    settings["training"] |= {"iterations": ITERATIONS, "checkpoint_every": 2}
+    settings["warm_start"] |= {"steps": 100}
     settings["variance"]["batches"] = 0  # a job like those of the evaluation
     path.write_text("# @package _global_\n" + yaml.safe_dump(settings))
     settings |= {"defaults": [{"override /engine": "cuda"}], "engine": {"threads": 1}}

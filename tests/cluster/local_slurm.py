@@ -27,7 +27,7 @@ INSTALLED = Path("/etc/slurm/slurm.conf")
 # One cluster per machine, because there is one such place: whoever holds this lock may write there.
 LOCK = Path("/tmp/hiper-slurm.lock")
 PREFIX = "hiper-slurm-"  # of the clusters' folders, in /tmp because sockets want a short path
-PATIENCE = 30.0  # seconds for the nodes to become idle
+PATIENCE = 600.0  # seconds for the nodes to become idle
 TURN = 1800.0  # seconds to wait for another cluster's end
 SETTINGS = """\
 ClusterName=local
@@ -61,6 +61,10 @@ SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
 MinJobAge=3600
 KillWait=5
+# a busy machine answers late
+MessageTimeout=100
+TCPTimeout=60
+BatchStartTimeout=300
 """
 
 

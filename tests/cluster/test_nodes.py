@@ -20,7 +20,7 @@ from hiper.stages.comparison import compare
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.xdist_group("slurm"),
-    pytest.mark.timeout(3600),
+    pytest.mark.timeout(5400),
     pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed"),
 ]
 

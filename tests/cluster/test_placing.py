@@ -10,7 +10,7 @@ import yaml
 from grid import call, jobs
 from local_slurm import LocalSlurm
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(5400)]
 
 WARM_START = "results/gpus/runs/alfworld_test-test-warmstart-seed0/manifest.json"
 

@@ -26,9 +26,7 @@ def launch(processes: int, work: dict[str, Any], folder: Path) -> subprocess.Com
     path.write_text(json.dumps(work))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *torchrun, str(WORKER), str(path)]
-    return subprocess.run(
-        command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=800, check=False
-    )
+    return subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False)
 
 
 def succeed(processes: int, work: dict[str, Any], folder: Path) -> str:

@@ -14,7 +14,7 @@ from deepspeed_worker import learn
 from hiper.learning.processes import Processes
 from hiper.stages import checkpoint
 
-pytestmark = [pytest.mark.deepspeed, pytest.mark.xdist_group("deepspeed")]
+pytestmark = [pytest.mark.deepspeed, pytest.mark.xdist_group("deepspeed"), pytest.mark.timeout(3600)]
 
 BATCH = {
     "training__mini_batch_turns": 4,

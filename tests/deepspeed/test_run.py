@@ -14,7 +14,7 @@ from hiper.learning.folders import WEIGHTS
 from hiper.records import read_json, read_jsonl
 from hiper.stages import training
 
-pytestmark = [pytest.mark.deepspeed, pytest.mark.xdist_group("deepspeed")]
+pytestmark = [pytest.mark.deepspeed, pytest.mark.xdist_group("deepspeed"), pytest.mark.timeout(3600)]
 
 SEPARATE: dict[str, Any] = {"training__critic__backbone": "separate", "training__critic__detach": False}
 SHORT: dict[str, Any] = {

@@ -19,10 +19,10 @@ from hiper.stages.comparison import compare
 
 NEVER = 1000  # no checkpoint but the one that the signal asks for
 SMALL = {
-    "training__iterations": 3,
+    "training__iterations": 8,
     "training__checkpoint_every": NEVER,
     "training__validation__every": 2,
-    "warm_start__steps": 60,
+    "warm_start__steps": 200,
     "warm_start__checkpoint_every": NEVER,
     "tracking": {"live": False},
 }
@@ -51,7 +51,6 @@ def interrupt(folder: Path, stage: str, *signals: signal.Signals) -> tuple[int, 
         time.sleep(0.02)
     for number in signals:
         process.send_signal(number)
-        time.sleep(0.05)
     return finish(process)
 
 

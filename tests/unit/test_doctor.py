@@ -101,7 +101,7 @@ def test_a_mistake_in_a_configuration_is_shown(project: Path) -> None:
         doctor.diagnose(project, "alfworld_rael")
 
 
-def test_data_sets_are_looked_at(project: Path) -> None:
+def test_data_sets_are_looked_at(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Made, cut short, with games gone, or to come from a folder that is not there."""
     folder = project / "data" / "alfworld_small"
     game = Game("train/look-1/trial", "train", "look_at_obj_in_light", folder / "train/look-1/trial")
@@ -120,6 +120,9 @@ def test_data_sets_are_looked_at(project: Path) -> None:
     path = project / "configs" / "benchmark" / "alfworld_small.yaml"
     path.write_text(path.read_text().replace("source: generate", "source: folder"))
     assert seen().state == "missing" and "ALFWORLD_DATA" in seen().detail
+    path.write_text(path.read_text().replace("source: folder", "source: auto"))
+    monkeypatch.setenv("ALFWORLD_DATA", str(project / "mistyped"))
+    assert seen().state == "missing" and "mistyped" in seen().detail
 
 
 def test_a_missing_package_is_named_with_the_way_to_get_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hiper import manifest
 from hiper.compose import compose_run, config_digest
 from hiper.config import RunSettings
 from hiper.manifest import command, content_hash, data_hash, git_state, read_manifest, write_manifest
@@ -48,7 +50,7 @@ def test_a_manifest_names_everything_a_result_depends_on(settings: RunSettings, 
     assert written["inputs"] == {"rows": hashlib.sha256(b"abc").hexdigest()}
     assert written["packages"]["torch"] and written["packages"]["numpy"]
     assert written["seeds"] == {"run": 0, "demonstrations": 0, "data": 0}
-    assert 5.0 <= written["wall_time_seconds"] < 60.0
+    assert written["wall_time_seconds"] >= 5.0
 
 
 def test_a_manifest_holds_no_absolute_path_and_no_environment(
@@ -85,10 +87,22 @@ def test_the_hash_of_the_data_is_dvcs_where_dvc_knows_it(data: Path) -> None:
     """dvc.lock wins over the index; another data set's entry does not count."""
     lock = data.parent / "dvc.lock"
     lock.write_text("stages: {alfworld@other: {outs: [{path: data/other, md5: 0f.dir}]}}")
+    os.utime(lock, (0, 0))
     assert data_hash(data, "alfworld_test") == {"dataset.json": hashlib.sha256(b"{}").hexdigest()}
     lock.write_text("stages: {alfworld@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e.dir}]}}")
     assert data_hash(data, "alfworld_test") == {"dvc": "1e.dir"}
     assert data_hash(data, "nosuch") is None
+
+
+def test_a_dvc_lock_is_read_when_dvc_has_written_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC cuts the file and writes it anew, while other jobs write their manifests: they wait for the entry."""
+    lock = data.parent / "dvc.lock"
+    stages = iter(
+        ["stages: {alfworld@alf", "stages: {alfworld@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e}]}}"]
+    )
+    lock.write_text("")
+    monkeypatch.setattr(manifest.time, "sleep", lambda seconds: lock.write_text(next(stages)))
+    assert data_hash(data, "alfworld_test") == {"dvc": "1e"}
 
 
 def test_a_folders_hash_changes_with_names_and_contents(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_the_papers_experiments_sample_with_vllm_and_no_other_does() -> None:
         grid = read_yaml(ROOT / "configs" / "experiment" / f"{name}.yaml")["grid"]
         run = f"{grid['benchmarks'][0]}-{grid['models'][0]}-{grid['algorithms'][0]}-seed0"
         found[name] = compose_run(name, run, ROOT).rollout.backend
-    assert {name for name, backend in found.items() if backend == "vllm"} == {"paper", "paper_logged"}
+    assert {name for name, backend in found.items() if backend == "vllm"} == {"paper", "paper_logged", "paper_react"}
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,8 @@ def hub(model: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, directory=str(offered)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address, home = f"http://127.0.0.1:{server.server_port}", str(tmp_path / "home")
-    yield os.environ | {"HF_ENDPOINT": address, "HF_HOME": home, "HF_HUB_OFFLINE": "0", "no_proxy": "127.0.0.1"}
+    late = {"HF_HUB_ETAG_TIMEOUT": "600", "HF_HUB_DOWNLOAD_TIMEOUT": "600"}  # as a busy machine answers
+    yield os.environ | late | {"HF_ENDPOINT": address, "HF_HOME": home, "HF_HUB_OFFLINE": "0", "no_proxy": "127.0.0.1"}
     server.shutdown()
     server.server_close()
 

@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ import pytest
 import torch
 import yaml
 from pipeline import FEW_GAMES, RESULTS, ROOT, RUN_FOLDER, STAGES, WARM_FOLDER, make_games, run_settings
+from waiting import wait_for
 
 from hiper.benchmarks.archives import building, extract
 from hiper.compose import read_config, write_config
@@ -402,15 +402,11 @@ def test_no_secret_of_the_environment_reaches_a_file_or_a_message(tmp_path: Path
 
 def _settled(project: Path) -> None:
     """Wait until the background mirror of the run has ended, so that all it says has been written."""
-    for _ in range(600):
-        alive = [
-            path.parent.name
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if str(project).encode() in _link(path.parent / "cwd") and b"follow" in _bytes(path)
-        ]
-        if not alive:
-            return
-        time.sleep(0.1)
+
+    def follows(process: Path) -> bool:
+        return str(project).encode() in _link(process / "cwd") and b"follow" in _bytes(process / "cmdline")
+
+    wait_for(lambda: not any(follows(process) for process in Path("/proc").glob("[0-9]*")))
 
 
 def _bytes(path: Path) -> bytes:

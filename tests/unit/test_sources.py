@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import stat
 import tarfile
 import threading
@@ -106,9 +107,13 @@ def test_every_kind_of_archive_gives_the_same_games(
 
 
 def test_auto_takes_the_first_source_that_applies(
-    layout: tuple[Path, list[Game]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    layout: tuple[Path, list[Game]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The environment's folder, archives, the download, generation; archives that are not there do not apply."""
+    """The environment's folder, archives, the download, generation; a folder without games and archives that are not
+    there do not apply, a folder that is not there is a mistake."""
     archive = tar(tmp_path / "games.tar.gz", layout[0] / "json_2.1.1")
     absent = tmp_path / "absent.zip"
 
@@ -119,8 +124,14 @@ def test_auto_takes_the_first_source_that_applies(
 
     assert kind(data(archives=[absent])) == "generate"
     assert kind(data(archives=[archive])) == "archives"
+    (tmp_path / "empty").mkdir()
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "empty"))
-    assert kind(data(archives=[archive])) == "archives"
+    with caplog.at_level(logging.WARNING):
+        assert kind(data(archives=[archive])) == "archives"
+    assert "which holds no games" in caplog.text
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "mistyped"))
+    with pytest.raises(UserError, match=r"ALFWORLD_DATA is .*mistyped: no such folder"):
+        kind(data(archives=[archive]))
     monkeypatch.setenv("ALFWORLD_DATA", str(layout[0]))
     assert kind(data(archives=[archive])) == "folder"
     with pytest.raises(UserError, match=r"absent\.zip"):

@@ -220,7 +220,7 @@ def test_a_follower_makes_what_is_missing(experiment: Path) -> None:
     follower = tracking.start_follower(folder)
     assert follower is not None
     wait_for(lambda: "records go to" in (folder / "tracking.log").read_text())
-    (folder / "manifest.json").write_bytes((experiment / "runs" / TRAINED / "manifest.json").read_bytes())
+    write_json(folder / "manifest.json", read_json(experiment / "runs" / TRAINED / "manifest.json"))
     assert follower.wait() == 0
     assert mirrored(experiment)[STARTED][4] == "FINISHED"
 

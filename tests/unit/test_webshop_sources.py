@@ -109,7 +109,8 @@ def test_human_goals_come_from_the_human_file(tmp_path: Path) -> None:
 def test_auto_takes_the_first_source_that_applies(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The environment's folder, the download, generation with a warning; a folder without the files does not apply."""
+    """The environment's folder, the download, generation with a warning; a folder without the files does not apply, one
+    that is not there is a mistake."""
     server.contents = files(write_raw(tmp_path / "served"))
 
     def kind(asked: WebshopSettings, downloads: dict[str, Download]) -> Any:
@@ -122,6 +123,10 @@ def test_auto_takes_the_first_source_that_applies(
     assert kind(settings("auto"), addresses(server)) == "download"
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     assert kind(settings("auto"), addresses(server)) == "download"
+    assert "which has no items_shuffle_1000.json" in caplog.text
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "mistyped"))
+    with pytest.raises(UserError, match=r"WEBSHOP_DATA is .*mistyped: no such folder"):
+        kind(settings("auto"), addresses(server))
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "served"))
     assert kind(settings("auto"), addresses(server)) == "folder"
     with pytest.raises(UserError, match="absent: no such folder"):

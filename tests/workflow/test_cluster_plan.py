@@ -11,7 +11,7 @@ import pytest
 import yaml
 from checkout import SNAKEMAKE
 
-pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
 ON_GPUS = {"warm_start", "train", "evaluate", "gradient_variance"}
 PROFILE = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT, snakemake
 
-pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
 RUN = "results/test/runs/alfworld_test-test-reinforce-seed0"
 

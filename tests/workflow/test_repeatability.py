@@ -13,7 +13,7 @@ from checkout import copy_project, git, run_whole, start
 
 from hiper.stages.comparison import Difference, compare
 
-pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
 KILLS = 3
 # What differs between two machines, as far as one machine can play two.
@@ -51,7 +51,7 @@ def test_a_killed_workflow_goes_on_with_the_same_command(finished: Path, tmp_pat
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_two_demos_from_scratch_are_equal(tmp_path: Path) -> None:
-    """The demo itself, twice, the second time one job after the other: about half an hour."""
+    """The demo itself, twice, the second time one job after the other."""
     project = copy_project(tmp_path / "first")
     first = run_whole(project, experiment="demo")
     second = run_whole(clone(project, tmp_path / "second"), "--cores", "1", experiment="demo", **ELSEWHERE)

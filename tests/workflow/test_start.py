@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from checkout import snakemake
 
-pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ BENCHMARKS = ("alfworld_test", "webshop_test")
 RUNS = [f"{benchmark}-test-{name}-seed0" for benchmark in BENCHMARKS for name in ("hiper", "ppo_turn", "warmstart")]
 EPISODES = {"alfworld": 12, "webshop": 8}  # 6 games each of the seen and the unseen rooms; 8 goals
 TRAINED = RUNS[0]
-pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
 # Snakemake wants a conda environment or a container per rule. This project has one environment for all of them, made
 # with pip from envs/constraints.txt by the Makefile: a second description of it could only disagree with the first.

@@ -7,7 +7,6 @@ download, generation. Whichever was used is written into the index: official and
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from hiper.benchmarks.alfworld.games import (
 )
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.archives import Download, Unavailable, building, extract, fetch
+from hiper.benchmarks.places import named_folder
 from hiper.config.benchmark import Data
 from hiper.errors import UserError
 from hiper.records import sha256_file
@@ -87,15 +87,20 @@ def _collect(
 
 def _folder_applies(data: Data) -> bool:
     """A folder named in the settings always does; one named by the environment if it holds games."""
-    found = os.environ.get(FOLDER_VARIABLE)
-    return data.folder is not None or (bool(found) and (layout_root(Path(found or "")) / SPLITS[0]).is_dir())
+    if data.folder is not None:
+        return True
+    folder = named_folder(FOLDER_VARIABLE)
+    applies = folder is not None and (layout_root(folder) / SPLITS[0]).is_dir()
+    if folder is not None and not applies:
+        logger.warning("%s is %s, which holds no games: the next source is tried", FOLDER_VARIABLE, folder)
+    return applies
 
 
 def _games_folder(data: Data) -> Path:
-    name = data.folder or os.environ.get(FOLDER_VARIABLE)
-    if not name:
+    folder = Path(data.folder).expanduser() if data.folder else named_folder(FOLDER_VARIABLE)
+    if folder is None:
         raise UserError(f"data.source is folder: set data.folder or the environment variable {FOLDER_VARIABLE}")
-    return Path(name).expanduser()
+    return folder
 
 
 def _archives_apply(data: Data) -> bool:

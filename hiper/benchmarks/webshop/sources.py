@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hiper.benchmarks.archives import Download, Unavailable, building, fetch
+from hiper.benchmarks.places import named_folder
 from hiper.benchmarks.webshop import catalogue
 from hiper.benchmarks.webshop.making import RawFiles, write_dataset
 from hiper.config.benchmark import WebshopData, WebshopSettings
@@ -93,15 +93,20 @@ def _collect(
 
 def _folder_applies(data: WebshopData) -> bool:
     """A folder named in the settings always does; one named by the environment if it holds products."""
-    found = os.environ.get(FOLDER_VARIABLE)
-    return data.folder is not None or (bool(found) and _found(Path(found or ""), ITEMS[data.products]) is not None)
+    if data.folder is not None:
+        return True
+    folder = named_folder(FOLDER_VARIABLE)
+    applies = folder is not None and _found(folder, ITEMS[data.products]) is not None
+    if folder is not None and not applies:
+        file = ITEMS[data.products]
+        logger.warning("%s is %s, which has no %s: the next source is tried", FOLDER_VARIABLE, folder, file)
+    return applies
 
 
 def _in_folder(data: WebshopData) -> RawFiles:
-    name = data.folder or os.environ.get(FOLDER_VARIABLE)
-    if not name:
+    folder = Path(data.folder).expanduser() if data.folder else named_folder(FOLDER_VARIABLE)
+    if folder is None:
         raise UserError(f"data.source is folder: set data.folder or the environment variable {FOLDER_VARIABLE}")
-    folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; set data.folder or {FOLDER_VARIABLE} to that of WebShop's files")
     return _raw(data, lambda file: _existing(folder, file))
