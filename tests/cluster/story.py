@@ -16,7 +16,7 @@ WARNED, KILLED, REQUEUED, DRAINED = (
     for benchmark in ("alfworld_test", "webshop_test")
     for algorithm in ("hiper", "ppo_turn")
 )
-WARM_START = "alfworld_test-test-warmstart-seed0"
+WARM_START, OTHER_WARM_START = (f"{benchmark}-test-warmstart-seed0" for benchmark in ("alfworld_test", "webshop_test"))
 
 
 def about(run: str, rule: str = "train") -> str:
@@ -44,8 +44,8 @@ class Story:
 def tell(slurm: LocalSlurm, project: Path, reference: Path) -> Story:
     """All that happens on the cluster."""
     runs = project / RUNS
-    # one warm start alone, so that nothing else can begin, and be over before it is disturbed
-    first = call(slurm, project, f"{RUNS}/{WARM_START}/manifest.json")
+    # warm starts alone: no training shall begin, and be over, before it is disturbed
+    first = call(slurm, project, *(f"{RUNS}/{start}/manifest.json" for start in (WARM_START, OTHER_WARM_START)))
     log = project / "results/test/logs/warm_start" / f"{WARM_START.replace('-warmstart', '')}.log"
     until(lambda: log.exists() and log.stat().st_size > 0, "a warm start", first)
     signal_stage(runs / WARM_START, signal.SIGSTOP)  # it shall still be at work when the others have looked
@@ -82,9 +82,15 @@ def disturb(slurm: LocalSlurm, told: Story) -> None:
         return not waiting
 
     until(each, "all trainings", told.last)
-    until(lambda: restarts(slurm, told.requeued_job) == 1, "the requeued job's end", told.last)
+    until(lambda: waits_or_goes_on(slurm, told.requeued_job), "the requeued job's end", told.last)
     # Slurm would wait two minutes; on a busy machine they may be over already
     slurm.command("scontrol", "update", f"jobid={told.requeued_job}", "starttime=now", check=False)
+
+
+def waits_or_goes_on(slurm: LocalSlurm, number: str) -> bool:
+    """Whether a requeued job has ended and is again one like others."""
+    (job,) = [job for job in jobs(slurm) if job.number == number]
+    return restarts(slurm, number) == 1 and job.state in ("PENDING", "RUNNING", "COMPLETED")
 
 
 def warn(slurm: LocalSlurm, told: Story, run: str) -> None:
