@@ -5,7 +5,8 @@ The records go to the server that `MLFLOW_TRACKING_URI` names, else to `results/
 them anew, `follow` mirrors one run while it goes on, from a process of its own. The mirror never gates a run: a run
 does not wait for it and does not notice when it fails, and one `sync` brings later what is missing.
 
-Every wait has an end: 5 s for a lock, two tries of 5 s for a request, and the first that fails ends the command.
+Every wait has an end: 5 s for a lock (a minute where it is the last chance), two tries of 5 s for a request, and the
+first that fails ends the command.
 """
 
 from __future__ import annotations
