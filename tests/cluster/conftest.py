@@ -38,7 +38,7 @@ def project(slurm: LocalSlurm, tmp_path_factory: pytest.TempPathFactory) -> Iter
     path = folder / "configs" / "experiment" / "test.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["training"] |= {"iterations": ITERATIONS, "checkpoint_every": 2}
-    settings["warm_start"] |= {"steps": 100}
+    settings["warm_start"] |= {"steps": 50}
     settings["variance"]["batches"] = 0  # a job like those of the evaluation
     path.write_text("# @package _global_\n" + yaml.safe_dump(settings))
     settings |= {"defaults": [{"override /engine": "cuda"}], "engine": {"threads": 1}}

@@ -19,10 +19,10 @@ from hiper.stages.comparison import compare
 
 NEVER = 1000  # no checkpoint but the one that the signal asks for
 SMALL = {
-    "training__iterations": 8,
+    "training__iterations": 6,
     "training__checkpoint_every": NEVER,
     "training__validation__every": 2,
-    "warm_start__steps": 200,
+    "warm_start__steps": 120,
     "warm_start__checkpoint_every": NEVER,
     "tracking": {"live": False},
 }

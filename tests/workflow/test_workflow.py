@@ -194,5 +194,5 @@ def test_the_html_report_shows_tables_and_figures(finished: Path) -> None:
     done = snakemake(finished, "--report", "report.html")
     assert done.returncode == 0, done.stdout + done.stderr
     page = (finished / "report.html").read_text()
-    assert "success.csv" in page and "learning_curves.png" in page and "Share of games won" in page
+    assert "success.csv" in page and "learning_curves.png" in page and "Share of tasks won" in page
     assert "The experiment on one page" in page
