@@ -43,10 +43,11 @@ def _counted(stage: Stage, plan: Plan, processes: int) -> float:
 
 
 def minutes(stage: Stage, name: RunName, settings: RunSettings, attempt: int, algorithms: int, uncounted: int) -> int:
-    """`algorithms`: of the grid; `uncounted`: of the first attempt where nothing counts it, as on CPUs."""
+    """At most `LONGEST`. `algorithms`: of the grid; `uncounted`: of the first attempt where nothing counts it, as on
+    CPUs."""
     plan = plan_of(name, settings, Assumptions())
     if plan is None or not plan.on_gpu or stage == "warm_start":
-        return uncounted * attempt
+        return min(LONGEST, uncounted * attempt)
     seconds = {
         "train": lambda: plan.training_seconds,
         "evaluate": lambda: plan.evaluation_seconds,

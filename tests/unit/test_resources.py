@@ -71,6 +71,7 @@ def test_time_is_what_is_counted_and_half_as_much_again(paper: dict[RunName, Run
     assert minutes("train", LARGE, paper[LARGE], 3, 11, 7) == LONGEST
     assert [minutes("evaluate", SMALL, paper[SMALL], attempt, 11, 7) for attempt in (1, 2)] == [SHORTEST, 2 * SHORTEST]
     assert minutes("warm_start", SMALL, paper[SMALL], 2, 11, 7) == 14
+    assert minutes("warm_start", SMALL, paper[SMALL], 3, 11, 720) == LONGEST
 
 
 def test_an_unknown_model_asks_for_much_and_says_why(paper: dict[RunName, RunSettings], tmp_path: Path) -> None:
