@@ -1,16 +1,21 @@
 """From configuration files to runs: Hydra composes, `hiper.config` validates, a digest per stage says what it reads.
 
 An experiment file (`configs/experiment/<name>.yaml`) holds a `grid` (lists of benchmarks, models, algorithms, seeds),
-overrides of any section and, under `by_benchmark` and `by_model`, overrides for one of its benchmarks or models, the
-model's last. A run is one cell of the grid, named `<benchmark>-<model>-<algorithm>-seed<n>`; the warm start that the
-algorithms of one benchmark, model and seed share has the algorithm `warmstart`.
+overrides of any section and, under `by_benchmark`, `by_model` and `by_algorithm`, overrides for one benchmark, model or
+algorithm. Where several set the same, the algorithm's win over the model's, those over the benchmark's, and they over
+all others; one may stand within another in this order, for a single cell. A run is one cell of the grid, named
+`<benchmark>-<model>-<algorithm>-seed<n>`; the warm start that the algorithms of one benchmark, model and seed share has
+the algorithm `warmstart`.
+
+A setting that could change nothing is an error: see `hiper.layers`, `_require_own_keys` and `require_distinct`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -19,8 +24,9 @@ from typing import Any, Literal, get_args
 import yaml
 
 from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
-from hiper.config.errors import nearest
+from hiper.config.errors import nearest, shown
 from hiper.errors import UserError
+from hiper.layers import GRID, available, configuration_file, layers, parts
 from hiper.records import sha256_json, write_text
 from hiper.yaml_files import read_yaml
 
@@ -84,26 +90,10 @@ class RunName:
         return cls(benchmark, model, algorithm, int(seed))
 
 
-def available(group: str, root: Path) -> list[str]:
-    """Names of the files in `configs/<group>/`, sorted."""
-    folder = root / "configs" / group
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; run this command in the project's root, where configs/ is")
-    return sorted(path.stem for path in folder.glob("*.yaml"))
-
-
-def configuration_file(group: str, name: str, root: Path) -> Path:
-    """`configs/<group>/<name>.yaml`; UserError with the names there are where there is none."""
-    names = available(group, root)
-    if name not in names:
-        raise UserError(f"{group} {name!r} is unknown{nearest(name, names)}; configs/{group}/ has: {', '.join(names)}")
-    return root / "configs" / group / f"{name}.yaml"
-
-
 def load_grid(experiment: str, root: Path) -> Grid:
     """The validated grid of an experiment; UserError where it names a configuration file that does not exist."""
     path = configuration_file("experiment", experiment, root)
-    values = read_yaml(path).get("grid")
+    values = layers("experiment", experiment, root)[-1].values.get("grid")  # an inherited one is another experiment's
     if not isinstance(values, dict):
         raise UserError(
             f"{path}: grid is missing; add the lists benchmarks, models, algorithms and seeds under `grid:`"
@@ -124,39 +114,62 @@ def run_names(grid: Grid) -> list[RunName]:
 def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     """Compose and validate one run's settings.
 
-    A run `…-warmstart-…` takes the grid's first algorithm: only sections that come before RL are used of it. Any
-    combination of known names may be composed, also one outside the experiment's grid.
+    A run `…-warmstart-…` takes the grid's first algorithm, without the experiment's settings for it: only sections that
+    come before RL are used of it. Any combination of known names may be composed, also one outside the experiment's
+    grid.
     """
     grid = load_grid(experiment, root)
     name = RunName.parse(run)
-    algorithm = grid.algorithms[0] if name.algorithm == WARM_START else name.algorithm
-    choices = {"benchmark": name.benchmark, "model": name.model, "algorithm": algorithm, "experiment": experiment}
-    chosen = [configuration_file(group, choice, root) for group, choice in choices.items()]
-    values = deepcopy(_compose(root / "configs", tuple(choices.items()), _contents(root / "configs")))
-    for group in ("benchmark", "model"):
-        values = _specialized(values, group, choices[group], chosen[-1], available(group, root))
-    values.pop("grid", None)
+    contents = _contents(root / "configs")
+    values = deepcopy(_values(experiment, replace(name, seed=0), grid.algorithms[0], root, contents))
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
     )
     _require_shared_data(settings.benchmark, name.benchmark, experiment, root)
+    if name.algorithm != WARM_START:
+        _require_own_keys(settings, name, experiment, root, contents)
     return settings
 
 
-def _contents(folder: Path) -> tuple[tuple[Path, bytes], ...]:
+Contents = tuple[tuple[Path, bytes], ...]
+
+
+def _contents(folder: Path) -> Contents:
     return tuple((path, path.read_bytes()) for path in sorted(folder.rglob("*.yaml")) if path.is_file())
 
 
 @cache
-def _compose(
-    folder: Path, choices: tuple[tuple[str, str], ...], contents: tuple[tuple[Path, bytes], ...]
-) -> dict[str, Any]:
-    """What Hydra composes while the configuration files have these contents. Kept, because it takes a third of a second
-    and many runs of a grid differ in their seed alone."""
-    # the experiment's own `defaults` choose one engine and one way to roll out
-    further = [path for path, _ in contents if path.parent in (folder / "engine", folder / "rollout")]
-    for path in (folder / "config.yaml", *further, *(folder / group / f"{choice}.yaml" for group, choice in choices)):
-        read_yaml(path)  # for its errors: Hydra's name neither file nor line
+def _values(experiment: str, name: RunName, first: str, root: Path, contents: Contents) -> dict[str, Any]:
+    """The composed settings of any of the runs that differ in their seed alone, while the configuration files have
+    these contents. Kept, because it takes a quarter of a second."""
+    algorithm = first if name.algorithm == WARM_START else name.algorithm
+    choices = {"benchmark": name.benchmark, "model": name.model, "algorithm": algorithm, "experiment": experiment}
+    for group in (*GRID, "experiment"):  # for its errors: Hydra's name neither file nor line
+        layers(group, choices[group], root)
+    file = root / "configs" / "experiment" / f"{experiment}.yaml"
+    values = _composed(root, choices, contents)
+    for group in GRID:
+        own = WARM_START if group == "algorithm" and name.algorithm == WARM_START else choices[group]
+        values = _specialized(values, group, own, file, available(group, root))
+    values.pop("grid", None)
+    return _resolved(values, file)
+
+
+def _composed(root: Path, choices: dict[str, str], contents: Contents) -> dict[str, Any]:
+    """What Hydra composes of `choices`; without an experiment, what the files of the groups alone say."""
+    overrides = [f"{group}={choice}" for group, choice in choices.items() if group != "experiment"]
+    experiment = choices.get("experiment")
+    overrides.append("~experiment@_global_" if experiment is None else f"experiment@_global_={experiment}")
+    folder = root / "configs"
+    for path in (folder / "config.yaml", *folder.glob("engine/*.yaml"), *folder.glob("rollout/*.yaml")):
+        read_yaml(path)
+    source = folder / ("config.yaml" if experiment is None else f"experiment/{experiment}.yaml")
+    return deepcopy(_hydra(folder, tuple(overrides), source, contents))
+
+
+@cache
+def _hydra(folder: Path, overrides: tuple[str, ...], source: Path, contents: Contents) -> dict[str, Any]:
+    """What Hydra composes, interpolations as they stand. Kept, because warm starts have it of their first algorithm."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -164,26 +177,68 @@ def _compose(
 
     try:
         with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-            composed = compose("config", [f"{group}={choice}" for group, choice in choices])
-        values = OmegaConf.to_container(composed, resolve=True)
+            values = OmegaConf.to_container(compose("config", list(overrides)), resolve=False)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        path = folder / "experiment" / f"{dict(choices)['experiment']}.yaml"
-        raise UserError(f"{path}: {_composition_problem(error)}") from None
+        raise UserError(f"{source}: {_composition_problem(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{folder}/config.yaml: must be a mapping of sections")
     return {str(key): value for key, value in values.items()}
 
 
+def _resolved(values: dict[str, Any], experiment: Path) -> dict[str, Any]:
+    """`values` with what their interpolations stand for, once all overrides are in. `${HOME}`, in capitals, is no other
+    setting but a variable of the environment: it stays as it is for `hiper.paths`."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(_with_variables(values)), resolve=True)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"{experiment}: {_composition_problem(error)}") from None
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _with_variables(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_variables(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_variables(one) for one in value]
+    return re.sub(r"(?<!\\)\$\{(?=[A-Z_][A-Z0-9_]*\})", r"\\${", value) if isinstance(value, str) else value
+
+
 def _specialized(values: dict[str, Any], group: str, choice: str, experiment: Path, known: list[str]) -> dict[str, Any]:
-    """An experiment's settings for one of its benchmarks or models, `by_<group>: {<choice>: …}`, put over all others.
+    """An experiment's settings for one benchmark, model or algorithm, `by_<group>: {<choice>: …}`, put over all others.
     There may be some for choices that are not in its grid: it may have been copied, or have inherited them."""
     sections = values.pop(f"by_{group}", None) or {}
     if not _sections(sections, *(sections.values() if isinstance(sections, dict) else ())):
         raise UserError(f"{experiment}, by_{group}: must map a {group}'s name to sections of settings")
-    for name in sections:
+    for name, own in sections.items():
         if name not in known:
-            raise UserError(f"{experiment}, by_{group}: no {group} is called {name!r}{nearest(name, known)}")
+            raise UserError(f"{experiment}, by_{group}: no {group} is called {name!r}{nearest(str(name), known)}")
+        if group == "algorithm" and (shared := next(_shared_before_rl(own), None)):
+            raise UserError(
+                f"{experiment}, by_algorithm.{name}.{shared}: the algorithms of a seed share what is made before RL, "
+                f"so it cannot be another for one of them; set {shared} for all"
+            )
     return _merged(values, sections.get(choice, {}))
+
+
+def _shared_before_rl(sections: dict[str, Any]) -> Iterator[str]:
+    """Those of the settings that are read by a stage whose result all algorithms share."""
+    read = {name for stage in ("data", "demonstrations", "tokenizer", "warmstart") for name in _READS[stage]}
+    for key in _leaves(sections):
+        above = key.split(".")
+        if any(".".join(above[: length + 1]) in read for length in range(len(above))):
+            yield key
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of sections within sections, by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
 
 
 def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -204,6 +259,61 @@ def _composition_problem(error: Exception) -> str:
     return (
         f"does not go together with configs/config.yaml{where}: {' '.join(lines[:2])[:300]}; correct key or `defaults`"
     )
+
+
+def _require_own_keys(settings: RunSettings, name: RunName, experiment: str, root: Path, contents: Contents) -> None:
+    """A variant (`hiper_no_norm`, whose `name` is `hiper`) is what it sets differently from its algorithm's own file,
+    so an experiment must not set that for all algorithms alike: the variant would silently be no variant."""
+    base = settings.algorithm.name
+    if base == name.algorithm or base not in available("algorithm", root):
+        return
+    variant, plain = (
+        _leaves(_resolved(_composed(root, {"algorithm": file}, contents), root / "configs/config.yaml")["algorithm"])
+        for file in (name.algorithm, base)
+    )
+    composed = _leaves(settings.algorithm.model_dump(mode="json"))
+    for key, value in variant.items():
+        if value == plain.get(key) or composed.get(key) == value:
+            continue
+        own = f"by_algorithm.{name.algorithm}."
+        found = _setters(experiment, f"algorithm.{key}", root)
+        if found and not any(f".{own}" in f".{place}" for _, place in found):
+            path, place = found[-1]
+            raise UserError(
+                f"{path}, {place}algorithm.{key}: overrides {key} = {shown(value)} of configs/algorithm/"
+                f"{name.algorithm}.yaml, which is what {name.algorithm} differs from {base} in; remove one of the two, "
+                f"or write under by_algorithm what {name.algorithm} is to have (docs/guide.md)"
+            )
+
+
+def _setters(experiment: str, key: str, root: Path) -> list[tuple[Path, str]]:
+    """Where an experiment and those that it inherits set `key`: file and place (see `layers.parts`)."""
+    return [
+        (layer.path, place)
+        for layer in layers("experiment", experiment, root)
+        if layer.group == "experiment"
+        for place, sections in parts(layer.values)
+        if key in _leaves(sections)
+    ]
+
+
+def require_distinct(experiment: str, runs: Iterable[tuple[RunName, RunSettings]]) -> None:
+    """UserError where two algorithms or two models of an experiment are one under two names: a comparison of them would
+    look like a result."""
+    seen: dict[tuple[str, ...], RunName] = {}
+    for name, settings in runs:
+        values = settings.model_dump(mode="json")
+        values["model"].pop("name")
+        digest = sha256_json(values)
+        kept = {"algorithm": (name.benchmark, name.model), "model": (name.benchmark, name.algorithm)}
+        for group, cell in kept.items():
+            other = seen.setdefault((group, *cell, digest), name)
+            if (first := getattr(other, group)) != (second := getattr(name, group)):
+                raise UserError(
+                    f"configs/experiment/{experiment}.yaml: runs {other} and {name} have the same settings, whatever "
+                    f"configs/{group}/{first}.yaml and configs/{group}/{second}.yaml say: list one of the two under "
+                    f"grid, {group}s, or set under by_{group} what is different"
+                )
 
 
 def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment: str, root: Path) -> None:

@@ -80,13 +80,13 @@ def read_json(path: Path) -> Any:
 
 
 def _parsed(content: bytes) -> Any:
-    """The value in a JSON text; ValueError for whatever is wrong with it.
+    """The value in a JSON text; ValueError for whatever is wrong with it. A byte order mark is passed over.
 
     Python's parser also takes what JSON does not have (NaN, halves of a surrogate pair) and stops at deep nesting with
     an error of another kind.
     """
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=_refused)
+        value = json.loads(content.decode("utf-8-sig"), parse_constant=_refused)
         if b"\\ud" in content.lower():
             dumps(value).encode("utf-8")
     except RecursionError:

@@ -25,7 +25,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
         if len(content) > LARGEST:
             raise UserError(f"{path}: {len(content)} bytes are too many for a configuration file; is it one?")
-        values = yaml.load(content.decode("utf-8"), Loader=_Strict)
+        values = yaml.load(content.decode("utf-8-sig"), Loader=_Strict)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:

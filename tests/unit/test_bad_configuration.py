@@ -325,7 +325,7 @@ def test_a_misspelt_override_in_defaults_names_the_experiment(project: Path) -> 
     """Hydra's own error goes on about its search path; ours names the file."""
     path = project / "configs" / "experiment" / "paper.yaml"
     path.write_text(path.read_text().replace("override /engine", "override /engnie"))
-    with pytest.raises(UserError, match=r"experiment/paper\.yaml: .*engnie") as caught:
+    with pytest.raises(UserError, match=r"experiment/paper\.yaml, defaults: .*engnie.*'engine'") as caught:
         compose_run("paper", CELLS["paper"], project)
     one_screen(str(caught.value))
 
