@@ -13,11 +13,13 @@ validate(config, "workflow/schemas/config.schema.yaml")
 report: "workflow/report/workflow.rst"
 
 
-# For all rules, and only with --software-deployment-method apptainer: envs/README.md.
-container: config.get("container")
-
-
 include: "workflow/rules/common.smk"
+
+
+# For all rules, and only with --software-deployment-method apptainer: envs/README.md.
+container: explained(expanded_text)(config["container"], "--config container") if "container" in config else None
+
+
 include: "workflow/rules/cluster.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/learning.smk"

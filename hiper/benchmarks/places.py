@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from hiper.errors import UserError
+from hiper.paths import expanded
 
 
 def named_folder(variable: str) -> Path | None:
@@ -14,7 +15,7 @@ def named_folder(variable: str) -> Path | None:
     name = os.environ.get(variable)
     if not name:
         return None
-    folder = Path(name).expanduser()
+    folder = expanded(name, variable)
     if not folder.is_dir():
         raise UserError(f"{variable} is {name}: no such folder; correct the variable, or unset it")
     return folder

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
+from hiper.paths import expanded
 
 PROJECT = Path(__file__).resolve().parents[2]
+SHARED = "HIPER_SHARED_DATA"
 
 
 def read_recording(file: Path) -> Any:
@@ -36,8 +38,8 @@ def places(data: Path | None, variable: str, benchmark: str, around: Sequence[Pa
     if data is not None:
         return [data, *_folders(data)]
     own = os.environ.get(variable)
-    shared = Path(os.environ.get("HIPER_SHARED_DATA", PROJECT.parent / "shared"))
-    usual = [*([Path(own).expanduser()] if own else []), *around, *_folders(PROJECT / "data")]
+    shared = expanded(os.environ.get(SHARED, str(PROJECT.parent / "shared")), SHARED)
+    usual = [*([expanded(own, variable)] if own else []), *around, *_folders(PROJECT / "data")]
     usual += [shared / "data" / benchmark, shared / "data", shared]
     return [place for place in usual if place.is_dir()]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiper.cli.command import Commands, Handler, declare, existing
+from hiper.cli.command import Commands, Handler, declare, existing, path
 from hiper.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
     alfworld = _declare(parts, "alfworld", bench_alfworld, "the native ALFWorld engine against TextWorld", 12, 60)
     alfworld.add_argument(
         "--data",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="a data set of games (default: data/alfworld_test, generated for the occasion if it is not there)",
     )
@@ -45,7 +45,7 @@ def add(commands: Commands) -> None:
 
     webshop = _declare(parts, "webshop", bench_webshop, "WebShop: playing, and searching against a plain index", 7, 30)
     webshop.add_argument(
-        "--data", type=Path, metavar="DIR", help="WebShop's raw files of 1,000 products (default: generated products)"
+        "--data", type=path, metavar="DIR", help="WebShop's raw files of 1,000 products (default: generated products)"
     )
     webshop.add_argument(
         "--products", type=_count, default=1000, metavar="N", help="make so many of their texts (default: 1000)"
@@ -93,7 +93,7 @@ def _declare(
         metavar="S",
         help=f"begin no further round after S seconds of measuring, but run three (default: {seconds})",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    parser.add_argument("--json", type=path, metavar="FILE", help="write every figure there")
     parser.add_argument("--check", action="store_true", help="exit with status 1 when a target is missed")
     return parser
 

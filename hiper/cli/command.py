@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from hiper.errors import UserError
+from hiper.paths import expanded
 
 if TYPE_CHECKING:
     from hiper.config import RunSettings
@@ -25,11 +26,19 @@ def declare(commands: Commands, name: str, handler: Handler, summary: str) -> ar
 
 def run_folder(parser: argparse.ArgumentParser) -> None:
     """The positional argument RUN_DIR; log lines carry its name."""
-    parser.add_argument("subject", metavar="RUN_DIR", help="a run's folder, which holds its config.yaml")
+    parser.add_argument("subject", type=path, metavar="RUN_DIR", help="a run's folder, which holds its config.yaml")
 
 
 def data_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="the data sets (default: data)")
+    parser.add_argument("--data", type=path, default=Path("data"), metavar="DIR", help="the data sets (default: data)")
+
+
+def path(text: str) -> Path:
+    """A path, as the `type` of an option: a shell leaves the `~` of `--data=~/games` alone."""
+    try:
+        return expanded(text, "the path")
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def natural(text: str) -> int:

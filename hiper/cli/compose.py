@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hiper.cli.command import Commands, declare
+from hiper.cli.command import Commands, declare, path
 
 
 def add(commands: Commands) -> None:
     parser = declare(commands, "compose", compose, "compose and validate the configuration of one run")
     parser.add_argument("experiment", metavar="EXPERIMENT", help="a file name in configs/experiment, without .yaml")
     parser.add_argument("run", metavar="RUN", help="<benchmark>-<model>-<algorithm or warmstart>-seed<n>")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="where config.yaml is written")
+    parser.add_argument("--output", type=path, required=True, metavar="FILE", help="where config.yaml is written")
 
 
 def compose(arguments: argparse.Namespace) -> int:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from hiper.cli.command import Commands, declare, existing
+from hiper.cli.command import Commands, declare, existing, path
 
 
 def add(commands: Commands) -> None:
     parser = commands.add_parser("data", help="make data sets", description="make data sets")
     parts = parser.add_subparsers(metavar="COMMAND", required=True)
     make = declare(parts, "make", make_data, "find, fetch or generate the data set of a benchmark file")
-    make.add_argument("configuration", type=Path, metavar="CONFIG", help="a file of configs/benchmark")
-    make.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    make.add_argument("configuration", type=path, metavar="CONFIG", help="a file of configs/benchmark")
+    make.add_argument("--output", type=path, required=True, metavar="DIR", help="the data set's folder")
     repro = declare(parts, "repro", reproduce, "bring a data set up to date: DVC runs its stage if anything changed")
     repro.add_argument("benchmark", metavar="BENCHMARK", help="a file name in configs/benchmark, without .yaml")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from hiper.cli.command import Commands, declare, natural, run_folder
 
@@ -41,7 +40,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     from hiper.views import archive, inspection
     from hiper.views.terminal import console
 
-    folder = Path(arguments.subject)
+    folder = arguments.subject
     if arguments.episode is None:
         names = ("split", "iteration", "outcome", "task_type", "task", "invalid")
         wanted = archive.Wanted(**{name: getattr(arguments, name) for name in names})

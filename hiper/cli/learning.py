@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiper.cli.command import Commands, data_option, declare, existing, natural, run_folder, settings_of
+from hiper.cli.command import Commands, data_option, declare, existing, natural, path, run_folder, settings_of
 
 if TYPE_CHECKING:
     from hiper.config import RunSettings
@@ -18,12 +18,12 @@ def add(commands: Commands) -> None:
     _add_preparation(commands)
     warmstart = declare(commands, "warmstart", run_warmstart, "SFT on demonstrations: the model that RL starts from")
     run_folder(warmstart)
-    warmstart.add_argument("--demonstrations", type=Path, metavar="FILE", help="not needed for warm_start.method: none")
-    warmstart.add_argument("--tokenizer", type=Path, metavar="DIR", help="for models made from scratch")
+    warmstart.add_argument("--demonstrations", type=path, metavar="FILE", help="not needed for warm_start.method: none")
+    warmstart.add_argument("--tokenizer", type=path, metavar="DIR", help="for models made from scratch")
 
     train = declare(commands, "train", run_training, "RL; a run that was cut short resumes")
     run_folder(train)
-    train.add_argument("--start", type=Path, required=True, metavar="MODEL_DIR", help="the model folder to start from")
+    train.add_argument("--start", type=path, required=True, metavar="MODEL_DIR", help="the model folder to start from")
 
     evaluate = declare(commands, "evaluate", run_evaluation, "play the evaluation splits with a run's model")
     run_folder(evaluate)
@@ -31,21 +31,21 @@ def add(commands: Commands) -> None:
     run_folder(variance)
     variance.add_argument("--algorithms", metavar="A,B,…", help="files of configs/algorithm; default: the grid's")
     variance.add_argument("--batches", type=natural, metavar="N", help="instead of the setting variance.batches")
-    variance.add_argument("--output", type=Path, metavar="FILE", help="default: <experiment>/variance/<run>.json")
+    variance.add_argument("--output", type=path, metavar="FILE", help="default: <experiment>/variance/<run>.json")
     for parser in (warmstart, train, evaluate, variance):
         data_option(parser)
 
 
 def _add_preparation(commands: Commands) -> None:
     demonstrations = declare(commands, "demonstrations", make_demonstrations, "expert episodes as a chat dataset")
-    demonstrations.add_argument("configuration", type=Path, metavar="CONFIG", help="a composed config.yaml")
-    demonstrations.add_argument("--output", type=Path, required=True, metavar="DIR")
+    demonstrations.add_argument("configuration", type=path, metavar="CONFIG", help="a composed config.yaml")
+    demonstrations.add_argument("--output", type=path, required=True, metavar="DIR")
     data_option(demonstrations)
 
     tokenizer = declare(commands, "tokenizer", make_tokenizer, "a byte-level BPE learned from demonstrations")
-    tokenizer.add_argument("configuration", type=Path, metavar="CONFIG", help="a composed config.yaml")
-    tokenizer.add_argument("--demonstrations", type=Path, required=True, metavar="FILE")
-    tokenizer.add_argument("--output", type=Path, required=True, metavar="DIR")
+    tokenizer.add_argument("configuration", type=path, metavar="CONFIG", help="a composed config.yaml")
+    tokenizer.add_argument("--demonstrations", type=path, required=True, metavar="FILE")
+    tokenizer.add_argument("--output", type=path, required=True, metavar="DIR")
 
 
 def make_demonstrations(arguments: argparse.Namespace) -> int:
@@ -67,13 +67,13 @@ def make_tokenizer(arguments: argparse.Namespace) -> int:
 def run_warmstart(arguments: argparse.Namespace) -> int:
     from hiper.stages import warmstart
 
-    folder = Path(arguments.subject)
+    folder = arguments.subject
     warmstart.run(settings_of(folder), arguments.demonstrations, arguments.tokenizer, folder, arguments.data)
     return 0
 
 
 def run_training(arguments: argparse.Namespace) -> int:
-    folder = Path(arguments.subject)
+    folder = arguments.subject
     settings = settings_of(folder)
     start = existing(arguments.start)
     from hiper.stages import training  # after the checks: this import takes seconds
@@ -83,7 +83,7 @@ def run_training(arguments: argparse.Namespace) -> int:
 
 
 def run_evaluation(arguments: argparse.Namespace) -> int:
-    folder = Path(arguments.subject)
+    folder = arguments.subject
     settings = settings_of(folder)
     from hiper.stages import evaluation  # after the checks: this import takes seconds
 
@@ -92,7 +92,7 @@ def run_evaluation(arguments: argparse.Namespace) -> int:
 
 
 def measure_variance(arguments: argparse.Namespace) -> int:
-    folder = Path(arguments.subject)
+    folder = arguments.subject
     settings = settings_of(folder)
     run = folder.resolve()
     studied = _with_algorithms(settings, run.name, arguments.algorithms, arguments.batches)

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 from hiper.cli import bench, compose, data, doctor, inspect, learning, model, parity, plan, play, reporting, tracking
@@ -73,7 +74,7 @@ def _report(message: str) -> int:
     return 2
 
 
-def start_logging(subject: str | None) -> None:
+def start_logging(subject: Path | None) -> None:
     """Log to stderr; `subject` (a run folder) marks the lines of runs that go on side by side."""
     name = f" {os.path.basename(os.path.normpath(subject))}:" if subject else ""
     logging.basicConfig(

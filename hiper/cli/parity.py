@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
-from hiper.cli.command import Commands, declare, existing
+from hiper.cli.command import Commands, declare, existing, path
 
 SHOWN = 20
 
@@ -30,16 +29,16 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("parity", help=summary, description=f"{summary}; exit status 1 when any differs")
     parts = parser.add_subparsers(metavar="COMMAND", required=True)
     hae = declare(parts, "hae", compare_hae, "hierarchical advantage estimation")
-    hae.add_argument("recording", type=Path, metavar="FILE", help="a JSON recording of advantages")
+    hae.add_argument("recording", type=path, metavar="FILE", help="a JSON recording of advantages")
     groups = declare(parts, "groups", compare_groups, "the group baselines: GRPO, RLOO, GiGPO, HGPO")
-    groups.add_argument("recordings", type=Path, nargs="+", metavar="FILE", help="JSON recordings of group advantages")
+    groups.add_argument("recordings", type=path, nargs="+", metavar="FILE", help="JSON recordings of group advantages")
     alfworld = declare(parts, "alfworld", compare_alfworld, "the native ALFWorld engine")
-    alfworld.add_argument("recording", type=Path, metavar="FILE", help="a JSON recording of episodes, plain or gzipped")
-    alfworld.add_argument("--data", type=Path, metavar="DIR", help="the games that were recorded, in ALFWorld's layout")
+    alfworld.add_argument("recording", type=path, metavar="FILE", help="a JSON recording of episodes, plain or gzipped")
+    alfworld.add_argument("--data", type=path, metavar="DIR", help="the games that were recorded, in ALFWorld's layout")
     webshop = declare(parts, "webshop", compare_webshop, "WebShop: pages, goals, rewards, search")
     about = "JSON recordings of any kind, plain or gzipped, with that of the title nouns beside them"
-    webshop.add_argument("recordings", type=Path, nargs="+", metavar="FILE", help=about)
-    webshop.add_argument("--data", type=Path, metavar="DIR", help="the folder with the product files of the recordings")
+    webshop.add_argument("recordings", type=path, nargs="+", metavar="FILE", help=about)
+    webshop.add_argument("--data", type=path, metavar="DIR", help="the folder with the product files of the recordings")
 
 
 def compare_hae(arguments: argparse.Namespace) -> int:

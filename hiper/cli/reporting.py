@@ -4,9 +4,8 @@ whether two runs of an experiment are the same."""
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from hiper.cli.command import Commands, declare, existing
+from hiper.cli.command import Commands, declare, existing, path
 
 
 def add(commands: Commands) -> None:
@@ -15,10 +14,10 @@ def add(commands: Commands) -> None:
         ("summary", summarise, "print an experiment's success table and where everything is"),
     ):
         parser = declare(commands, name, handler, summary)
-        parser.add_argument("experiment", type=Path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+        parser.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
     parser = declare(commands, "compare", compare, "are two runs of an experiment equal, byte for byte?")
-    parser.add_argument("first", type=Path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
-    parser.add_argument("second", type=Path, metavar="OTHER_DIR", help="the same experiment, run elsewhere or earlier")
+    parser.add_argument("first", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+    parser.add_argument("second", type=path, metavar="OTHER_DIR", help="the same experiment, run elsewhere or earlier")
 
 
 def report(arguments: argparse.Namespace) -> int:

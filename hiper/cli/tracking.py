@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from hiper.cli.command import Commands, declare, existing, run_folder
+from hiper.cli.command import Commands, declare, existing, path, run_folder
 
 
 def add(commands: Commands) -> None:
@@ -18,7 +17,7 @@ def add(commands: Commands) -> None:
         ("rebuild", rebuild, "make the database anew from the files"),
     ):
         command = declare(parts, name, handler, text)
-        command.add_argument("experiment", type=Path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+        command.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
         command.add_argument(
             "--best-effort", action="store_true", help="report problems as warnings: tracking must not stop a workflow"
         )
@@ -51,5 +50,5 @@ def rebuild(arguments: argparse.Namespace) -> int:
 def follow_run(arguments: argparse.Namespace) -> int:
     from hiper import tracking
 
-    tracking.follow(existing(Path(arguments.subject)), arguments.process)
+    tracking.follow(existing(arguments.subject), arguments.process)
     return 0

@@ -7,7 +7,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from hiper.config.types import Count, CountOrZero, Distinct, Positive, Settings
+from hiper.config.types import Count, CountOrZero, Distinct, PathText, Positive, Settings
 
 AlfworldSplit = Literal["train", "valid_seen", "valid_unseen"]
 WebshopSplit = Literal["train", "dev", "test"]
@@ -70,8 +70,8 @@ class Data(Settings):
     """Where the games come from. `auto` takes the first source that applies: folder, archives, download, generate."""
 
     source: Literal["auto", "folder", "archives", "download", "generate"]
-    folder: str | None  # a folder in ALFWorld's layout; None: $ALFWORLD_DATA
-    archives: Annotated[list[str], Distinct]  # local .tar.xz/.tar.gz/.zip files
+    folder: PathText | None  # a folder in ALFWorld's layout; None: $ALFWORLD_DATA
+    archives: Annotated[list[PathText], Distinct]  # local .tar.xz/.tar.gz/.zip files
     generate: Generation
 
 
@@ -119,7 +119,7 @@ class WebshopData(Settings):
     """Where the products come from. `auto` takes the first source that applies: folder, download, generate."""
 
     source: Literal["auto", "folder", "download", "generate"]
-    folder: str | None  # holds WebShop's own files; None: $WEBSHOP_DATA
+    folder: PathText | None  # holds WebShop's own files; None: $WEBSHOP_DATA
     products: Literal["small", "full"]  # 1,000 or 1.18 million; of folder and download
     generate: Catalogue
     goals: Goals

@@ -1,9 +1,13 @@
-"""What is wrong with a configuration, on one screen: each key with its value, what is allowed, the nearest name."""
+"""What is wrong with a configuration, on one screen: each key with its value, what is allowed, the nearest name.
+
+Where another notation of the value would do ("write 20 without quotes") it has been tried before it is advised.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -11,15 +15,18 @@ from pydantic_core import ErrorDetails
 
 SHOWN = 15  # problems; more would not fit on one screen
 VALUE = 80  # characters of a value
+WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+NOTHING = ("null", "none", "~")
 
 
-def explain(error: ValidationError, source: str, model: type[BaseModel]) -> str:
-    """One line per problem, the first SHOWN of them; `source` names where the settings came from."""
+def explain(error: ValidationError, source: str, model: type[BaseModel], values: Any) -> str:
+    """One line per problem of `values`, the first SHOWN of them; `source` names where they came from."""
     problems = error.errors(include_url=False)
     lines = [f"{source}: invalid configuration"]
     for problem in problems[:SHOWN]:
         key = ".".join(_followed(model, problem["loc"])[0])
-        lines += [f"  {line}" for line in _explained(problem, key, model).splitlines()]
+        text = _explained(problem, key, model) + _notation(problem, model, values)
+        lines += [f"  {line}" for line in text.splitlines()]
     if len(problems) > SHOWN:
         lines.append(f"  … and {len(problems) - SHOWN} more problems")
     return "\n".join(lines)
@@ -47,19 +54,82 @@ def _explained(problem: ErrorDetails, key: str, model: type[BaseModel]) -> str:
     if kind == "literal_error" and isinstance(problem["input"], str):
         allowed = str(problem.get("ctx", {}).get("expected", ""))
         message += nearest(problem["input"], [part.strip(" '") for part in allowed.replace(" or ", ",").split(",")])
-    return f"{key or '(whole)'} = {shown(problem['input'])}: {message}{_notation(problem)}"
+    return f"{key or '(whole)'} = {shown(problem['input'])}: {message}"
 
 
-def _notation(problem: ErrorDetails) -> str:
-    """YAML takes 1e-3 for a text: only with a point and a sign is it a number to every reader."""
+def _notation(problem: ErrorDetails, model: type[BaseModel], values: Any) -> str:
+    """Advice where the value is right and only its notation is not: the first of its readings that is accepted in its
+    place."""
+    if not problem["type"].endswith(("_type", "literal_error")):
+        return ""
     value = problem["input"]
-    if problem["type"] not in ("float_type", "int_type") or not isinstance(value, str):
-        return ""
-    try:
-        number = float(value)
-    except ValueError:
-        return ""
-    return f" (it is a text; write {number!r} without quotes)"
+    for reading in _readings(value):
+        try:
+            model.model_validate(_replaced(values, problem["loc"], reading))
+        except ValidationError as error:
+            if any(other["loc"][: len(problem["loc"])] == problem["loc"] for other in error.errors(include_url=False)):
+                continue
+        if isinstance(value, str) and not isinstance(reading, list):
+            return f" (it is a text; write {_written(reading)} without quotes)"
+        return f" (write {_written(reading)})"
+    return ""
+
+
+def _readings(value: Any) -> Iterator[Any]:
+    """What a value may have been meant to be. YAML takes for a text what is in quotes, and 1e-3: only with a point and
+    a sign is that a number to every reader."""
+    numbers = list(_numbers(value))
+    yield from numbers
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if word in WORDS:
+            yield WORDS[word]
+        if word in NOTHING:
+            yield None
+        if "," in value:
+            parts = [part.strip() for part in value.strip("[]").split(",")]
+            yield [next(_numbers(part), part) for part in parts]
+    elif value is None:
+        yield "none"
+    elif not isinstance(value, (bool, dict, list)):
+        yield str(value)
+        if value in (0, 1):
+            yield bool(value)
+    yield from ([number] for number in numbers)
+    if value is not None:
+        yield [value]
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    with suppress(ValueError, OverflowError):
+        if isinstance(value, (str, float)):
+            number = float(value)
+            if number.is_integer() and abs(number) < 1e15:
+                yield int(number)
+            yield number
+
+
+def _written(value: Any) -> str:
+    """A value as YAML has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(_written(one) if not isinstance(one, str) else one for one in value)}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text.replace("e", ".0e") if isinstance(value, float) and "e" in text and "." not in text else text
+
+
+def _replaced(values: Any, place: tuple[int | str, ...], value: Any) -> Any:
+    """`values` with another one at pydantic's `place`, of which a part that is no key is the name of a section's
+    form."""
+    if not place:
+        return value
+    key, rest = place[0], place[1:]
+    if isinstance(values, Mapping) and key in values:
+        return {**values, key: _replaced(values[key], rest, value)}
+    if isinstance(values, list) and isinstance(key, int):
+        return [_replaced(one, rest, value) if number == key else one for number, one in enumerate(values)]
+    return _replaced(values, rest, value)
 
 
 def shown(value: Any) -> str:

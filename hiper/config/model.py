@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from hiper.config.types import Count, Positive, Settings, Width
+from hiper.config.types import Count, PathText, Positive, Settings, Width
 
 
 class Scratch(Settings):
@@ -37,7 +37,7 @@ class Lora(Settings):
 
 class Model(Settings):
     name: str
-    path: str | None  # Hugging Face name or local folder; None: made from scratch
+    path: PathText | None  # Hugging Face name or local folder; None: made from scratch
     scratch: Scratch | None
     lora: Lora | None  # None: every weight is trained
 
@@ -45,6 +45,7 @@ class Model(Settings):
     def one_origin(self) -> Model:
         if (self.path is None) == (self.scratch is None):
             raise ValueError(
-                "give exactly one of model.path (a pretrained model) and model.scratch (sizes of a new one)"
+                "give exactly one of model.path (a pretrained model) and model.scratch (sizes of a new one); the "
+                "other is null"
             )
         return self

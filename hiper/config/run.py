@@ -222,7 +222,10 @@ class RunSettings(Settings):
 def _learning(run: RunSettings) -> Iterator[str]:
     """Contradictions between what is trained and how."""
     if run.training.episodes % run.algorithm.group_size:
-        yield "training.episodes must be a multiple of algorithm.group_size"
+        yield (
+            f"training.episodes = {run.training.episodes} must be a multiple of algorithm.group_size = "
+            f"{run.algorithm.group_size}"
+        )
     if run.algorithm.group_size == 1 and _grouped(run.algorithm.name):
         yield (
             f"algorithm.group_size = 1: algorithm {run.algorithm.name} learns from differences between episodes of one "
@@ -243,7 +246,10 @@ def _learning(run: RunSettings) -> Iterator[str]:
             "a second; set training.critic.backbone: separate, or training.critic.detach: true"
         )
     if run.model.scratch is not None and run.warm_start.method == "none":
-        yield "warm_start.method 'none' needs a pretrained model (model.path): a model from scratch knows nothing"
+        yield (
+            "warm_start.method 'none' needs a pretrained model (model.path): a model from scratch knows nothing; "
+            "make it 'sft'"
+        )
     if run.decoding.temperature == 0.0:
         yield (
             "decoding.temperature = 0 never tries another action, so RL has nothing to learn from; set it above 0 "
@@ -260,19 +266,12 @@ def _grouped(algorithm: str) -> bool:
 def _text(run: RunSettings) -> Iterator[str]:
     """Contradictions between what the model reads and what it may write."""
     decoding = run.decoding
-    if decoding.max_text_tokens >= decoding.max_response_tokens:
-        yield "decoding.max_text_tokens must be below decoding.max_response_tokens"
-    elif decoding.max_response_tokens - decoding.max_text_tokens < BLOCK_TOKENS:
+    texts, what = (2, "a subgoal and a search") if isinstance(run.benchmark, WebshopSettings) else (1, "the subgoal")
+    if decoding.max_response_tokens < (least := texts * decoding.max_text_tokens + BLOCK_TOKENS):
         yield (
-            f"decoding.max_response_tokens must exceed decoding.max_text_tokens by {BLOCK_TOKENS} at least: the "
-            "tags, the decision and the action come on top of the subgoal"
-        )
-    elif isinstance(run.benchmark, WebshopSettings) and (
-        decoding.max_response_tokens < 2 * decoding.max_text_tokens + BLOCK_TOKENS
-    ):
-        yield (
-            f"decoding.max_response_tokens must be twice decoding.max_text_tokens and {BLOCK_TOKENS} more at least: a "
-            "subgoal and a search may be that long each"
+            f"decoding.max_response_tokens = {decoding.max_response_tokens} must be {least} at least: {what}, "
+            f"decoding.max_text_tokens = {decoding.max_text_tokens}{' each' if texts > 1 else ''}, and {BLOCK_TOKENS} "
+            "for the tags, the decision and the action"
         )
     if run.prompt.style == "compact" and run.warm_start.method == "none" and decoding.mode == "free":
         yield (
@@ -317,7 +316,7 @@ def _parse(model: type[T], values: Any, source: str) -> T:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UserError(explain(error, source, model)) from None
+        raise UserError(explain(error, source, model, values)) from None
 
 
 def parse_run(values: dict[str, Any], source: str) -> RunSettings:

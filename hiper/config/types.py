@@ -24,5 +24,14 @@ def _distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
 Distinct = AfterValidator(_distinct)  # for lists
 
 
+def _named(value: str) -> str:
+    if value.strip().lower() in ("", "null", "none"):
+        raise ValueError(f"{value!r} is a text; for none write null, without quotes")
+    return value
+
+
+PathText = Annotated[str, AfterValidator(_named)]  # as it was written: `hiper.paths` reads `~` and `$VARIABLE` in it
+
+
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -10,15 +10,20 @@ import json
 from pathlib import Path
 
 from hiper.errors import UserError
+from hiper.paths import expanded, looks_like_path
 
 FETCHED = ("*.json", "*.safetensors", "merges.txt", "*.jinja")
 CONFIGURATION, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
+ADAPTERS = "adapter_config.json"
+SETTING = "model.path"
 
 
 def find(model: str) -> Path:
     """The folder of `model`, whole; UserError says what is missing and the command that gets it."""
     folder = located(model)
+    if folder is None and looks_like_path(model):
+        raise UserError(f"model.path={model!r}: there is no folder {expanded(model, SETTING)}; {remedy(model)}")
     if folder is None:
         from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -32,13 +37,21 @@ def find(model: str) -> Path:
 
 
 def remedy(model: str) -> str:
+    """What to do about a model that is not there or not whole; a folder of somebody's own cannot be fetched."""
+    folder = expanded(model, SETTING)
+    if (folder / ADAPTERS).is_file():
+        return "these are PEFT adapters: merge them into their model (merge_and_unload) and name the folder of that"
+    if looks_like_path(model) or folder.is_dir():
+        return "correct model.path, or put there what is missing"
     return f"fetch it once with `hiper model {model} --download`, or set model.path to a local folder"
 
 
 def located(model: str) -> Path | None:
     """Its folder, whole or not; None where there is none."""
-    if model and (folder := Path(model)).is_dir():
+    if model and (folder := expanded(model, SETTING)).is_dir():
         return folder
+    if looks_like_path(model):
+        return None
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -55,7 +68,7 @@ def gaps(folder: Path) -> list[str]:
     index = folder / INDEX
     if index.exists():
         try:
-            listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            listed = json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values()
             wanted += sorted({str(name) for name in listed})
         except (ValueError, KeyError, AttributeError, TypeError):
             wanted.append(f"a readable {INDEX}")
@@ -70,7 +83,7 @@ def fetch(model: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    if Path(model).is_dir():
+    if looks_like_path(model) or Path(model).is_dir():
         return find(model)
     try:
         folder = Path(snapshot_download(model, allow_patterns=list(FETCHED)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from hiper.config import AlfworldSettings, BenchmarkSettings
 from hiper.errors import UserError
 from hiper.manifest import data_source
+from hiper.paths import expanded
 from hiper.views.machine import Finding, State
 
 VARIABLES = {"alfworld": "ALFWORLD_DATA", "webshop": "WEBSHOP_DATA"}
@@ -26,7 +27,10 @@ def data_finding(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Fi
         if absent:
             return Finding("Data", name, lacking, f"{absent} of {content} are gone", f"dvc checkout {folder}")
         return Finding("Data", name, "ok", f"{content}, source: {source}")
-    origin, obtainable = _origin(benchmark, root)
+    try:
+        origin, obtainable = _origin(benchmark, root)
+    except UserError as error:
+        origin, obtainable = str(error), False
     if obtainable:
         return Finding("Data", name, "optional", f"not made yet; will come from {origin}", command)
     return Finding("Data", name, lacking, f"not made yet, and {origin}", "see configs/benchmark/ and the README")
@@ -51,10 +55,10 @@ def _origin(benchmark: BenchmarkSettings, root: Path) -> tuple[str, bool]:
     """Where the data would come from, and whether that is at hand; nothing of it is opened."""
     data, variable = benchmark.data, VARIABLES[benchmark.name]
     archives = benchmark.data.archives if isinstance(benchmark, AlfworldSettings) else []
-    folder = data.folder or os.environ.get(variable)
-    here = [archive for archive in archives if (root / archive).exists()]
+    folder, named = data.folder or os.environ.get(variable), "data.folder" if data.folder else variable
+    here = [archive for archive in archives if (root / expanded(archive, "data.archives")).exists()]
     complete = bool(here) and len(here) == len(archives)
-    if data.source in ("auto", "folder") and folder and Path(folder).expanduser().is_dir():
+    if data.source in ("auto", "folder") and folder and expanded(folder, named).is_dir():
         return f"the folder {folder}", True
     if data.source == "folder" or (data.source == "auto" and folder):
         return f"its folder is not there: {folder or f'set data.folder or ${variable}'}", False

@@ -38,10 +38,10 @@ def shape_of(settings: RunSettings) -> ModelShape | None:
     assert settings.model.path is not None
     if settings.model.path in PUBLISHED:
         return PUBLISHED[settings.model.path]
-    folder = pretrained.located(settings.model.path)
-    if folder is None:
-        return None
     try:
+        folder = pretrained.located(settings.model.path)
+        if folder is None:
+            return None
         return ModelShape.of(read_json(folder / pretrained.CONFIGURATION))
     except (KeyError, TypeError, UserError):
         return None

@@ -79,7 +79,11 @@ def _models(runs: Sequence[Run]) -> Iterator[Lack]:
     """Of the warm starts: what comes after them begins with their folders."""
     starts = [settings.model.path for name, settings in runs if name.algorithm == WARM_START]
     for model in sorted({path for path in starts if path is not None}):
-        folder = pretrained.located(model)
+        try:
+            folder = pretrained.located(model)
+        except UserError as error:
+            yield None, str(error), "or set model.path to a folder that is there"
+            continue
         if folder is None:
             yield None, f"the model {model} is not on this machine", pretrained.remedy(model)
         elif absent := pretrained.gaps(folder):

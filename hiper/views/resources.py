@@ -7,6 +7,7 @@ from typing import Literal
 
 from hiper.compose import RunName
 from hiper.config import RunSettings
+from hiper.paths import looks_like_path
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.files import checkpoint_bytes
 from hiper.planning.host import loading_bytes
@@ -60,8 +61,6 @@ def unknown_sizes(name: RunName, settings: RunSettings) -> str | None:
     """What to tell the user where memory and time cannot be counted; None where they can."""
     if plan_of(name, settings, Assumptions()) is not None:
         return None
-    model = settings.model.path
-    return (
-        f"the sizes of {model} are not known before its config.json is on this machine (hiper model {model} "
-        f"--download): its jobs ask for {UNKNOWN_MB / 1000:g} GB of memory for each process, and the longest times"
-    )
+    model = settings.model.path or ""
+    way = "" if looks_like_path(model) else f" (hiper model {model} --download)"
+    return f"the sizes of {model} are not known before its config.json is on this machine{way}: its jobs ask for {UNKNOWN_MB / 1000:g} GB of memory for each process, and the longest times"

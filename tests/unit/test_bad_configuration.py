@@ -206,7 +206,7 @@ def test_a_damaged_project_file_never_shows_hydras_insides(
         ({"benchmark__data__generate__valid_unseen": 0}, ["data.generate.valid_unseen = 0", "'unseen' empty"]),
         ({"warm_start__held_out": 1.0}, ["warm_start.held_out = 1.0", "less than 1"]),
         ({"decoding__temperature": 0.0}, ["decoding.temperature = 0", "evaluation.temperatures"]),
-        ({"decoding__max_text_tokens": 45}, ["decoding.max_response_tokens", "by 9 at least"]),
+        ({"decoding__max_text_tokens": 45}, ["decoding.max_response_tokens = 48 must be 54 at least"]),
         ({"training__kl": float("nan")}, ["training.kl = nan", "finite"]),
         ({"training__learning_rate": float("inf")}, ["training.learning_rate = inf", "finite"]),
         ({"training__epochs": True}, ["training.epochs = True", "integer"]),

@@ -94,7 +94,7 @@ def test_an_experiment_file_wins_over_every_group() -> None:
         ("training.dual_clip", 1.0, ["training.dual_clip", "1.0", "greater than 1"]),
         ("model.scratch", None, ["model", "exactly one of model.path", "model.scratch"]),
         ("warm_start.method", "none", ["warm_start.method", "pretrained"]),
-        ("decoding.max_text_tokens", 48, ["max_text_tokens", "below", "max_response_tokens"]),
+        ("decoding.max_text_tokens", 48, ["max_text_tokens = 48", "max_response_tokens = 48 must be 57"]),
         ("algorithm.group_size", 3, ["training.episodes", "multiple", "algorithm.group_size"]),
         ("algorithm.name", "grpo", ["algorithm.group_size = 1", "grpo", "differences", "2 at least"]),
         ("algorithm.group.mode", "std", ["algorithm.group.mode", "'std'", "mean_norm", "mean_std_norm"]),

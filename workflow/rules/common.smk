@@ -16,6 +16,7 @@ from hiper.compose import NAME, RunName, benchmark_digest, compose_run, load_ben
 from hiper.compose import load_grid, run_names, stage_digest, write_config
 from hiper.errors import UserError
 from hiper.locks import join_workflow
+from hiper.paths import expanded_text
 from hiper.views.needs import missing
 
 # hiper and dvc of this very environment, whether it is activated or not.

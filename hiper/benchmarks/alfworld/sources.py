@@ -26,6 +26,7 @@ from hiper.benchmarks.archives import Download, Unavailable, building, extract, 
 from hiper.benchmarks.places import named_folder
 from hiper.config.benchmark import Data
 from hiper.errors import UserError
+from hiper.paths import expanded
 from hiper.records import sha256_file
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def _collect(
     if data.source == "folder" or (automatic and _folder_applies(data)):
         return {"kind": "folder"}, _take(_games_folder(data), task_types, folder, move=False)
     if data.source == "archives" or (automatic and _archives_apply(data)):
-        archives = [Path(name) for name in data.archives]
+        archives = [expanded(name, "data.archives") for name in data.archives]
         if not archives:
             raise UserError("data.source is archives but data.archives is empty; list the archive files there")
         games = _unpack(archives, task_types, folder)
@@ -97,14 +98,14 @@ def _folder_applies(data: Data) -> bool:
 
 
 def _games_folder(data: Data) -> Path:
-    folder = Path(data.folder).expanduser() if data.folder else named_folder(FOLDER_VARIABLE)
+    folder = expanded(data.folder, "data.folder") if data.folder else named_folder(FOLDER_VARIABLE)
     if folder is None:
         raise UserError(f"data.source is folder: set data.folder or the environment variable {FOLDER_VARIABLE}")
     return folder
 
 
 def _archives_apply(data: Data) -> bool:
-    missing = [name for name in data.archives if not Path(name).exists()]
+    missing = [name for name in data.archives if not expanded(name, "data.archives").exists()]
     if missing and len(missing) < len(data.archives):
         raise UserError(f"data.archives: {', '.join(missing)} missing while others are there; add them or remove all")
     return bool(data.archives) and not missing

@@ -19,6 +19,7 @@ from hiper.benchmarks.webshop import catalogue
 from hiper.benchmarks.webshop.making import RawFiles, write_dataset
 from hiper.config.benchmark import WebshopData, WebshopSettings
 from hiper.errors import UserError
+from hiper.paths import expanded
 from hiper.records import atomic_write, sha256_file
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def _folder_applies(data: WebshopData) -> bool:
 
 
 def _in_folder(data: WebshopData) -> RawFiles:
-    folder = Path(data.folder).expanduser() if data.folder else named_folder(FOLDER_VARIABLE)
+    folder = expanded(data.folder, "data.folder") if data.folder else named_folder(FOLDER_VARIABLE)
     if folder is None:
         raise UserError(f"data.source is folder: set data.folder or the environment variable {FOLDER_VARIABLE}")
     if not folder.is_dir():
