@@ -41,8 +41,10 @@ def remedy(model: str) -> str:
     folder = expanded(model, SETTING)
     if (folder / ADAPTERS).is_file():
         return "these are PEFT adapters: merge them into their model (merge_and_unload) and name the folder of that"
-    if looks_like_path(model) or folder.is_dir():
-        return "correct model.path, or put there what is missing"
+    if model and folder.is_dir():
+        return "put what is missing there, or set model.path to another folder"
+    if looks_like_path(model):
+        return "set model.path to a folder that is there, or to a name on the Hugging Face hub"
     return f"fetch it once with `hiper model {model} --download`, or set model.path to a local folder"
 
 

@@ -63,4 +63,7 @@ def unknown_sizes(name: RunName, settings: RunSettings) -> str | None:
         return None
     model = settings.model.path or ""
     way = "" if looks_like_path(model) else f" (hiper model {model} --download)"
-    return f"the sizes of {model} are not known before its config.json is on this machine{way}: its jobs ask for {UNKNOWN_MB / 1000:g} GB of memory for each process, and the longest times"
+    return (
+        f"the sizes of {model} are not known before its config.json is on this machine{way}: its jobs ask for "
+        f"{UNKNOWN_MB / 1000:g} GB of memory for each process, and the longest times"
+    )
