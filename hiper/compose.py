@@ -7,13 +7,13 @@ all others; one may stand within another in this order, for a single cell. A run
 `<benchmark>-<model>-<algorithm>-seed<n>`; the warm start that the algorithms of one benchmark, model and seed share has
 the algorithm `warmstart`.
 
-A setting that could change nothing is an error: see `hiper.layers`, `_require_own_keys` and `require_distinct`.
+A setting that could change nothing is an error: see `hiper.layers`, `_require_own_keys` and `hiper.grids`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -227,17 +227,17 @@ def _specialized(values: dict[str, Any], group: str, choice: str, experiment: Pa
 def _shared_before_rl(sections: dict[str, Any]) -> Iterator[str]:
     """Those of the settings that are read by a stage whose result all algorithms share."""
     read = {name for stage in ("data", "demonstrations", "tokenizer", "warmstart") for name in _READS[stage]}
-    for key in _leaves(sections):
+    for key in leaves(sections):
         above = key.split(".")
         if any(".".join(above[: length + 1]) in read for length in range(len(above))):
             yield key
 
 
-def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """The settings of sections within sections, by their dotted names."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return found
 
 
@@ -268,10 +268,10 @@ def _require_own_keys(settings: RunSettings, name: RunName, experiment: str, roo
     if base == name.algorithm or base not in available("algorithm", root):
         return
     variant, plain = (
-        _leaves(_resolved(_composed(root, {"algorithm": file}, contents), root / "configs/config.yaml")["algorithm"])
+        leaves(_resolved(_composed(root, {"algorithm": file}, contents), root / "configs/config.yaml")["algorithm"])
         for file in (name.algorithm, base)
     )
-    composed = _leaves(settings.algorithm.model_dump(mode="json"))
+    composed = leaves(settings.algorithm.model_dump(mode="json"))
     for key, value in variant.items():
         if value == plain.get(key) or composed.get(key) == value:
             continue
@@ -293,27 +293,8 @@ def _setters(experiment: str, key: str, root: Path) -> list[tuple[Path, str]]:
         for layer in layers("experiment", experiment, root)
         if layer.group == "experiment"
         for place, sections in parts(layer.values)
-        if key in _leaves(sections)
+        if key in leaves(sections)
     ]
-
-
-def require_distinct(experiment: str, runs: Iterable[tuple[RunName, RunSettings]]) -> None:
-    """UserError where two algorithms or two models of an experiment are one under two names: a comparison of them would
-    look like a result."""
-    seen: dict[tuple[str, ...], RunName] = {}
-    for name, settings in runs:
-        values = settings.model_dump(mode="json")
-        values["model"].pop("name")
-        digest = sha256_json(values)
-        kept = {"algorithm": (name.benchmark, name.model), "model": (name.benchmark, name.algorithm)}
-        for group, cell in kept.items():
-            other = seen.setdefault((group, *cell, digest), name)
-            if (first := getattr(other, group)) != (second := getattr(name, group)):
-                raise UserError(
-                    f"configs/experiment/{experiment}.yaml: runs {other} and {name} have the same settings, whatever "
-                    f"configs/{group}/{first}.yaml and configs/{group}/{second}.yaml say: list one of the two under "
-                    f"grid, {group}s, or set under by_{group} what is different"
-                )
 
 
 def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment: str, root: Path) -> None:

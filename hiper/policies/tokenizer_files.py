@@ -7,6 +7,7 @@ from looping for days or filling the memory, so its first rendering here has a l
 
 from __future__ import annotations
 
+import codecs
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ def open_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a folder as `transformers` reads it; UserError names the damaged file."""
     from transformers import PreTrainedTokenizerFast
 
+    _require_no_mark(folder)
     content = require(read_json(folder / FILE), {"model": dict}, str(folder / FILE))
     if (folder / SETTINGS).exists():
         require(read_json(folder / SETTINGS), {}, str(folder / SETTINGS))
@@ -74,6 +76,14 @@ def open_tokenizer(folder: Path) -> Any:
     _require_ends(tokenizer, folder)
     _require_room(highest, folder)
     return tokenizer
+
+
+def _require_no_mark(folder: Path) -> None:
+    """Editors on Windows begin a file with a byte order mark; `transformers` takes it for text."""
+    for name in (FILE, SETTINGS, TEMPLATE, "special_tokens_map.json", "added_tokens.json"):
+        path = folder / name
+        if path.is_file() and path.read_bytes().startswith(codecs.BOM_UTF8):
+            raise UserError(f"{path}: begins with a byte order mark; save it in plain UTF-8, without one (without BOM)")
 
 
 def _require_ends(tokenizer: Any, folder: Path) -> None:

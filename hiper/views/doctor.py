@@ -90,17 +90,16 @@ def _command(experiment: str, executor: str) -> str:
 def _compositions(experiment: str, root: Path, every: bool) -> list[tuple[RunName, RunSettings]]:
     """The runs of the grid with their settings, which seeds share; or, to be quick, so many that each file is used."""
     from hiper.compose import compose_run, load_grid, run_names
+    from hiper.grids import compose_grid
 
+    if every:
+        return compose_grid(experiment, root)
     grid = run_names(load_grid(experiment, root))
-    names = [*dict.fromkeys(run.warm_start for run in grid), *grid]
-    composed: dict[tuple[str, ...], RunSettings] = {}
     chosen, used = [], set[str]()
-    for run in names:
+    for run in [*dict.fromkeys(run.warm_start for run in grid), *grid]:
         parts = (run.benchmark, run.model, run.algorithm)
-        if every or not used.issuperset(parts):
-            if parts not in composed:
-                composed[parts] = compose_run(experiment, str(run), root)
-            chosen.append((run, composed[parts]))
+        if not used.issuperset(parts):
+            chosen.append((run, compose_run(experiment, str(run), root)))
             used.update(parts)
     return chosen
 

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 from hiper.algorithms.registry import ALGORITHMS
-from hiper.compose import RunName, compose_run, configuration_file, load_grid, run_names
+from hiper.compose import WARM_START, RunName, configuration_file
 from hiper.config import AlfworldSettings, RunSettings, parse_run
 from hiper.errors import UserError
+from hiper.grids import compose_grid
 from hiper.learning import pretrained
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.files import Files, run_files
@@ -242,10 +243,12 @@ def plans(
     other = {} if engine is None else {"engine": read_yaml(configuration_file("engine", engine, root))}
     found, unknown = [], []
     composed: dict[tuple[str, str, str], RunSettings] = {}
-    for name in run_names(load_grid(experiment, root)):
+    for name, settings in compose_grid(experiment, root):
         cell = (name.benchmark, name.model, name.algorithm)
+        if name.algorithm == WARM_START:
+            continue
         if cell not in composed:  # seeds cost the same
-            values = compose_run(experiment, str(name), root).model_dump()
+            values = settings.model_dump()
             if rank is not None:
                 values["model"]["lora"] = {"rank": rank, "alpha": float(rank)} if rank else None
             composed[cell] = parse_run({**values, **other}, f"experiment {experiment} with engine {engine}")

@@ -95,7 +95,7 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it(cache: Path, mod
 @pytest.mark.parametrize("name", ["", "../secret", "a/b/c", "no such folder/x", "/nowhere/model"])
 def test_a_name_that_cannot_be_one_is_no_accident(cache: Path, name: str) -> None:
     """Paths that are not there and malformed names are a person's mistake, with a message."""
-    with pytest.raises(UserError, match="neither a folder|there is no folder"):
+    with pytest.raises(UserError, match=r"neither a folder|there is no folder"):
         pretrained.find(name)
 
 

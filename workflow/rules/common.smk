@@ -15,6 +15,7 @@ from snakemake.exceptions import WorkflowError
 from hiper.compose import NAME, RunName, benchmark_digest, compose_run, load_benchmark
 from hiper.compose import load_grid, run_names, stage_digest, write_config
 from hiper.errors import UserError
+from hiper.grids import compose_grid
 from hiper.locks import join_workflow
 from hiper.paths import expanded_text
 from hiper.views.needs import missing
@@ -166,8 +167,7 @@ def warm_start_options(wildcards):
 
 # every run of the grid is validated before anything is planned; the jobs of a cluster need not do that again
 if workflow.is_main_process:
-    for cell in cells(config["experiment"]):
-        settings(config["experiment"], str(cell))
+    explained(compose_grid)(config["experiment"], ROOT)
 
 
 def planned():

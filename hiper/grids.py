@@ -1,0 +1,112 @@
+"""An experiment as a whole: all its runs composed and told apart, and what its file sets for none of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hiper.algorithms.reads import settings_read
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.compose import WARM_START, RunName, compose_run, leaves, load_grid, run_names
+from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.layers import layers, parts
+from hiper.records import sha256_json
+
+logger = logging.getLogger(__name__)
+
+Run = tuple[RunName, RunSettings]
+
+# Settings that are read only while another one switches them on, by the beginning of their names.
+_SWITCHED: tuple[tuple[tuple[str, ...], str, Callable[[RunSettings], bool]], ...] = (
+    (("warm_start.", "demonstrations.max_turns", "demonstrations.hesitation"), "warm_start.method: none",
+     lambda run: run.warm_start.method != "none"),
+    (("training.validation.",), "training.validation.tasks: 0", lambda run: run.training.validation.tasks > 0),
+    (("variance.",), "variance.batches: 0", lambda run: run.variance.batches > 0),
+    (("evaluation.sampled_episodes",), "evaluation.protocols without sampled",
+     lambda run: "sampled" in run.evaluation.protocols),
+)  # fmt: skip
+_SWITCHES = ("warm_start.method", "training.validation.tasks", "variance.batches")
+
+
+def compose_grid(experiment: str, root: Path) -> list[Run]:
+    """Every run of an experiment with its settings, the warm starts first.
+
+    UserError as of `compose_run` and `require_distinct`; settings without effect are logged as warnings.
+    """
+    names = run_names(load_grid(experiment, root))
+    composed: dict[RunName, RunSettings] = {}
+    runs = []
+    for name in [*dict.fromkeys(name.warm_start for name in names), *names]:
+        cell = replace(name, seed=0)
+        if cell not in composed:
+            composed[cell] = compose_run(experiment, str(name), root)
+        runs.append((name, composed[cell].model_copy(update={"seed": name.seed})))
+    require_distinct(experiment, runs)
+    for problem in idle_settings(experiment, runs, root):
+        logger.warning(problem)
+    return runs
+
+
+def require_distinct(experiment: str, runs: Iterable[Run]) -> None:
+    """UserError where two algorithms or two models of an experiment are one under two names: a comparison of them would
+    look like a result."""
+    seen: dict[tuple[str, ...], RunName] = {}
+    for name, settings in {replace(name, seed=0): settings for name, settings in runs}.items():
+        values = settings.model_dump(mode="json")
+        values["model"].pop("name")
+        values.pop("seed")
+        digest = sha256_json(values)
+        for group, cell in (("algorithm", (name.benchmark, name.model)), ("model", (name.benchmark, name.algorithm))):
+            other = seen.setdefault((group, *cell, digest), name)
+            first, second = getattr(other, group), getattr(name, group)
+            if first != second and WARM_START not in (first, second):
+                raise UserError(
+                    f"configs/experiment/{experiment}.yaml: {first} and {second} have the same settings (runs {other} "
+                    f"and {name}), whatever configs/{group}/{first}.yaml and configs/{group}/{second}.yaml say; list "
+                    f"one of the two under grid, {group}s, or set under by_{group} what is different"
+                )
+
+
+def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[str]:
+    """What an experiment's own file sets and none of its runs reads, one line for each reason. What it inherits, or has
+    for others than those in its grid, may well have no effect."""
+    layer = layers("experiment", experiment, root)[-1]
+    cells = {replace(name, seed=0): settings for name, settings in runs if name.algorithm != WARM_START}
+    found: dict[str, list[str]] = {}
+    for place, sections in parts(layer.values):
+        concerned = {name: settings for name, settings in cells.items() if _concerns(place, name)}
+        for key in leaves({group: value for group, value in sections.items() if isinstance(value, dict)}):
+            reasons = {_unread(key, settings) for settings in concerned.values()}
+            if concerned and None not in reasons:
+                reason = sorted(str(reason) for reason in reasons)[0]
+                found.setdefault(reason, []).append(f"{place}{key}")
+    for reason, keys in found.items():
+        algorithms = ", ".join(dict.fromkeys(name.algorithm for name in cells))
+        yield f"{layer.path}: {', '.join(keys)}: without effect, {reason.format(algorithms=algorithms)}"
+
+
+def _concerns(place: str, name: RunName) -> bool:
+    """Whether settings at this place (see `hiper.layers.parts`) are for the run."""
+    conditions = place.split("by_")[1:]
+    return all(
+        getattr(name, group) == choice.removesuffix(".")
+        for group, _, choice in (condition.partition(".") for condition in conditions)
+    )
+
+
+def _unread(key: str, settings: RunSettings) -> str | None:
+    """Why a run does not read a setting; None where it does."""
+    algorithm = settings.algorithm
+    if key.startswith("training.critic.") and not ALGORITHMS[algorithm.name].heads(algorithm):
+        return "none of the algorithms ({algorithms}) has a critic"
+    if key.startswith("algorithm.") and key not in ("algorithm.name", "algorithm.group_size"):
+        read = settings_read(algorithm.name, algorithm)
+        if read is not None and key.removeprefix("algorithm.") not in read:
+            return "none of the algorithms ({algorithms}) reads it"
+    for beginnings, switch, on in _SWITCHED:
+        if key.startswith(beginnings) and key not in _SWITCHES and not on(settings):
+            return f"because of {switch}"
+    return None
