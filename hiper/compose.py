@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
-from hiper.config.errors import nearest, shown
+from hiper.config.errors import nearest, written
 from hiper.errors import UserError
 from hiper.layers import GRID, available, configuration_file, layers, parts
 from hiper.records import sha256_json, write_text
@@ -279,10 +279,11 @@ def _require_own_keys(settings: RunSettings, name: RunName, experiment: str, roo
         found = _setters(experiment, f"algorithm.{key}", root)
         if found and not any(f".{own}" in f".{place}" for _, place in found):
             path, place = found[-1]
+            remedy = f"{{{key.replace('.', ': {')}: {written(value)}{'}' * (key.count('.') + 1)}"
             raise UserError(
-                f"{path}, {place}algorithm.{key}: overrides {key} = {shown(value)} of configs/algorithm/"
-                f"{name.algorithm}.yaml, which is what {name.algorithm} differs from {base} in; remove one of the two, "
-                f"or write under by_algorithm what {name.algorithm} is to have (docs/guide.md)"
+                f"{path}, {place}algorithm.{key}: experiment {experiment} overrides {key} = {written(value)} of "
+                f"configs/algorithm/{name.algorithm}.yaml, which is what {name.algorithm} differs from {base} in; "
+                f"remove one of the two, or add by_algorithm: {{{name.algorithm}: {{algorithm: {remedy}}}}}"
             )
 
 

@@ -54,7 +54,7 @@ def require_distinct(experiment: str, runs: Iterable[Run]) -> None:
     """UserError where two algorithms or two models of an experiment are one under two names: a comparison of them would
     look like a result."""
     seen: dict[tuple[str, ...], RunName] = {}
-    for name, settings in {replace(name, seed=0): settings for name, settings in runs}.items():
+    for name, settings in _cells(runs).items():
         values = settings.model_dump(mode="json")
         values["model"].pop("name")
         values.pop("seed")
@@ -62,7 +62,7 @@ def require_distinct(experiment: str, runs: Iterable[Run]) -> None:
         for group, cell in (("algorithm", (name.benchmark, name.model)), ("model", (name.benchmark, name.algorithm))):
             other = seen.setdefault((group, *cell, digest), name)
             first, second = getattr(other, group), getattr(name, group)
-            if first != second and WARM_START not in (first, second):
+            if first != second:
                 raise UserError(
                     f"configs/experiment/{experiment}.yaml: {first} and {second} have the same settings (runs {other} "
                     f"and {name}), whatever configs/{group}/{first}.yaml and configs/{group}/{second}.yaml say; list "
@@ -74,7 +74,7 @@ def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[
     """What an experiment's own file sets and none of its runs reads, one line for each reason. What it inherits, or has
     for others than those in its grid, may well have no effect."""
     layer = layers("experiment", experiment, root)[-1]
-    cells = {replace(name, seed=0): settings for name, settings in runs if name.algorithm != WARM_START}
+    cells = _cells(runs)
     found: dict[str, list[str]] = {}
     for place, sections in parts(layer.values):
         concerned = {name: settings for name, settings in cells.items() if _concerns(place, name)}
@@ -86,6 +86,11 @@ def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[
     for reason, keys in found.items():
         algorithms = ", ".join(dict.fromkeys(name.algorithm for name in cells))
         yield f"{layer.path}: {', '.join(keys)}: without effect, {reason.format(algorithms=algorithms)}"
+
+
+def _cells(runs: Iterable[Run]) -> dict[RunName, RunSettings]:
+    """What is trained, once for all seeds."""
+    return {replace(name, seed=0): settings for name, settings in runs if name.algorithm != WARM_START}
 
 
 def _concerns(place: str, name: RunName) -> bool:

@@ -115,7 +115,7 @@ def _inherited(path: Path, group: str, defaults: Any, root: Path) -> Iterator[tu
             if not override and (root / "configs" / group / str(key)).is_dir() and isinstance(name, str):
                 target, entry = f"{group}/{key}", name
             else:
-                hint = nearest(target, CHOSEN) if group == "experiment" else ""
+                hint = nearest(target, CHOSEN) if group == "experiment" and target not in CHOSEN else ""
                 chosen = ", or `override /engine: NAME`, `override /rollout: NAME`" if group == "experiment" else ""
                 raise UserError(f"{path}, defaults: `{key}: {name}` is none of the files {inherits}{chosen}{hint}")
         else:
@@ -137,6 +137,10 @@ def _require_the_grids_choices(path: Path, values: dict[str, Any]) -> None:
             if key in sections and not (key == "grid" and not place):
                 where = "the grid's lists say which runs there are" if key in ("seed", "grid") else "nothing reads it"
                 raise UserError(f"{path}, {place}{key}: has no effect here, {where}; remove it")
+        inner = place.rpartition("by_")[2].partition(".")[0]
+        for group in GRID[: GRID.index(inner) + 1] if inner else ():
+            if f"by_{group}" in sections:
+                raise UserError(f"{path}, {place}by_{group}: by_{inner} stands within by_{group}, not around it")
         for group in GRID[1:]:
             if isinstance(section := sections.get(group), dict) and "name" in section:
                 raise UserError(

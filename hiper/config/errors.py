@@ -70,8 +70,8 @@ def _notation(problem: ErrorDetails, model: type[BaseModel], values: Any) -> str
             if any(other["loc"][: len(problem["loc"])] == problem["loc"] for other in error.errors(include_url=False)):
                 continue
         if isinstance(value, str) and not isinstance(reading, list):
-            return f" (it is a text; write {_written(reading)} without quotes)"
-        return f" (write {_written(reading)})"
+            return f" (it is a text; write {written(reading)} without quotes)"
+        return f" (write {written(reading)})"
     return ""
 
 
@@ -109,10 +109,10 @@ def _numbers(value: Any) -> Iterator[int | float]:
             yield number
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value as YAML has it."""
     if isinstance(value, list):
-        return f"[{', '.join(_written(one) if not isinstance(one, str) else one for one in value)}]"
+        return f"[{', '.join(written(one) if not isinstance(one, str) else one for one in value)}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)

@@ -91,8 +91,14 @@ def variances(experiment):
 
 
 @explained
+def composed(experiment):
+    return {str(name): found for name, found in compose_grid(experiment, ROOT)}
+
+
+@explained
 def settings(experiment, run):
-    return compose_run(experiment, run, ROOT)
+    whole = composed(experiment) if workflow.is_main_process else {}  # a cluster's job needs one run
+    return whole.get(run) or compose_run(experiment, run, ROOT)
 
 
 @explained
@@ -167,7 +173,7 @@ def warm_start_options(wildcards):
 
 # every run of the grid is validated before anything is planned; the jobs of a cluster need not do that again
 if workflow.is_main_process:
-    explained(compose_grid)(config["experiment"], ROOT)
+    composed(config["experiment"])
 
 
 def planned():
