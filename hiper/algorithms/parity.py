@@ -94,7 +94,7 @@ def compare_recording(file: Path) -> ParityResult:
 def compare_cases(file: Path, compare: Callable[[dict[str, Any], float], list[str]], kind: str) -> ParityResult:
     """`compare(case, tolerance)` says what is wrong with a case of the recording `file` of a `kind`, if anything."""
     try:
-        recording = json.loads(file.read_text(encoding="utf-8"))
+        recording = json.loads(file.read_text(encoding="utf-8-sig"))
         tolerance = float(recording.get("tolerance", DEFAULT_TOLERANCE))
         reports = [compare(case, tolerance) for case in recording["cases"]]
     except FileNotFoundError:

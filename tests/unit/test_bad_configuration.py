@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,10 @@ def section(values: dict[str, Any], path: Path_) -> dict[str, Any]:
     for key in path[:-1]:
         found = found[key]
     return found
+
+
+def reached(values: dict[str, Any], path: Path_) -> Any:
+    return section(values, path)[path[-1]]
 
 
 def message(values: dict[str, Any]) -> str:
@@ -224,6 +230,68 @@ def test_a_contradiction_is_found_before_anything_runs(
     """Settings that would waste a run, or do something else than they say, are refused with key, value and reason."""
     text = message(changed(values, **settings))
     assert all(part in text for part in wanted), text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "advice"),
+    [
+        ("warm_start__steps", "20", "write 20 without quotes"),
+        ("warm_start__steps", "1_000", "write 1000 without quotes"),
+        ("warm_start__steps", 20.0, "write 20"),
+        ("warm_start__steps", 2.5, None),
+        ("warm_start__steps", "1e-3", None),
+        ("training__kl", "1e-5", "write 1.0e-05 without quotes"),
+        ("training__kl", "nan", None),
+        ("training__dual_clip", "None", "write null without quotes"),
+        ("model__lora", "null", "write null without quotes"),
+        ("algorithm__normalize", "yes", "write true without quotes"),
+        ("algorithm__normalize", 0, "write false"),
+        ("algorithm__penalties__keep_mode", None, "write 'none'"),
+        ("evaluation__temperatures", 0.4, "write [0.4]"),
+        ("evaluation__temperatures", "0.4, 1", "write [0.4, 1]"),
+        ("evaluation__temperatures", ["0.4"], "write 0.4 without quotes"),
+        ("evaluation__protocols", "exhaustive", "write [exhaustive]"),
+        ("evaluation__protocols", "exhaustive, sampeld", None),
+        ("benchmark__dataset", 12, "write '12'"),
+    ],
+)
+def test_advice_about_notation_leads_to_no_further_error(
+    values: dict[str, Any], tmp_path: Path, key: str, value: Any, advice: str | None
+) -> None:
+    """Whoever writes what the message says has a valid configuration; where nothing would do there is no advice."""
+    text = message(changed(values, **{key: value}))
+    found = re.search(r"write (.+?)( without quotes)?\)$", text)
+    assert (found[0].removesuffix(")") if found else None) == advice, text
+    if found:
+        path = tmp_path / "config.yaml"
+        path.write_text(f"a: {found[1]}")
+        written = read_yaml(path)["a"]
+        written = [written] if isinstance(value, list) else written
+        parse_run(changed(values, **{key: written}), "config.yaml")
+
+
+@given(data=st.data())
+def test_a_notation_is_only_advised_where_it_helps(values: dict[str, Any], data: st.DataObject) -> None:
+    """For any value anywhere: with the advised one in its place that problem is gone."""
+    path = data.draw(st.sampled_from([path for path in paths(values) if not isinstance(reached(values, path), dict)]))
+    value = data.draw(st.one_of(odd, st.integers().map(str), st.floats(allow_nan=False).map(str), st.just("[1, 2]")))
+    try:
+        parse_run(changed(values, **{"__".join(path): value}), "config.yaml")
+    except UserError as error:
+        found = re.search(r"write (.+?)( without quotes)?\)$", str(error), re.MULTILINE)
+        if found:
+            other = yaml.safe_load(found[1])
+            with suppress(UserError):
+                parse_run(changed(values, **{"__".join(path): other}), "config.yaml")
+                return
+            assert f"{'.'.join(path)} = " not in message(changed(values, **{"__".join(path): other}))
+
+
+@pytest.mark.parametrize("text", ["None", "null", ""])
+def test_a_word_for_nothing_is_no_path(values: dict[str, Any], text: str) -> None:
+    """Where a path may be left out, null is written without quotes."""
+    assert "model.path: " in (found := message(changed(values, model__path=text, model__scratch=None)))
+    assert "write null, without quotes" in found
 
 
 def test_a_format_nobody_is_told_of_is_refused(composed: dict[str, dict[str, Any]]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from hiper.compose import (
     RunName,
+    available,
     benchmark_digest,
     compose_run,
     config_digest,
@@ -133,9 +136,39 @@ def test_settings_for_one_model_go_over_those_for_its_benchmark(project: Path) -
     assert [run.evaluation.batch for run in runs] == [12, 3, 12, 3]
 
 
+def test_settings_for_one_algorithm_go_over_all_others_and_leave_its_warm_start_alone(project: Path) -> None:
+    """`by_algorithm` reaches the runs of its algorithm alone; nested in `by_benchmark` those of one cell."""
+    with (project / "configs" / "experiment" / "test.yaml").open("a") as file:
+        file.write("\nby_algorithm:\n  hiper: {algorithm: {gamma: 0.7}, training: {iterations: 5}}\n")
+        file.write("by_model:\n  test: {algorithm: {gamma: 0.8}, training: {epochs: 2}}\n")
+        file.write("by_benchmark:\n  webshop_test: {by_algorithm: {ppo_turn: {algorithm: {gamma: 0.6}}}}\n")
+    cells = [("alfworld_test", "hiper"), ("alfworld_test", "ppo_turn"), ("webshop_test", "ppo_turn")]
+    cells.append(("alfworld_test", "warmstart"))
+    runs = [compose_run("test", f"{benchmark}-test-{algorithm}-seed0", project) for benchmark, algorithm in cells]
+    assert [run.algorithm.gamma for run in runs] == [0.7, 0.8, 0.6, 0.8]
+    assert [run.training.iterations for run in runs] == [5, 2, 2, 2]
+    assert {run.training.epochs for run in runs} == {2}
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["warm_start.steps", "prompt.history_length", "model.scratch.hidden", "engine.dtype", "training.gradient_clip"],
+)
+def test_what_algorithms_share_is_not_set_for_one_of_them(project: Path, key: str) -> None:
+    """Their warm start would be another's."""
+    first, *inner, last = key.split(".")
+    text = f"{first}: " + "".join(f"{{{part}: " for part in (*inner, last)) + "1" + "}" * (len(inner) + 1)
+    with (project / "configs" / "experiment" / "test.yaml").open("a") as file:
+        file.write(f"\nby_algorithm: {{hiper: {{{text}}}}}\n")
+    with pytest.raises(UserError, match=rf"test\.yaml, by_algorithm\.hiper\.{key}: the algorithms .* share"):
+        compose_run("test", "alfworld_test-test-ppo_turn-seed0", project)
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
+        ("by_algorithm: {hipr: {}}", r"by_algorithm: no algorithm is called 'hipr'; did you mean 'hiper'"),
+        ("by_algorithm: {hiper: {by_model: {test: {}}}}", r"by_algorithm\.hiper\.by_model: .* not around it"),
         ("by_model: {tset: {}}", r"by_model: no model is called 'tset'; did you mean 'test'"),
         ("by_model: [test]", "by_model: must map a model's name to sections"),
         ("by_benchmark: {webshop_tset: {}}", r"no benchmark is called 'webshop_tset'; did you mean 'webshop_test'"),
@@ -254,3 +287,101 @@ def test_a_benchmark_file_alone_has_the_digest_of_its_games(settings: RunSetting
     """The rule that makes games needs no run to know what they depend on."""
     own = load_benchmark(ROOT / "configs/benchmark/alfworld_test.yaml")
     assert benchmark_digest(own) == stage_digest(settings, "data")
+
+
+HEADER = b"# @package _global_\n"
+DECORATIONS: dict[str, Callable[[bytes], bytes]] = {
+    "header": lambda text: HEADER + text,
+    "comment above": lambda text: b"# mine\n\n" + HEADER + text,
+    "document start": lambda text: b"---\n" + HEADER + text,
+    "header last": lambda text: text + b"\n" + HEADER,
+    "byte order mark": lambda text: codecs.BOM_UTF8 + text,
+    "mark and header": lambda text: codecs.BOM_UTF8 + HEADER + text,
+    "Windows": lambda text: text.replace(b"\n", b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", DECORATIONS)
+def test_what_an_experiment_file_begins_with_changes_nothing(project: Path, name: str) -> None:
+    """A header anywhere or nowhere, comments, `---`, a byte order mark, ends of lines: in the file and the inherited
+    one."""
+    run = "alfworld_small-tiny-hiper-seed0"
+    for experiment in ("small", "demo"):
+        path = project / "configs" / "experiment" / f"{experiment}.yaml"
+        path.write_bytes(DECORATIONS[name](path.read_bytes()))
+    assert compose_run("small", run, project) == compose_run("small", run, ROOT)
+
+
+@pytest.mark.parametrize("experiment", available("experiment", ROOT))
+def test_every_experiment_is_the_same_with_all_of_it(project: Path, experiment: str) -> None:
+    """Every file of `configs/` with a mark, a comment, `---` and other ends of lines; the experiments with a header."""
+    for path in (project / "configs").rglob("*.yaml"):
+        header = HEADER if path.parent.name == "experiment" else b""
+        path.write_bytes(codecs.BOM_UTF8 + b"# mine\r\n---\r\n" + header + path.read_bytes().replace(b"\n", b"\r\n"))
+    run = str(run_names(load_grid(experiment, ROOT))[-1])
+    assert config_digest(compose_run(experiment, run, project)) == config_digest(compose_run(experiment, run, ROOT))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("# @package training\n", r"mine\.yaml, line 1: @package training: .*remove the line"),
+        ("defaults: [_self_, demo]\n", "demo comes after _self_, .* put _self_ last"),
+        ("defaults: [demo, optional small, _self_]\n", "'optional small': must be the names of files"),
+        ("defaults: [demo@training, _self_]\n", "'demo@training': must be the names of files"),
+        ("defaults: [/experiment: demo]\n", "`/experiment: demo` is none of the files"),
+        ("defaults: [override /algorithm: ppo]\n", "`override /algorithm` has no effect, the grid chooses"),
+        ("defaults: [override /engine: gpu]\n", "mine.yaml, defaults: engine 'gpu' is unknown; did you mean 'cpu'"),
+        ("defaults: [override hydra/output: x]\n", "is none of the files"),
+        ("defaults: [dmeo]\n", "mine.yaml, defaults: experiment 'dmeo' is unknown; did you mean 'demo'"),
+        ("defaults: [mine]\n", "inherits itself, by way of mine"),
+        ("defaults: demo\n", "defaults = 'demo': must be a list"),
+        ("hydra: {verbose: true}\n", "hydra: nothing reads"),
+        ("seed: 7\n", "seed: has no effect here, the grid's lists"),
+        ("experiment: demo\n", "experiment: has no effect here"),
+        ("algorithm: {name: ppo}\n", r"algorithm\.name: every algorithm of the grid would be this one"),
+        ("by_model: {test: {grid: {seeds: [1]}}}\n", r"by_model\.test\.grid: has no effect here"),
+        ("by_benchmark: {webshop_test: {model: {name: x}}}\n", r"by_benchmark\.webshop_test\.model\.name: every model"),
+    ],
+)
+def test_what_would_land_nowhere_is_an_error_with_the_files_name(project: Path, text: str, wanted: str) -> None:
+    """Hydra takes all of these without a word, or speaks of something else."""
+    grid = "grid: {benchmarks: [alfworld_test], models: [test], algorithms: [hiper], seeds: [0]}\n"
+    (project / "configs" / "experiment" / "mine.yaml").write_text(text + grid)
+    with pytest.raises(UserError, match=wanted) as caught:
+        compose_run("mine", RUN, project)
+    assert "experiment/mine.yaml" in str(caught.value)
+
+
+def test_the_same_holds_for_inherited_files_and_those_of_other_groups(project: Path) -> None:
+    """Their errors name them, not the file that inherits them."""
+    edit(project / "configs/experiment/demo.yaml", "seeds: [0, 1]", "seeds: [0, 1]\nseed: 3")
+    edit(
+        project / "configs/algorithm/ppo_turn.yaml", "  - group: default\n  - _self_", "  - _self_\n  - group: default"
+    )
+    with pytest.raises(UserError, match=r"experiment/demo\.yaml, seed"):
+        compose_run("small", "alfworld_small-tiny-hiper-seed0", project)
+    with pytest.raises(UserError, match=r"algorithm/ppo_turn\.yaml, defaults: default comes after _self_"):
+        compose_run("test", "alfworld_test-test-grpo-seed0", project)
+
+
+def test_a_file_with_another_ending_is_not_passed_over(project: Path) -> None:
+    """`mine.yml` is answered with the name it needs."""
+    shutil.copy(project / "configs/experiment/test.yaml", project / "configs/experiment/mine.yml")
+    with pytest.raises(UserError, match=r"experiment/mine\.yml: is not read; call it mine\.yaml"):
+        load_grid("mine", project)
+
+
+def test_an_interpolation_stands_for_what_the_run_has_in_the_end(project: Path) -> None:
+    """Also where the setting it names is another for its benchmark; a variable of the environment stays as written."""
+    edit(
+        project / "configs/experiment/test.yaml",
+        "final_learning_rate: 3.0e-5",
+        "final_learning_rate: ${.learning_rate}",
+    )
+    with (project / "configs/experiment/test.yaml").open("a") as file:
+        file.write("\nby_benchmark: {alfworld_test: {training: {learning_rate: 0.5}}}\n")
+        file.write('by_model: {test: {model: {path: "${SCRATCH}/$USER/qwen", scratch: null}}}\n')
+    settings = compose_run("test", RUN, project)
+    assert (settings.training.learning_rate, settings.training.final_learning_rate) == (0.5, 0.5)
+    assert settings.model.path == "${SCRATCH}/$USER/qwen"

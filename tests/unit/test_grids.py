@@ -1,0 +1,169 @@
+"""An experiment as a whole: its arms differ, and its settings do something."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from credit_arrays import Group, Penalties, Settings, make_turns
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline import ROOT
+
+from hiper.algorithms.interface import EVERY_TOKEN
+from hiper.algorithms.reads import settings_read
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.compose import available, compose_run
+from hiper.errors import UserError
+from hiper.grids import compose_grid
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the configuration with a variant of HiPER, for experiments of a test's own."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    (tmp_path / "configs/algorithm/hiper_90.yaml").write_text("defaults: [hiper, _self_]\ngamma: 0.9\n")
+    return tmp_path
+
+
+def mine(project: Path, algorithms: str, text: str = "", models: str = "tiny") -> str:
+    grid = f"{{benchmarks: [alfworld_small], models: [{models}], algorithms: [{algorithms}], seeds: [0, 1]}}"
+    path = project / "configs/experiment/mine.yaml"
+    path.write_text(f"defaults: [demo, _self_]\ngrid: {grid}\n{text}\n")
+    return "mine"
+
+
+def test_a_grid_has_its_warm_starts_first_and_every_seed(project: Path) -> None:
+    """Each run as `compose_run` has it."""
+    runs = compose_grid(mine(project, "hiper, ppo"), project)
+    assert [str(name).removeprefix("alfworld_small-tiny-") for name, _ in runs] == [
+        f"{algorithm}-seed{seed}" for algorithm, seed in
+        [("warmstart", 0), ("warmstart", 1), ("hiper", 0), ("hiper", 1), ("ppo", 0), ("ppo", 1)]
+    ]  # fmt: skip
+    assert all(settings == compose_run("mine", str(name), project) for name, settings in runs)
+
+
+def test_a_variant_does_not_lose_its_own_key_to_the_experiment(project: Path) -> None:
+    """The demo's gamma would make hiper_90 a second hiper: both files are named, and the advice does what it says."""
+    with pytest.raises(UserError) as caught:
+        compose_grid(mine(project, "hiper, hiper_90"), project)
+    message = str(caught.value)
+    assert "experiment/demo.yaml, algorithm.gamma: experiment mine overrides gamma = 0.9" in message
+    assert "configs/algorithm/hiper_90.yaml" in message
+    advice = re.search(r"add (by_algorithm: .*)", message)
+    assert advice is not None
+    runs = dict(compose_grid(mine(project, "hiper, hiper_90", advice[1]), project))
+    assert {name.algorithm: settings.algorithm.gamma for name, settings in runs.items()} == {
+        "warmstart": 0.95,
+        "hiper": 0.95,
+        "hiper_90": 0.9,
+    }
+
+
+def test_an_experiment_may_set_what_algorithms_of_different_names_differ_in(project: Path) -> None:
+    """That is what it is for: the demo gives HiPER, PPO and GRPO one gamma."""
+    assert {run.algorithm.gamma for _, run in compose_grid(mine(project, "hiper, ppo, grpo, gigpo"), project)} == {0.95}
+
+
+def test_the_projects_variants_keep_what_they_are_made_for() -> None:
+    """Every ablation composes in the paper, whose WebShop has a penalty of its own."""
+    run = compose_run("paper", "webshop-qwen2.5_1.5b_instruct-hiper_no_keep-seed0", ROOT)
+    assert (run.algorithm.penalties.keep, run.algorithm.penalties.keep_mode) == (-3.5, "none")
+
+
+@pytest.mark.parametrize(("group", "plural"), [("algorithm", "hiper, twin"), ("model", "tiny, twin")])
+def test_two_arms_that_are_one_are_an_error(project: Path, group: str, plural: str) -> None:
+    """A copy of a file under another name; with something of its own it is no copy."""
+    original = project / "configs" / group / f"{plural.split(',')[0]}.yaml"
+    text = original.read_text().replace("name: tiny", "name: twin")
+    original.with_stem("twin").write_text(text)
+    lists = {"algorithms": plural} if group == "algorithm" else {"algorithms": "hiper", "models": plural}
+    with pytest.raises(UserError, match=rf"mine\.yaml: .*{group}/\w+\.yaml and configs/{group}/twin\.yaml") as caught:
+        compose_grid(mine(project, **lists), project)
+    assert f"by_{group}" in str(caught.value)
+    own = {"algorithm": {"gamma": 0.5}} if group == "algorithm" else {"training": {"epochs": 2}}
+    assert compose_grid(mine(project, **lists, text=yaml.safe_dump({f"by_{group}": {"twin": own}})), project)
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "text", "wanted"),
+    [
+        ("grpo", "algorithm: {lam_seg: 0.5}", r"algorithm\.lam_seg: without effect, none .*\(grpo\) reads it"),
+        ("grpo", "training: {critic: {epochs: 3}}", r"training\.critic\.epochs: without effect, .* has a critic"),
+        ("ppo", "variance: {tasks: 3}", r"variance\.tasks: without effect, because of variance\.batches: 0"),
+        ("ppo", "training: {validation: {every: 3}}", r"training\.validation\.every: without effect"),
+        (
+            "ppo, hiper",
+            "by_algorithm: {ppo: {algorithm: {gamma: 0.5}}}",
+            r"by_algorithm\.ppo\.algorithm\.gamma: without",
+        ),
+        ("ppo, hiper", "algorithm: {lam_seg: 0.5}", None),
+        ("grpo, hiper", "training: {critic: {epochs: 3}}", None),
+        ("grpo", "training: {epochs: 3}", None),
+        ("grpo", "by_algorithm: {hiper: {algorithm: {lam_seg: 0.5}}}", None),
+    ],
+)
+def test_a_setting_that_no_run_reads_is_a_warning(
+    project: Path, caplog: pytest.LogCaptureFixture, algorithms: str, text: str, wanted: str | None
+) -> None:
+    """With file, key and reason; what some run reads, is inherited or belongs to others than the grid's is none."""
+    with caplog.at_level(logging.WARNING, "hiper.grids"):
+        compose_grid(mine(project, algorithms, text), project)
+    assert (wanted is None) == (not caplog.messages), caplog.messages
+    if wanted is not None:
+        assert re.search(rf"experiment/mine\.yaml: {wanted}", caplog.messages[0])
+
+
+@pytest.mark.parametrize("experiment", available("experiment", ROOT))
+def test_the_projects_experiments_set_nothing_in_vain(caplog: pytest.LogCaptureFixture, experiment: str) -> None:
+    """No warning for any of them."""
+    with caplog.at_level(logging.WARNING, "hiper.grids"):
+        compose_grid(experiment, ROOT)
+    assert not caplog.messages
+
+
+UNREAD = {
+    **{"gamma": 0.3, "lam_turn": 0.3, "lam_seg": 0.3, "normalize": True, "bootstrap_truncated": False},
+    **{"switch_advantage": "paper", "group": Group(), "penalties": Penalties()},
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@given(lengths=st.lists(st.integers(1, 4), min_size=2, max_size=4), seed=st.integers(0, 99))
+def test_a_setting_that_is_not_read_changes_no_credit(name: str, lengths: list[int], seed: int) -> None:
+    """What running an algorithm finds holds for every batch."""
+    random, settings = np.random.default_rng(seed), Settings()
+    read = settings_read(name, settings)
+    assert read and "penalties.invalid" in read
+    shape = (len(lengths), max(lengths))
+    turns = make_turns(
+        lengths,
+        reward=random.normal(size=shape),
+        switch=random.random(shape) < 0.5,
+        valid=random.random(shape) < 0.8,
+        terminated=random.random(shape[0]) < 0.5,
+    )
+    heads = ALGORITHMS[name].heads(settings)
+    values = {
+        head: random.normal(size=(shape[0], shape[1] + 1, *turns.chosen.shape[2:][: where == EVERY_TOKEN]))
+        for head, where in heads.items()
+    }
+    credit = ALGORITHMS[name].credit(turns, values, settings)
+    for key, value in UNREAD.items():
+        if key not in read and not any(one.startswith(f"{key}.") for one in read):
+            other = ALGORITHMS[name].credit(turns, values, replace(settings, **{key: value}))
+            np.testing.assert_array_equal(other.action, credit.action)
+            np.testing.assert_array_equal(other.switch, credit.switch)
+
+
+def test_what_an_algorithm_reads_depends_on_its_settings() -> None:
+    """HGPO asks how a group counts only where the episode's advantage takes part."""
+    assert "group.cross_steps" not in (settings_read("hgpo", Settings()) or ())
+    assert "group.cross_steps" in (settings_read("hgpo", Settings(group=Group(base_group=True))) or ())
+    assert "lam_seg" in (settings_read("hiper", Settings(switch_advantage="paper")) or ())
