@@ -26,7 +26,7 @@ import yaml
 from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
 from hiper.config.errors import nearest, written
 from hiper.errors import UserError
-from hiper.layers import GRID, available, configuration_file, layers, parts
+from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
 from hiper.records import sha256_json, write_text
 from hiper.yaml_files import read_yaml
 
@@ -161,8 +161,10 @@ def _composed(root: Path, choices: dict[str, str], contents: Contents) -> dict[s
     experiment = choices.get("experiment")
     overrides.append("~experiment@_global_" if experiment is None else f"experiment@_global_={experiment}")
     folder = root / "configs"
-    for path in (folder / "config.yaml", *folder.glob("engine/*.yaml"), *folder.glob("rollout/*.yaml")):
-        read_yaml(path)
+    require_defaults(folder / "config.yaml")
+    for group in CHOSEN:
+        for file in available(group, root):
+            layers(group, file, root)
     source = folder / ("config.yaml" if experiment is None else f"experiment/{experiment}.yaml")
     return deepcopy(_hydra(folder, tuple(overrides), source, contents))
 

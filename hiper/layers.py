@@ -18,11 +18,7 @@ from hiper.config.errors import nearest, shown
 from hiper.errors import UserError
 from hiper.yaml_files import read_yaml
 
-GRID = (
-    "benchmark",
-    "model",
-    "algorithm",
-)  # what the grid chooses; also the order of by_benchmark, by_model, by_algorithm
+GRID = ("benchmark", "model", "algorithm")  # what a grid chooses; by_benchmark and the others win in this order
 CHOSEN = ("engine", "rollout")  # what an experiment chooses
 _PACKAGE = re.compile(rb"\s*#\s*@package\s+(\S+)")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -78,6 +74,12 @@ def layers(group: str, name: str, root: Path, heirs: tuple[Path, ...] = ()) -> l
 def _read(path: Path, content: bytes) -> dict[str, Any]:
     """The file while it has this content; not to be altered."""
     return read_yaml(path)
+
+
+def require_defaults(path: Path) -> None:
+    """UserError for what `config.yaml`, whose settings are every run's, cannot set."""
+    for key in {"grid", "hydra", "seed", "experiment"} & _read(path, path.read_bytes()).keys():
+        raise UserError(f"{path}, {key}: has no effect here; remove it (runs and seeds are an experiment file's grid)")
 
 
 def _require_own_package(path: Path, group: str) -> None:
