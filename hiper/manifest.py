@@ -5,12 +5,15 @@ It holds no absolute path, no environment variable and no host name, so that it 
 
 from __future__ import annotations
 
+import logging
+import os
 import platform
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,12 @@ import yaml
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
-from hiper.records import read_json, require, sha256_file, sha256_json, without_credentials, write_json
+from hiper.records import absolute, read_json, require, sha256_file, sha256_json, without_credentials, write_json
+
+log = logging.getLogger(__name__)
 
 FILE = "manifest.json"
+NO_REPOSITORY = "not a git repository"  # as git says it
 REWRITING = 2.0  # seconds; DVC writes dvc.lock in place, so that for a moment it is empty or cut
 EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
@@ -48,7 +54,7 @@ def write_manifest(
     `started` is `time.monotonic()` at the start of the stage, from which the wall time in seconds follows; `facts` are
     further entries.
     """
-    root = data_root.resolve().parent
+    root = absolute(data_root).parent
     manifest = {
         "command": command(root),
         "configuration": sha256_json(settings.model_dump(mode="json")),
@@ -87,22 +93,40 @@ def git_state(root: Path) -> dict[str, Any] | None:
 
     `dvc.lock` does not count: what it says of the data stands in manifests by itself, and DVC writes it at any time.
     """
+    state, reason = ask_git(root)
+    if reason and NO_REPOSITORY not in reason:
+        _warn_once(f"no commit can be recorded: {reason}")
+    return state
+
+
+def ask_git(root: Path) -> tuple[dict[str, Any] | None, str]:
+    """As `git_state`, and why there is none in git's own words ("" where there is)."""
     try:
-        commit = _git(root, "rev-parse", "HEAD")
+        # HEAD:./ is there when the commit has this folder, and the project was not unpacked inside of another repository
+        commit = _git(root, "rev-parse", "HEAD", "HEAD:./").split()[0]
         changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)dvc.lock")
-        return {"commit": commit, "dirty": bool(changed)}
-    except (OSError, subprocess.SubprocessError):
-        return None
+        return {"commit": commit, "dirty": bool(changed)}, ""
+    except OSError as error:
+        return None, f"git cannot be started ({error.strerror})"
+    except subprocess.CalledProcessError as error:
+        return None, f"git ended with status {error.returncode}: {str(error.stderr).strip()}"
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "LC_ALL": "C"}
+    text = {"encoding": "utf-8", "errors": "replace"}
+    done = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=True, **text)
     return done.stdout.strip()
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
 
 
 def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
     """DVC's hash of the data set's folder when `dvc.lock` has it, else the SHA-256 of its index; None without data."""
-    lock = data_root.resolve().parent / "dvc.lock"
+    lock = absolute(data_root).parent / "dvc.lock"
     while lock.exists():
         settled = time.time() - lock.stat().st_mtime > REWRITING
         try:
@@ -151,8 +175,9 @@ def _index(data_root: Path, dataset: str) -> tuple[Path, dict[str, Any]]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files below a folder, sorted."""
-    return sorted(entry for entry in folder.rglob("*") if entry.is_file())
+    """The files below a folder, sorted; links are followed."""
+    found = (Path(path, name) for path, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in found if path.is_file())
 
 
 def content_hash(path: Path) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, read_manifest
-from hiper.records import sha256_file, sha256_json
+from hiper.records import absolute, sha256_file, sha256_json
 from hiper.stages.conditions import Condition
 from hiper.stages.report_markup import Markup, facts, grid, join, link, tag
 from hiper.stages.results import Run, Study, cell_name, folder_name, group_name
@@ -109,7 +109,7 @@ def _run(made: Made, experiment: Path) -> Markup:
         file = link(f"runs/{run.name}/{EVALUATION}", EVALUATION)
         pairs.append(("episodes", join([file, " ", tag("code", f"SHA-256 {sha256_file(path / EVALUATION)}")])))
         pairs += _evaluated(made.evaluation)
-    settings = f"--config experiment={experiment.resolve().name}"
+    settings = f"--config experiment={absolute(experiment).name}"
     pairs.append(("train again", tag("code", f"snakemake --cores 2 --force {folder}/manifest.json {settings}")))
     pairs.append(("evaluate again", tag("code", f"snakemake --cores 2 --force {folder}/{EVALUATION} {settings}")))
     pairs.append(("look at it", tag("code", f"hiper inspect {folder}")))

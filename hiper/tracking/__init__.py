@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hiper.errors import UserError
-from hiper.records import write_json
+from hiper.records import absolute, write_json
 from hiper.tracking import database, destination
 from hiper.tracking.follower import follow, start_follower
 from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, RESULTS, Mirror
@@ -36,7 +36,7 @@ def initialize(experiment: Path, *, best_effort: bool = False) -> None:
     mirror = _attempt(lambda: Mirror(experiment), experiment, best_effort)
     if mirror is not None:
         log.info("MLflow's records of %s go to %s", experiment, mirror.place)
-    found = {"experiment": experiment.resolve().name, "experiment_id": mirror.experiment_id if mirror else None}
+    found = {"experiment": absolute(experiment).name, "experiment_id": mirror.experiment_id if mirror else None}
     write_json(experiment / "tracking" / EXPERIMENT, found)
 
 

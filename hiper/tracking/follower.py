@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from hiper.records import absolute
 from hiper.tracking.destination import ADDRESS, explain
 from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, Mirror
 
@@ -52,7 +53,7 @@ class _Follower:
 
     def __init__(self, folder: Path, process: int | None) -> None:
         self.folder, self.process = folder, process
-        self.experiment = folder.resolve().parent.parent
+        self.experiment = absolute(folder).parent.parent
         self.is_child = process is not None and os.getppid() == process
         self.mirror: Mirror | None = None
         self.seen: int | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hiper.compose import config_digest, read_config
 from hiper.manifest import content_hash, read_manifest
-from hiper.records import read_json, sha256_json, write_json
+from hiper.records import absolute, read_json, sha256_json, write_json
 from hiper.tracking import database, destination
 from hiper.tracking.readings import Metrics, RunFiles, columns, ended, flatten, origin, result_note, spent
 
@@ -112,10 +112,10 @@ class Mirror:
         return str(read_json(path)["mirror"])
 
     def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(self.folder.resolve().name)
+        found = self.client.get_experiment_by_name(absolute(self.folder).name)
         if found is None:
             location = None if self.server else (self.tracking / database.ARTIFACTS).resolve().as_uri()
-            name = self.folder.resolve().name
+            name = absolute(self.folder).name
             return str(self.client.create_experiment(name, artifact_location=location, tags=KIND))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
