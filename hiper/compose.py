@@ -9,6 +9,7 @@ algorithms of one benchmark, model and seed share has the algorithm `warmstart`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -228,11 +229,16 @@ def load_benchmark(path: Path) -> BenchmarkSettings:
 
 def write_config(settings: RunSettings, path: Path) -> bool:
     """Write settings as sorted YAML; a file that already says the same keeps its time stamp. True when written."""
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=True, allow_unicode=True, width=120)
+    text = config_text(settings.model_dump(mode="json"))
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
     write_text(path, text)
     return True
+
+
+def config_text(values: Mapping[str, Any]) -> str:
+    """Settings as they stand in a `config.yaml`."""
+    return yaml.safe_dump(dict(values), sort_keys=True, allow_unicode=True, width=120)
 
 
 def read_config(path: Path) -> RunSettings:

@@ -1,6 +1,7 @@
 """What made a folder of results: code, settings, data, versions, seeds, time: `manifest.json`, written last.
 
-It holds no absolute path, no environment variable and no host name, so that it can be published as it is.
+It holds no absolute path (but one that a setting names), no environment variable and no host name, so that it can be
+published as it is.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ def write_manifest(
     further entries.
     """
     root = absolute(data_root).parent
+    values = settings.model_dump(mode="json")
     manifest = {
         "command": command(root),
-        "configuration": sha256_json(settings.model_dump(mode="json")),
+        "configuration": sha256_json(values),
         "data": data_hash(data_root, settings.benchmark.dataset),
         "data_source": data_source(data_root, settings.benchmark.dataset),
         "data_tagger": data_tagger(data_root, settings.benchmark.dataset),
@@ -72,6 +74,7 @@ def write_manifest(
             "demonstrations": settings.demonstrations.seed,
             "data": settings.benchmark.data.generate.seed,
         },
+        "settings": values,
         "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
         **(facts or {}),
     }
@@ -102,20 +105,25 @@ def git_state(root: Path) -> dict[str, Any] | None:
 def ask_git(root: Path) -> tuple[dict[str, Any] | None, str]:
     """As `git_state`, and why there is none in git's own words ("" where there is)."""
     try:
-        # HEAD:./ is there when the commit has this folder, and the project was not unpacked inside of another repository
-        commit = _git(root, "rev-parse", "HEAD", "HEAD:./").split()[0]
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)dvc.lock")
+        # HEAD:./ is there when the commit has this folder: the project may lie inside of another repository
+        commit = git(root, "rev-parse", "HEAD", "HEAD:./").split()[0]
+        changed = git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)dvc.lock")
         return {"commit": commit, "dirty": bool(changed)}, ""
-    except OSError as error:
-        return None, f"git cannot be started ({error.strerror})"
-    except subprocess.CalledProcessError as error:
-        return None, f"git ended with status {error.returncode}: {str(error.stderr).strip()}"
+    except UserError as error:
+        return None, str(error)
 
 
-def _git(root: Path, *arguments: str) -> str:
+def git(root: Path, *arguments: str) -> str:
+    """What git answers; UserError with its status and message when it fails or is not there."""
     environment = {**os.environ, "LC_ALL": "C"}
-    text = {"encoding": "utf-8", "errors": "replace"}
-    done = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=True, **text)
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+        )
+    except OSError as error:
+        raise UserError(f"git cannot be started ({error.strerror})") from None
+    if done.returncode:
+        raise UserError(f"git ended with status {done.returncode}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
@@ -218,6 +226,16 @@ def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any] | None:
         return require(read_json(path), {}, str(path))
     except UserError as error:
         raise UserError(f"{error}; {_again(folder, name)}") from None
+
+
+def made_with(folder: Path) -> dict[str, Any] | None:
+    """The settings that the results of a run folder were made with, those of its evaluation where it has one: its
+    config.yaml may have been edited since, for stages that have not run yet. None while the run is not finished, and
+    for manifests of earlier versions, which do not say."""
+    if (training := read_manifest(folder)) is None:
+        return None
+    found = (read_manifest(folder, EVALUATION_MANIFEST) or training).get("settings")
+    return found if isinstance(found, dict) else None
 
 
 def verify_outputs(folder: Path) -> None:

@@ -23,8 +23,8 @@ _SECRET_VALUE = re.compile(r"(?i)((?:token|password|secret|api_?key|access_?key)
 
 
 def absolute(path: Path) -> Path:
-    """The absolute path by the names that lead to it. Links are not followed: what belongs to a project or an experiment
-    may lie on another disk."""
+    """The absolute path by the names that lead to it. Links are not followed: what belongs to a project or an
+    experiment may lie on another disk."""
     return Path(os.path.abspath(path))
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from hiper.compose import configuration_file, load_benchmark
 from hiper.errors import UserError
+from hiper.manifest import git
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +52,17 @@ def reproduce(benchmark: str, force: bool = False) -> None:
         status = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode
     if status:
         raise UserError(
-            f"data set {benchmark}: DVC ended with status {status} in its stage {stage}, for the reason above. DVC reads "
-            "dvc.yaml, dvc.lock, .dvc/config and .dvc/config.local (where the cache's folder is set). Correct what it "
-            f"names, then give the same command again: hiper data repro {benchmark}"
+            f"data set {benchmark}: DVC ended with status {status} in its stage {stage}, for the reason above. It "
+            "reads dvc.yaml, dvc.lock, .dvc/config and .dvc/config.local (where the cache's folder is set). Correct "
+            f"what it names, then give the same command again: hiper data repro {benchmark}"
         )
 
 
 @contextmanager
 def _without_git() -> Iterator[dict[str, str]]:
-    """An environment in which DVC leaves git alone: a data stage needs nothing of it, and DVC refuses to work in a copy
-    without `.git`, in a repository that git refuses, and on `data/` behind a link. The setting is none of the project's,
-    because comparing results with earlier commits needs git."""
+    """An environment in which DVC leaves git alone: a data stage needs nothing of it, and DVC would refuse to work in a
+    copy without `.git`, in a repository that git refuses, and on `data/` behind a link. The setting is none of the
+    project's, because comparing results with earlier commits needs git."""
     from configobj import ConfigObj
     from dvc.dirs import system_config_dir
 
@@ -100,11 +101,8 @@ def _require_hashes(text: str) -> None:
 def _committed(path: Path) -> bool:
     """Get back the committed state of a file; False where git knows none."""
     try:
-        text = {"encoding": "utf-8", "errors": "replace"}
-        done = subprocess.run(["git", "checkout", "-q", "--", path], capture_output=True, **text)
-    except OSError as error:
-        log.warning("git cannot be started (%s)", error.strerror)
+        git(Path(), "checkout", "-q", "--", str(path))
+    except UserError as error:
+        log.warning("%s", error)
         return False
-    if done.returncode:
-        log.warning("git ended with status %d: %s", done.returncode, done.stderr.strip())
-    return not done.returncode
+    return True

@@ -22,6 +22,7 @@ from hiper.records import absolute, write_json
 from hiper.tracking import database, destination
 from hiper.tracking.follower import follow, start_follower
 from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, RESULTS, Mirror
+from hiper.tracking.readings import started
 
 __all__ = ["follow", "initialize", "rebuild", "start_follower", "sync"]
 
@@ -48,7 +49,7 @@ def sync(experiment: Path, *, best_effort: bool = False) -> None:
 
 def _sync(experiment: Path) -> list[str]:
     mirror = Mirror(experiment, LAST_PATIENCE)
-    folders = sorted(path.parent for path in experiment.glob("runs/*/config.yaml"))
+    folders = sorted(path for path in experiment.glob("runs/*") if started(path))
     broken: list[UserError] = []
     for folder in folders:
         try:
