@@ -59,7 +59,7 @@ def test_a_fresh_clone_can_run_the_demo(project: Path) -> None:
     assert doctor.able(findings)
     assert [finding.state for finding in found(findings, "Experiments", "demo")] == ["ok"]
     (games,) = found(findings, "Data", "alfworld_small")
-    assert games.state == "optional" and "generation" in games.detail and "dvc repro" in games.remedy
+    assert games.state == "optional" and "generation" in games.detail and "hiper data repro" in games.remedy
     assert all(finding.remedy for finding in findings if finding.state == "missing")
 
 
