@@ -170,7 +170,10 @@ def _folders(root: Path) -> Iterator[Finding]:
     for name in ("results", "data"):
         folder = root / name
         present = folder if folder.exists() else root
-        if os.access(present, os.W_OK | os.X_OK):
+        if folder.is_symlink() and not folder.exists():
+            remedy = "make the folder that it names, mount its disk, or remove the link"
+            yield Finding("Folders", name, "missing", f"is a link to {os.readlink(folder)}, which is not there", remedy)
+        elif os.access(present, os.W_OK | os.X_OK):
             yield Finding("Folders", name, "ok", "can be written")
         else:
             remedy = f"change the owner or permissions of {present}"

@@ -142,6 +142,17 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(project: Path, monkey
         assert finding.state == "missing" and "apt install" in finding.remedy
 
 
+def test_a_project_without_a_commit_can_run_and_is_told(project: Path) -> None:
+    """As one from a ZIP is; a link to a disk that is not mounted keeps it from running."""
+    findings = doctor.diagnose(project, "test")
+    (commit,) = found(findings, "Project", "commit")
+    assert commit.state == "optional" and "not a git repository" in commit.detail
+    assert doctor.able(findings)
+    (project / "data").symlink_to(project / "not mounted")
+    (folder,) = found(doctor.diagnose(project, "test"), "Folders", "data")
+    assert folder.state == "missing" and "not mounted" in folder.detail
+
+
 def test_runs_going_on_and_runs_cut_short_are_told_apart(project: Path) -> None:
     """The first with who writes them, the second with what to do."""
     folder = project / "results" / "demo" / "runs" / "a-b-c-seed0"
