@@ -13,7 +13,7 @@ A setting that could change nothing is an error: see `hiper.layers`, `_require_o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -322,11 +322,16 @@ def load_benchmark(path: Path) -> BenchmarkSettings:
 
 def write_config(settings: RunSettings, path: Path) -> bool:
     """Write settings as sorted YAML; a file that already says the same keeps its time stamp. True when written."""
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=True, allow_unicode=True, width=120)
+    text = config_text(settings.model_dump(mode="json"))
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
     write_text(path, text)
     return True
+
+
+def config_text(values: Mapping[str, Any]) -> str:
+    """Settings as they stand in a `config.yaml`."""
+    return yaml.safe_dump(dict(values), sort_keys=True, allow_unicode=True, width=120)
 
 
 def read_config(path: Path) -> RunSettings:

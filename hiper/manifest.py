@@ -1,16 +1,20 @@
 """What made a folder of results: code, settings, data, versions, seeds, time: `manifest.json`, written last.
 
-It holds no absolute path, no environment variable and no host name, so that it can be published as it is.
+It holds no absolute path (but one that a setting names), no environment variable and no host name, so that it can be
+published as it is.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import platform
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,12 @@ import yaml
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
-from hiper.records import read_json, require, sha256_file, sha256_json, without_credentials, write_json
+from hiper.records import absolute, read_json, require, sha256_file, sha256_json, without_credentials, write_json
+
+log = logging.getLogger(__name__)
 
 FILE = "manifest.json"
+NO_REPOSITORY = "not a git repository"  # as git says it
 REWRITING = 2.0  # seconds; DVC writes dvc.lock in place, so that for a moment it is empty or cut
 EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
@@ -48,10 +55,11 @@ def write_manifest(
     `started` is `time.monotonic()` at the start of the stage, from which the wall time in seconds follows; `facts` are
     further entries.
     """
-    root = data_root.resolve().parent
+    root = absolute(data_root).parent
+    values = settings.model_dump(mode="json")
     manifest = {
         "command": command(root),
-        "configuration": sha256_json(settings.model_dump(mode="json")),
+        "configuration": sha256_json(values),
         "data": data_hash(data_root, settings.benchmark.dataset),
         "data_source": data_source(data_root, settings.benchmark.dataset),
         "data_tagger": data_tagger(data_root, settings.benchmark.dataset),
@@ -66,6 +74,7 @@ def write_manifest(
             "demonstrations": settings.demonstrations.seed,
             "data": settings.benchmark.data.generate.seed,
         },
+        "settings": values,
         "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
         **(facts or {}),
     }
@@ -87,22 +96,45 @@ def git_state(root: Path) -> dict[str, Any] | None:
 
     `dvc.lock` does not count: what it says of the data stands in manifests by itself, and DVC writes it at any time.
     """
+    state, reason = ask_git(root)
+    if reason and NO_REPOSITORY not in reason:
+        _warn_once(f"no commit can be recorded: {reason}")
+    return state
+
+
+def ask_git(root: Path) -> tuple[dict[str, Any] | None, str]:
+    """As `git_state`, and why there is none in git's own words ("" where there is)."""
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)dvc.lock")
-        return {"commit": commit, "dirty": bool(changed)}
-    except (OSError, subprocess.SubprocessError):
-        return None
+        # HEAD:./ is there when the commit has this folder: the project may lie inside of another repository
+        commit = git(root, "rev-parse", "HEAD", "HEAD:./").split()[0]
+        changed = git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)dvc.lock")
+        return {"commit": commit, "dirty": bool(changed)}, ""
+    except UserError as error:
+        return None, str(error)
 
 
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+def git(root: Path, *arguments: str) -> str:
+    """What git answers; UserError with its status and message when it fails or is not there."""
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+        )
+    except OSError as error:
+        raise UserError(f"git cannot be started ({error.strerror})") from None
+    if done.returncode:
+        raise UserError(f"git ended with status {done.returncode}: {done.stderr.strip()}")
     return done.stdout.strip()
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
 
 
 def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
     """DVC's hash of the data set's folder when `dvc.lock` has it, else the SHA-256 of its index; None without data."""
-    lock = data_root.resolve().parent / "dvc.lock"
+    lock = absolute(data_root).parent / "dvc.lock"
     while lock.exists():
         settled = time.time() - lock.stat().st_mtime > REWRITING
         try:
@@ -151,8 +183,9 @@ def _index(data_root: Path, dataset: str) -> tuple[Path, dict[str, Any]]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files below a folder, sorted."""
-    return sorted(entry for entry in folder.rglob("*") if entry.is_file())
+    """The files below a folder, sorted; links are followed."""
+    found = (Path(path, name) for path, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in found if path.is_file())
 
 
 def content_hash(path: Path) -> str | None:
@@ -193,6 +226,16 @@ def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any] | None:
         return require(read_json(path), {}, str(path))
     except UserError as error:
         raise UserError(f"{error}; {_again(folder, name)}") from None
+
+
+def made_with(folder: Path) -> dict[str, Any] | None:
+    """The settings that the results of a run folder were made with, those of its evaluation where it has one: its
+    config.yaml may have been edited since, for stages that have not run yet. None while the run is not finished, and
+    for manifests of earlier versions, which do not say."""
+    if (training := read_manifest(folder)) is None:
+        return None
+    found = (read_manifest(folder, EVALUATION_MANIFEST) or training).get("settings")
+    return found if isinstance(found, dict) else None
 
 
 def verify_outputs(folder: Path) -> None:

@@ -22,6 +22,12 @@ _USER_PART = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@")
 _SECRET_VALUE = re.compile(r"(?i)((?:token|password|secret|api_?key|access_?key)=)\S+")
 
 
+def absolute(path: Path) -> Path:
+    """The absolute path by the names that lead to it. Links are not followed: what belongs to a project or an
+    experiment may lie on another disk."""
+    return Path(os.path.abspath(path))
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name for the block to write; on success synced and renamed over `path`, on any error removed.

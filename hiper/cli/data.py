@@ -15,6 +15,7 @@ def add(commands: Commands) -> None:
     make.add_argument("--output", type=path, required=True, metavar="DIR", help="the data set's folder")
     repro = declare(parts, "repro", reproduce, "bring a data set up to date: DVC runs its stage if anything changed")
     repro.add_argument("benchmark", metavar="BENCHMARK", help="a file name in configs/benchmark, without .yaml")
+    repro.add_argument("--force", action="store_true", help="make it anew though nothing has changed")
 
 
 def make_data(arguments: argparse.Namespace) -> int:
@@ -27,4 +28,5 @@ def make_data(arguments: argparse.Namespace) -> int:
 def reproduce(arguments: argparse.Namespace) -> int:
     from hiper.stages import reproduction
 
-    return reproduction.reproduce(arguments.benchmark)
+    reproduction.reproduce(arguments.benchmark, arguments.force)
+    return 0

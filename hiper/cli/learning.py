@@ -94,7 +94,9 @@ def run_evaluation(arguments: argparse.Namespace) -> int:
 def measure_variance(arguments: argparse.Namespace) -> int:
     folder = arguments.subject
     settings = settings_of(folder)
-    run = folder.resolve()
+    from hiper.records import absolute
+
+    run = absolute(folder)
     studied = _with_algorithms(settings, run.name, arguments.algorithms, arguments.batches)
     from hiper.stages import gradient_variance  # after the checks: this import takes seconds
     from hiper.stages.run_files import GRADIENTS

@@ -7,6 +7,7 @@ with its work saved (the same command goes on), 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    _show_whatever_the_terminal_can()
     parsed = build_parser().parse_args(arguments)
     start_logging(getattr(parsed, "subject", None))
     handler = cast(Handler, parsed.handler)
@@ -64,6 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (message := explain(error)) is None:
             raise
         return _report(message)
+
+
+def _show_whatever_the_terminal_can() -> None:
+    """In a locale that is not UTF-8, what has no place in its character set becomes a question mark, not an error."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _report(message: str) -> int:

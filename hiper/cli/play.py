@@ -78,6 +78,7 @@ def _watch_run(arguments: argparse.Namespace, screen: Console) -> None:
     evaluated = settings.evaluation.temperatures[0]
     temperature = evaluated if arguments.temperature is None else arguments.temperature
     policy = views.model_of(folder, settings, temperature)
+    from hiper.records import absolute
     from hiper.stages.evaluation import evaluation_tasks  # after the checks: this import takes seconds
 
     split = _split(arguments.split, settings.benchmark)
@@ -86,7 +87,7 @@ def _watch_run(arguments: argparse.Namespace, screen: Console) -> None:
     else:
         tasks = evaluation_tasks(settings, benchmark, split, "exhaustive")
     game = views.pick(benchmark, tasks, arguments.number, arguments.task)
-    remark = f"played by {folder.resolve().name}, T = {temperature:g}"
+    remark = f"played by {absolute(folder).name}, T = {temperature:g}"
     views.watch_model(screen, game, policy, settings.prompt, arguments.seed, arguments.pause, remark)
     if split in settings.evaluated_splits and temperature in settings.evaluation.temperatures:
         name = f"{split}:{temperature:g}:{game.number}"

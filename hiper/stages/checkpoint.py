@@ -90,7 +90,7 @@ def load_latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
     found = sorted(folder.glob("*.pt"), reverse=True)
     for path in found:
         expected = path.with_suffix(".sha256")
-        if expected.exists() and expected.read_text().strip() == sha256_file(path):
+        if expected.exists() and expected.read_text(encoding="utf-8", errors="replace").strip() == sha256_file(path):
             return int(path.stem), _read(path)
         log.error("%s is damaged or incomplete (checksum): using the checkpoint before it", path)
     if found:

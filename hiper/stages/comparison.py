@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hiper.errors import UserError
-from hiper.manifest import EVALUATION_MANIFEST
+from hiper.manifest import EVALUATION_MANIFEST, files_of
 from hiper.manifest import FILE as MANIFEST
 from hiper.records import dumps, read_json, sha256_file
 
@@ -39,9 +39,9 @@ def compare(first: Path, second: Path) -> tuple[int, list[Difference]]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in folder.rglob("*"):
+    for path in files_of(folder):
         name = path.relative_to(folder)
-        if path.is_file() and not path.name.startswith(".") and not set(EXECUTION) & set(name.parts):
+        if not path.name.startswith(".") and not set(EXECUTION) & set(name.parts):
             yield name.as_posix(), path
 
 

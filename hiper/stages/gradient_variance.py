@@ -34,7 +34,7 @@ from hiper.manifest import content_hash, data_hash, git_state, package_versions,
 from hiper.policies.local import LocalPolicy
 from hiper.policies.players import LocalPlayers
 from hiper.policies.tokenizer_files import load_tokenizer
-from hiper.records import write_json
+from hiper.records import absolute, write_json
 from hiper.stages.assessment import Assessor
 from hiper.stages.gradient_records import Sample, rounded, summary
 from hiper.stages.metrics import Progress
@@ -148,11 +148,11 @@ class Measurement:
         return {
             "data": data_hash(self.data_root, first.benchmark.dataset),
             "experiment": first.experiment,
-            "git": git_state(self.data_root.resolve().parent),
+            "git": git_state(absolute(self.data_root).parent),
             "model": content_hash(self.folder / "model"),
             "packages": package_versions(),
             "parameters": self.parameters,
-            "run": self.folder.resolve().name,
+            "run": absolute(self.folder).name,
             "seed": first.seed,
             "settings": {name: stage_digest(settings, "variance") for name, settings in self.studied.items()},
             "sketch": SKETCH if self.parameters > EXACT else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hiper.records import write_text
+from hiper.records import absolute, write_text
 from hiper.stages import report_compared, report_episodes, report_runs
 from hiper.stages.aggregates import aggregate_table
 from hiper.stages.conditions import Condition
@@ -55,7 +55,7 @@ MAIN = "hiper"  # whose differences stand at the top; the table has all
 
 def write(studies: Sequence[Study], experiment: Path, figures: Sequence[Path]) -> None:
     """Write `experiment/report.html`; `figures` are PNG files."""
-    name = experiment.resolve().name
+    name = absolute(experiment).name
     sections = {
         "result": join([_headline(study) for study in studies]),
         "compared": join([join([_title(one), report_compared.compared(one, experiment)]) for one in studies]),

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hiper.compose import config_text
 from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, read_manifest
-from hiper.records import sha256_file, sha256_json
+from hiper.records import absolute, sha256_file, sha256_json
 from hiper.stages.conditions import Condition
 from hiper.stages.report_markup import Markup, facts, grid, join, link, tag
 from hiper.stages.results import Run, Study, cell_name, folder_name, group_name
-from hiper.yaml_files import read_yaml
+from hiper.stages.run_files import read_settings
 
 UNFINISHED = "not finished: no manifest"
 INTRODUCTION = join(
@@ -47,7 +48,8 @@ def notices(study: Study, experiment: Path) -> list[str]:
     found = _made(study, experiment)
     trained = [one.training for one in found if one.training is not None]
     evaluated = [one.evaluation for one in found if one.evaluation is not None]
-    commits, evaluation_commits = ({str(_part(m, "git", "commit")) for m in made} for made in (trained, evaluated))
+    named = [[_part(m, "git", "commit") for m in made] for made in (trained, evaluated)]
+    commits, evaluation_commits = (set(filter(None, some)) for some in named)
     data = {str(manifest.get("data")) for manifest in trained}
     dirty, evaluated_dirty = (sum(bool(_part(m, "git", "dirty")) for m in made) for made in (trained, evaluated))
     return [
@@ -57,6 +59,7 @@ def notices(study: Study, experiment: Path) -> list[str]:
             (f"{len(found) - len(trained)} of {len(found)} runs are not finished.", len(trained) < len(found)),
             (f"The runs come from {len(commits)} different commits.", len(commits) > 1),
             (f"The evaluations come from {len(evaluation_commits)} different commits.", len(evaluation_commits) > 1),
+            (f"No commit is known of {named[0].count(None)} of {len(found)} runs.", None in named[0]),
             (f"The runs were trained on {len(data)} different data sets.", len(data) > 1),
             (f"{dirty} of {len(found)} runs were made with changes that are not committed.", dirty > 0),
             (f"{evaluated_dirty} were evaluated with changes that are not committed.", evaluated_dirty > 0),
@@ -109,12 +112,12 @@ def _run(made: Made, experiment: Path) -> Markup:
         file = link(f"runs/{run.name}/{EVALUATION}", EVALUATION)
         pairs.append(("episodes", join([file, " ", tag("code", f"SHA-256 {sha256_file(path / EVALUATION)}")])))
         pairs += _evaluated(made.evaluation)
-    settings = f"--config experiment={experiment.resolve().name}"
+    settings = f"--config experiment={absolute(experiment).name}"
     pairs.append(("train again", tag("code", f"snakemake --cores 2 --force {folder}/manifest.json {settings}")))
     pairs.append(("evaluate again", tag("code", f"snakemake --cores 2 --force {folder}/{EVALUATION} {settings}")))
     pairs.append(("look at it", tag("code", f"hiper inspect {folder}")))
     body = [tag("h5", run.name, id=f"run-{run.name}", class_="target"), facts(pairs)]
-    return tag("section", *body, *_configuration(path / "config.yaml", made.training), class_="run")
+    return tag("section", *body, *_configuration(path, made.training), class_="run")
 
 
 def _origin(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -149,7 +152,7 @@ def _evaluated(manifest: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 def _commit(manifest: Mapping[str, Any]) -> str:
     commit = _part(manifest, "git", "commit")
     state = " with changes that are not committed" if _part(manifest, "git", "dirty") else ""
-    return join([tag("code", str(commit)), state]) if commit else "none: not a git checkout"
+    return join([tag("code", str(commit)), state]) if commit else "no commit known"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -161,13 +164,13 @@ def _named(values: Any) -> str:
     return ", ".join(shown) or "–"
 
 
-def _configuration(path: Path, manifest: Mapping[str, Any] | None) -> Sequence[Markup]:
+def _configuration(folder: Path, manifest: Mapping[str, Any] | None) -> Sequence[Markup]:
     """The settings in full, and whether they are still those of the manifest."""
-    if not path.exists():
+    if (settings := read_settings(folder)) is None:
         return []
-    changed = manifest is not None and _digest(read_yaml(path)) != manifest.get("configuration")
+    changed = manifest is not None and _digest(settings) != manifest.get("configuration")
     note = " (changed since the run was made, in settings that its stage does not read)" if changed else ""
-    return [tag("details", tag("summary", f"config.yaml{note}"), tag("pre", path.read_text(encoding="utf-8")))]
+    return [tag("details", tag("summary", f"config.yaml{note}"), tag("pre", config_text(settings)))]
 
 
 def _digest(settings: Mapping[str, Any]) -> str | None:

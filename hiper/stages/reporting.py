@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from hiper.locks import exclusive
-from hiper.records import write_json, write_text
+from hiper.records import absolute, write_json, write_text
 from hiper.stages import figures, report_page, selection_table, variance_table
 from hiper.stages.aggregates import aggregate_table
 from hiper.stages.curves import curve_records
@@ -116,7 +116,7 @@ def summary(experiment: Path) -> str:
             parts.append(to_text(_columns(improvement, SUMMARY_DIFFERENCES)))
         if gaps := study.gaps():
             parts.append(gaps)
-    name = experiment.resolve().name
+    name = absolute(experiment).name
     page = experiment / report_page.FILE
     browse = "make mlflow" if name == DEFAULT_EXPERIMENT else f"EXPERIMENT={name} make mlflow"
     parts.append(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
 from hiper.compose import configuration_file, load_benchmark
 from hiper.errors import UserError
+from hiper.manifest import git
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +26,9 @@ IN_USE = Path(".dvc/tmp/rwlock")  # who reads and writes what
 HASHES = Path("dvc.lock")  # what the stages were made from and made
 
 
-def reproduce(benchmark: str) -> int:
-    """`dvc repro` of a benchmark's stage in the project's root; DVC's exit status.
+def reproduce(benchmark: str, force: bool = False) -> None:
+    """`dvc repro` of a benchmark's stage in the project's root; UserError with DVC's exit status when it fails, for the
+    reason that DVC has written to stderr.
 
     What a killed DVC left half written is put right before: the list of who uses what can say nothing then and is
     removed, DVC itself forgets the entries of processes that are gone; of the hashes the committed ones are taken, or
@@ -41,7 +46,32 @@ def reproduce(benchmark: str) -> int:
         if not restored:
             HASHES.unlink(missing_ok=True)
     stage = f"{load_benchmark(configuration_file('benchmark', benchmark, Path())).name}@{benchmark}"
-    return subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q", stage]).returncode
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *(["--force"] if force else []), stage]
+    with _without_git() as environment:
+        # DVC's errors, and all that the stage says, go to stderr; stdout has remarks such as "didn't change, skipping"
+        status = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode
+    if status:
+        raise UserError(
+            f"data set {benchmark}: DVC ended with status {status} in its stage {stage}, for the reason above. It "
+            "reads dvc.yaml, dvc.lock, .dvc/config and .dvc/config.local (where the cache's folder is set). Correct "
+            f"what it names, then give the same command again: hiper data repro {benchmark}"
+        )
+
+
+@contextmanager
+def _without_git() -> Iterator[dict[str, str]]:
+    """An environment in which DVC leaves git alone: a data stage needs nothing of it, and DVC would refuse to work in a
+    copy without `.git`, in a repository that git refuses, and on `data/` behind a link. The setting is none of the
+    project's, because comparing results with earlier commits needs git."""
+    from configobj import ConfigObj
+    from dvc.dirs import system_config_dir
+
+    with TemporaryDirectory(prefix="hiper-dvc-") as folder:
+        settings = ConfigObj(str(Path(system_config_dir()) / "config"), encoding="utf-8")
+        settings.merge({"core": {"no_scm": "true"}})
+        settings.filename = str(Path(folder) / "config")
+        settings.write()
+        yield {**os.environ, "DVC_SYSTEM_CONFIG_DIR": folder}
 
 
 def _torn(path: Path, parse: Callable[[str], object]) -> bool:
@@ -71,6 +101,8 @@ def _require_hashes(text: str) -> None:
 def _committed(path: Path) -> bool:
     """Get back the committed state of a file; False where git knows none."""
     try:
-        return subprocess.run(["git", "checkout", "-q", "--", path], capture_output=True).returncode == 0
-    except FileNotFoundError:  # no git
+        git(Path(), "checkout", "-q", "--", str(path))
+    except UserError as error:
+        log.warning("%s", error)
         return False
+    return True

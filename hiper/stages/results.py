@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
+from hiper.records import absolute
 from hiper.stages import run_files
 from hiper.stages.conditions import Condition, condition_of, in_order
 
@@ -164,7 +165,7 @@ def kind(run: Run) -> str:
 
 def folder_name(experiment: Path, run: Run) -> str:
     """The run's folder as commands of this project name it, wherever the experiment's folder lies now."""
-    return f"results/{experiment.resolve().name}/runs/{run.name}"
+    return f"results/{absolute(experiment).name}/runs/{run.name}"
 
 
 def cell_name(study: Study, algorithm: str, condition: Condition) -> str:

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.manifest import EVALUATION, read_manifest
+from hiper.manifest import EVALUATION, made_with, read_manifest
 from hiper.records import read_json, read_jsonl, require
 from hiper.stages.conditions import VARYING
 from hiper.yaml_files import read_yaml
@@ -28,8 +28,7 @@ _EPISODE_KEYS: _Kinds = {"task": str, "task_type": str, "split": str, "temperatu
 
 def read(folder: Path) -> tuple[Mapping[str, Any], _Rows, _Rows]:
     """(settings, episodes, metrics), each empty where its file is missing."""
-    settings_file = folder / "config.yaml"
-    settings = read_yaml(settings_file) if settings_file.exists() else {}
+    settings = read_settings(folder) or {}
     if (manifest := read_manifest(folder)) is not None:
         # official and generated games must not be mixed up: the report says which were played
         settings = {**settings, "data_source": manifest.get("data_source")}
@@ -40,6 +39,12 @@ def read(folder: Path) -> tuple[Mapping[str, Any], _Rows, _Rows]:
     for number, row in enumerate(metrics, start=1):
         require(row, dict.fromkeys(row, (int, float, NoneType)), f"{folder / 'metrics.jsonl'}:{number}")
     return settings, episodes, metrics
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """What the results of a run were made with or, where its manifests do not say, what its config.yaml has now."""
+    path = folder / "config.yaml"
+    return made_with(folder) or (read_yaml(path) if path.exists() else None)
 
 
 def read_gradients(experiment: Path, benchmark: str, model: str) -> _Rows:

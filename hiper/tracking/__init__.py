@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from hiper.errors import UserError
-from hiper.records import write_json
+from hiper.records import absolute, write_json
 from hiper.tracking import database, destination
 from hiper.tracking.follower import follow, start_follower
 from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, RESULTS, Mirror
+from hiper.tracking.readings import started
 
 __all__ = ["follow", "initialize", "rebuild", "start_follower", "sync"]
 
@@ -36,7 +37,7 @@ def initialize(experiment: Path, *, best_effort: bool = False) -> None:
     mirror = _attempt(lambda: Mirror(experiment), experiment, best_effort)
     if mirror is not None:
         log.info("MLflow's records of %s go to %s", experiment, mirror.place)
-    found = {"experiment": experiment.resolve().name, "experiment_id": mirror.experiment_id if mirror else None}
+    found = {"experiment": absolute(experiment).name, "experiment_id": mirror.experiment_id if mirror else None}
     write_json(experiment / "tracking" / EXPERIMENT, found)
 
 
@@ -48,7 +49,7 @@ def sync(experiment: Path, *, best_effort: bool = False) -> None:
 
 def _sync(experiment: Path) -> list[str]:
     mirror = Mirror(experiment, LAST_PATIENCE)
-    folders = sorted(path.parent for path in experiment.glob("runs/*/config.yaml"))
+    folders = sorted(path for path in experiment.glob("runs/*") if started(path))
     broken: list[UserError] = []
     for folder in folders:
         try:

@@ -10,8 +10,10 @@ import threading
 import time
 from pathlib import Path
 
+from hiper.records import absolute
 from hiper.tracking.destination import ADDRESS, explain
 from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, Mirror
+from hiper.tracking.readings import FOLLOWED
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ def start_follower(folder: Path) -> subprocess.Popen[bytes] | None:
         return None
     try:
         command = [sys.executable, "-m", "hiper", "track", "follow", str(folder), "--process", str(os.getpid())]
-        with (folder / "tracking.log").open("ab") as output:
+        with (folder / FOLLOWED).open("ab") as output:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
@@ -52,7 +54,7 @@ class _Follower:
 
     def __init__(self, folder: Path, process: int | None) -> None:
         self.folder, self.process = folder, process
-        self.experiment = folder.resolve().parent.parent
+        self.experiment = absolute(folder).parent.parent
         self.is_child = process is not None and os.getppid() == process
         self.mirror: Mirror | None = None
         self.seen: int | None = None

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hiper.compose import config_digest, read_config
-from hiper.manifest import content_hash, read_manifest
-from hiper.records import read_json, sha256_json, write_json
+from hiper.config import parse_run
+from hiper.manifest import content_hash, made_with, read_manifest
+from hiper.records import absolute, read_json, sha256_json, write_json
 from hiper.tracking import database, destination
 from hiper.tracking.readings import Metrics, RunFiles, columns, ended, flatten, origin, result_note, spent
 
@@ -112,10 +113,10 @@ class Mirror:
         return str(read_json(path)["mirror"])
 
     def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(self.folder.resolve().name)
+        found = self.client.get_experiment_by_name(absolute(self.folder).name)
         if found is None:
             location = None if self.server else (self.tracking / database.ARTIFACTS).resolve().as_uri()
-            name = self.folder.resolve().name
+            name = absolute(self.folder).name
             return str(self.client.create_experiment(name, artifact_location=location, tags=KIND))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
@@ -124,7 +125,8 @@ class Mirror:
 
     def run(self, folder: Path) -> None:
         """Mirror one run folder: parameters, metrics, evaluation, files, tags."""
-        settings = read_config(folder / "config.yaml")
+        made = made_with(folder)
+        settings = read_config(folder / "config.yaml") if made is None else parse_run(made, f"{folder}, its manifest")
         manifest = read_manifest(folder)
         known = self.known.setdefault(folder.name, _Known(RunFiles(folder)))
         metrics = known.files.read()

@@ -14,6 +14,7 @@ from hiper.trajectory import evaluated_on
 
 NOTE_LENGTH = 5000  # characters of a table in a description; MLflow refuses more than 8000 in all
 ARTIFACTS = "The page report.html, all tables and figures are under Artifacts."
+FOLLOWED = "tracking.log"  # what a follower says, from before its run's first metrics
 COUNTERS = ("iteration", "step")  # what a row of metrics.jsonl counts
 GROWING = {"metrics.jsonl": "", "timings.jsonl": "seconds/"}  # file to the prefix of its metrics
 
@@ -115,6 +116,11 @@ def columns(path: Path) -> dict[str, list[str]]:
     with path.open(encoding="utf-8", newline="") as stream:
         head, *rows = list(csv.reader(stream))
     return {name: [row[i] for row in rows] for i, name in enumerate(head)}
+
+
+def started(folder: Path) -> bool:
+    """Whether a stage has begun to make this run; its config.yaml alone only says that one will."""
+    return any((folder / name).exists() for name in (*GROWING, MANIFEST, FOLLOWED))
 
 
 def ended(folder: Path) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hiper.errors import UserError
 from hiper.manifest import FILE as MANIFEST
-from hiper.records import read_jsonl
+from hiper.records import absolute, read_jsonl
 from hiper.stages.episodes import FILE, outcome
 from hiper.stages.results import DEFAULT_EXPERIMENT, task_label
 from hiper.trajectory import evaluated_on
@@ -95,7 +95,7 @@ def gaps(folder: Path) -> list[str]:
     if (
         not (folder / FILE).exists()
         and (folder / "metrics.jsonl").exists()
-        and "-warmstart-" not in folder.resolve().name
+        and "-warmstart-" not in absolute(folder).name
     ):
         found.append(f"trained before episodes were recorded: no {FILE} (training again writes it)")
     elif (folder / FILE).exists() and not (folder / FILE).stat().st_size:
@@ -112,7 +112,7 @@ def gaps(folder: Path) -> list[str]:
 
 def _command(folder: Path, file: str) -> str:
     """What makes this file of the run. Not the stage's own command: Snakemake would not count what that has made."""
-    experiment = folder.resolve().parent.parent.name
+    experiment = absolute(folder).parent.parent.name
     command = f"snakemake --cores 2 {folder / file}"
     return command if experiment == DEFAULT_EXPERIMENT else f"{command} --config experiment={experiment}"
 

@@ -17,7 +17,7 @@ VARIABLES = {"alfworld": "ALFWORLD_DATA", "webshop": "WEBSHOP_DATA"}
 def data_finding(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Finding:
     """`lacking` is the state of a data set that cannot be used or made."""
     name, folder = benchmark.dataset, root / "data" / benchmark.dataset
-    command = f"dvc repro {benchmark.name}@{name} (a run does it by itself)"
+    command = f"hiper data repro {name} (a run does it by itself)"
     if (folder / "dataset.json").exists():
         try:
             content, absent = _content(benchmark, folder)

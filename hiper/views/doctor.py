@@ -7,6 +7,7 @@ address asked is the tracking server's, where one is named.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from hiper.errors import UserError
+from hiper.manifest import ask_git
 from hiper.views.machine import Finding, State, examine, gpu_sizes
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def diagnose(root: Path, experiment: str | None = None, executor: str = LOCAL) -
     `missing`. `executor`: who runs its jobs, as Snakemake calls it. UserError for an experiment that does not exist."""
     found = list(examine(root))
     parts: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _commit(root),
         lambda: _experiments(root, experiment or DEMO, experiment is not None, executor),
         lambda: _tracking(root, executor),
         lambda: _folders(root),
@@ -54,6 +57,14 @@ def diagnose(root: Path, experiment: str | None = None, executor: str = LOCAL) -
 
 def able(findings: Sequence[Finding]) -> bool:
     return all(finding.state != "missing" for finding in findings)
+
+
+def _commit(root: Path) -> Iterator[Finding]:
+    """Nothing where git knows one, or is not installed, which is said under software."""
+    state, reason = ask_git(root)
+    if state is None and shutil.which("git"):
+        remedy = "runs go on without; with a clone of the project's repository their manifests name the commit"
+        yield Finding("Project", "commit", "optional", f"none can be recorded: {reason}", remedy)
 
 
 def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterator[Finding]:
@@ -158,7 +169,10 @@ def _folders(root: Path) -> Iterator[Finding]:
     for name in ("results", "data"):
         folder = root / name
         present = folder if folder.exists() else root
-        if os.access(present, os.W_OK | os.X_OK):
+        if folder.is_symlink() and not folder.exists():
+            remedy = "make the folder that it names, mount its disk, or remove the link"
+            yield Finding("Folders", name, "missing", f"is a link to {os.readlink(folder)}, which is not there", remedy)
+        elif os.access(present, os.W_OK | os.X_OK):
             yield Finding("Folders", name, "ok", "can be written")
         else:
             remedy = f"change the owner or permissions of {present}"

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hiper.errors import UserError
-from hiper.records import read_jsonl
+from hiper.records import absolute, read_jsonl
 from hiper.stages.results import task_label
 from hiper.views.archive import OUTCOMES, TRAIN, Episode, Wanted, gaps, load, select
 from hiper.views.terminal import harmless, inline
@@ -27,7 +27,7 @@ def show_overview(console: Console, folder: Path, wanted: Wanted, limit: int) ->
     0: all of them."""
     episodes = load(folder)
     found = select(episodes, wanted)
-    console.print(Text(folder.resolve().name, "bold"))
+    console.print(Text(absolute(folder).name, "bold"))
     for gap in gaps(folder):
         console.print(Text(f"{gap}.", "yellow"))
     if wanted == Wanted():

@@ -115,7 +115,7 @@ def _required() -> tuple[set[str], set[str]]:
 def _tools(installed: bool) -> Iterator[Finding]:
     """Programs of the system. The compiler builds packages: not needed once they are installed."""
     purposes: dict[str, tuple[str, State]] = {
-        "git": ("records the commit of every run", "missing"),
+        "git": ("names the commit in every run's manifest", "optional"),
         "make": ("the project's commands", "missing"),
         "c++": ("builds two packages from source", "optional" if installed else "missing"),
         "cmake": ("builds two packages from source; setting up brings it if it is not there", "optional"),

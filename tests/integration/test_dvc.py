@@ -162,6 +162,53 @@ def test_half_written_hashes_are_replaced_by_the_committed_ones(checkout: Checko
         shutil.rmtree(checkout.folder / ".git")
 
 
+@pytest.mark.parametrize("surroundings", ["no repository", "data behind a link"])
+def test_the_stage_needs_nothing_of_git(checkout: Checkout, tmp_path: Path, surroundings: str) -> None:
+    """A project from a ZIP, data on another disk: our command makes the same files where plain DVC refuses, and leaves
+    no setting behind."""
+    before, folder = checkout.digests(), checkout.folder
+    local = (folder / ".dvc" / "config.local").rename(tmp_path / "config.local")
+    try:
+        if surroundings == "data behind a link":
+            subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+            (folder / "data").rename(tmp_path / "data")
+            (folder / "data").symlink_to(tmp_path / "data")
+        assert checkout.start("repro", "--force", STAGE).wait() != 0
+        done = checkout.hiper("data", "repro", "--force", "alfworld_test")
+        assert done.returncode == 0, done.stderr
+        assert checkout.digests() == before and not (folder / ".dvc" / "config.local").exists()
+    finally:
+        shutil.move(local, folder / ".dvc" / "config.local")
+        if (folder / "data").is_symlink():
+            (folder / "data").unlink()
+            (tmp_path / "data").rename(folder / "data")
+            shutil.rmtree(folder / ".git")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "status"),
+    [
+        ("dvc.yaml", "stages: {broken: [\n", "'./dvc.yaml' is invalid", 255),
+        (".dvc/config.local", "[cache]\ndir = /proc/nowhere\n", "/proc/nowhere", 255),
+        (".dvc/config.local", "[core\n", "configuration error", 251),
+    ],
+)
+def test_what_dvc_says_on_failing_is_told_with_its_status(
+    checkout: Checkout, name: str, content: str, reason: str, status: int
+) -> None:
+    """A damaged description, an unusable cache, a damaged setting: DVC's words, then what to do."""
+    path = checkout.folder / name
+    text = path.read_text()
+    try:
+        path.write_text(content)
+        done = checkout.hiper("data", "repro", "--force", "alfworld_test")
+    finally:
+        path.write_text(text)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    said, advice = done.stderr.split("hiper: ")
+    assert reason in said and f"DVC ended with status {status}" in advice and "hiper data repro alfworld_test" in advice
+
+
 def test_a_killed_stage_goes_on_with_the_same_command(checkout: Checkout) -> None:
     """`kill -9` of DVC and the stage it runs, at several moments; our command then makes the same files, DVC too."""
     before, random = checkout.digests(), np.random.default_rng(int(os.environ.get("HIPER_FAULT_SEED", "0")))

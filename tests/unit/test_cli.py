@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from synthetic_runs import make_experiment
 
 from hiper.cli.parity import conclude
 
@@ -109,6 +111,15 @@ def test_an_unknown_command_lists_the_known_ones() -> None:
     """argparse's own status 2."""
     done = hiper("trian")
     assert done.returncode == 2 and "train" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_utf_8_shows_what_it_can(tmp_path: Path) -> None:
+    """In a locale such as en_US.ISO-8859-1 a minus or an arrow becomes a question mark; the command succeeds."""
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "hiper", "summary", str(make_experiment(tmp_path / "results" / "test"))]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "±".encode("latin-1") in done.stdout and "−".encode() not in done.stdout
 
 
 def test_compose_writes_the_configuration_of_a_run(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_fresh_clone_can_run_the_demo(project: Path) -> None:
     assert doctor.able(findings)
     assert [finding.state for finding in found(findings, "Experiments", "demo")] == ["ok"]
     (games,) = found(findings, "Data", "alfworld_small")
-    assert games.state == "optional" and "generation" in games.detail and "dvc repro" in games.remedy
+    assert games.state == "optional" and "generation" in games.detail and "hiper data repro" in games.remedy
     assert all(finding.remedy for finding in findings if finding.state == "missing")
 
 
@@ -136,9 +136,21 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(project: Path, monkey
     assert packages == Finding("Software", "packages", "missing", "not installed: no-such-package", machine.SETUP)
     assert found(findings, "Software", "development")[0].state == "optional"
     assert "numpy" in found(findings, "Software", "versions")[0].detail
-    for tool in ("git", "make", "c++"):
+    assert found(findings, "Software", "git")[0].state == "optional"
+    for tool in ("make", "c++"):
         (finding,) = found(findings, "Software", tool)
         assert finding.state == "missing" and "apt install" in finding.remedy
+
+
+def test_a_project_without_a_commit_can_run_and_is_told(project: Path) -> None:
+    """As one from a ZIP is; a link to a disk that is not mounted keeps it from running."""
+    findings = doctor.diagnose(project, "test")
+    (commit,) = found(findings, "Project", "commit")
+    assert commit.state == "optional" and "not a git repository" in commit.detail
+    assert doctor.able(findings)
+    (project / "data").symlink_to(project / "not mounted")
+    (folder,) = found(doctor.diagnose(project, "test"), "Folders", "data")
+    assert folder.state == "missing" and "not mounted" in folder.detail
 
 
 def test_runs_going_on_and_runs_cut_short_are_told_apart(project: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hiper import manifest
 from hiper.compose import compose_run, config_digest
 from hiper.config import RunSettings
-from hiper.manifest import command, content_hash, data_hash, git_state, read_manifest, write_manifest
+from hiper.manifest import command, content_hash, data_hash, git_state, made_with, read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -46,6 +46,7 @@ def test_a_manifest_names_everything_a_result_depends_on(settings: RunSettings, 
     written = write_manifest(tmp_path / "run", settings, data, {"rows": tmp_path / "input.txt"}, started)
     assert read_manifest(tmp_path / "run") == written
     assert written["configuration"] == config_digest(settings)
+    assert made_with(tmp_path / "run") == settings.model_dump(mode="json")
     assert written["data"] == {"dataset.json": hashlib.sha256(b"{}").hexdigest()}
     assert written["inputs"] == {"rows": hashlib.sha256(b"abc").hexdigest()}
     assert written["packages"]["torch"] and written["packages"]["numpy"]
@@ -81,6 +82,46 @@ def test_the_commit_is_marked_dirty_when_tracked_files_differ(tmp_path: Path) ->
     assert git_state(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
     (tmp_path / "a").write_text("2")
     assert git_state(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": True}
+
+
+def test_a_project_inside_of_another_repository_has_no_commit(tmp_path: Path) -> None:
+    """The other's commit says nothing about it; what belongs to a larger repository has that one's."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "a").write_text("1")
+    git(tmp_path, "add", "part")
+    git(tmp_path, "commit", "-qm", "first")
+    (tmp_path / "unpacked").mkdir()
+    assert git_state(tmp_path / "unpacked") is None
+    assert git_state(tmp_path / "part") == git_state(tmp_path) is not None
+
+
+def test_what_git_says_on_refusing_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its status and the remedy it names, whatever bytes it writes; nothing outside a repository."""
+    (tmp_path / "git").write_text("#!/bin/sh\nprintf 'fatal: dubious \\351\\ngit config --global X\\n' >&2\nexit 128\n")
+    (tmp_path / "git").chmod(0o755)
+    assert git_state(tmp_path) is None and caplog.messages == []
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert git_state(tmp_path) is None and git_state(tmp_path) is None
+    (message,) = caplog.messages
+    assert "status 128: fatal: dubious \ufffd\ngit config --global X" in message
+
+
+def test_a_link_to_the_data_does_not_hide_the_project(settings: RunSettings, data: Path, tmp_path: Path) -> None:
+    """Commit and DVC's hash as if data/ lay in the project."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "dvc.lock").write_text(
+        "stages: {alfworld@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e}]}}"
+    )
+    git(tmp_path, "add", "dvc.lock")
+    git(tmp_path, "commit", "-qm", "first")
+    (tmp_path / "disk").mkdir()
+    data.rename(tmp_path / "disk" / "data")
+    data.symlink_to(tmp_path / "disk" / "data")
+    written = write_manifest(tmp_path / "run", settings, data)
+    assert written["git"] is not None and written["data"] == {"dvc": "1e"}
 
 
 def test_the_hash_of_the_data_is_dvcs_where_dvc_knows_it(data: Path) -> None:

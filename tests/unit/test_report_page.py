@@ -197,6 +197,19 @@ def test_a_run_says_what_it_was_made_from(experiment: Path) -> None:
     assert (experiment / "report.html").read_bytes() == first
 
 
+def test_a_run_shows_the_settings_its_results_were_made_with(experiment: Path) -> None:
+    """Those of its evaluation, else of its training; config.yaml may have been edited for a stage yet to run."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    settings = read_yaml(run / "config.yaml")
+    trained, evaluated = ({**settings, "benchmark": {**settings["benchmark"], "max_turns": n}} for n in (41, 42))
+    write_json(run / "manifest.json", MANIFEST | {"settings": trained, "configuration": sha256_json(trained)})
+    text = page_of(experiment).text
+    assert "at most 30 (Warm start (SFT), HiPER, PPO (turn-level)) / 41 (HiPER) turns" in text
+    assert text.count("changed since the run was made") == 5  # not this one
+    write_json(run / "evaluation.json", MANIFEST | {"settings": evaluated})
+    assert "/ 42 (HiPER) turns" in page_of(experiment).text
+
+
 def test_what_makes_runs_hard_to_compare_is_said(experiment: Path) -> None:
     """Another commit, changes that are not committed, a missing manifest, a missing evaluation, changed settings."""
     runs = experiment / "runs"
@@ -205,6 +218,7 @@ def test_what_makes_runs_hard_to_compare_is_said(experiment: Path) -> None:
         MANIFEST | {"git": {"commit": "b", "dirty": True}},
     )
     (runs / "alfworld_small-tiny_1.5b-hiper-seed1" / "manifest.json").unlink()
+    write_json(runs / "alfworld_small-tiny_1.5b-ppo_turn-seed0" / "manifest.json", MANIFEST | {"git": None})
     settings = read_yaml(runs / "alfworld_small-tiny_1.5b-warmstart-seed0" / "config.yaml")
     write_json(
         runs / "alfworld_small-tiny_1.5b-warmstart-seed0" / "manifest.json",
@@ -214,6 +228,7 @@ def test_what_makes_runs_hard_to_compare_is_said(experiment: Path) -> None:
     assert "Not evaluated yet: PPO (turn-level) seed 1." in text
     assert "1 of 6 runs are not finished." in text
     assert "The runs come from 2 different commits." in text
+    assert "No commit is known of 1 of 6 runs." in text and "no commit known" in text
     assert "1 of 6 runs were made with changes that are not committed." in text
     assert text.count("changed since the run was made") == 4  # of five with a manifest all but one
 

@@ -173,6 +173,29 @@ def test_a_run_made_again_replaces_its_mirror(experiment: Path) -> None:
     assert runs[STARTED][0]["seed"] == "11"
 
 
+def test_only_runs_that_were_started_are_shown(experiment: Path) -> None:
+    """The workflow writes each planned run's config.yaml before its first job; a run begins with its stage."""
+    begun, planned = (experiment / "runs" / STARTED.replace("seed0", f"seed{n}") for n in (1, 2))
+    for folder in (begun, planned):
+        write_config(compose_run("test", folder.name, ROOT), folder / "config.yaml")
+    (begun / "tracking.log").touch()
+    tracking.sync(experiment)
+    assert set(mirrored(experiment)) == {TRAINED, STARTED, begun.name, RESULTS}
+
+
+def test_a_finished_run_shows_the_settings_it_was_made_with(experiment: Path) -> None:
+    """Not those that its config.yaml has got for a stage that has not run again yet."""
+    folder = experiment / "runs" / TRAINED
+    made = read_config(folder / "config.yaml")
+    write_json(folder / "manifest.json", {"settings": made.model_dump(mode="json")})
+    write_config(made.model_copy(update={"seed": 11}), folder / "config.yaml")
+    tracking.sync(experiment)
+    assert mirrored(experiment)[TRAINED][0]["seed"] == "0"
+    (folder / "manifest.json").unlink()  # its stage has begun
+    tracking.sync(experiment)
+    assert mirrored(experiment)[TRAINED][0]["seed"] == "11"
+
+
 def test_a_run_that_is_gone_disappears(experiment: Path) -> None:
     """The mirror shows no run whose folder was deleted."""
     tracking.sync(experiment)

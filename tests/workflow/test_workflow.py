@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from checkout import git, snakemake
 
+from hiper.cli.main import main
+from hiper.records import sha256_file
+
 BENCHMARKS = ("alfworld_test", "webshop_test")
 RUNS = [f"{benchmark}-test-{name}-seed0" for benchmark in BENCHMARKS for name in ("hiper", "ppo_turn", "warmstart")]
 EPISODES = {"alfworld": 12, "webshop": 8}  # 6 games each of the seen and the unseen rooms; 8 goals
@@ -46,6 +49,7 @@ def edited(path: Path, old: str, new: str) -> Iterator[None]:
 def test_the_demo_is_the_default_experiment(project: Path) -> None:
     """Plain `snakemake` plans the demo: per benchmark and seed a warm start and three algorithms."""
     planned = jobs(project, "--config")
+    assert not (project / "results" / "demo").exists()
     starts = planned["warm_start"]
     assert planned["data"] == 2
     assert starts >= 4 and planned["train"] == 3 * starts and planned["evaluate"] == 4 * starts
@@ -57,6 +61,16 @@ def test_an_unknown_experiment_is_explained(project: Path) -> None:
     output = done.stdout + done.stderr
     assert done.returncode != 0 and "experiment 'nosuch' is unknown" in output and "alfworld_real" in output
     assert "Traceback" not in output
+
+
+def test_a_stage_that_fails_fails_its_job(project: Path) -> None:
+    """At once, with what DVC and hiper say and the status of the command; nothing is waited for."""
+    with edited(project / "dvc.yaml", "stages:\n", "stages: {broken: [\n"):
+        done = snakemake(project, "data/alfworld_small/dataset.json")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0 and "non-zero exit status" in output
+    assert "dvc.yaml' is invalid" in output and "hiper: data set alfworld_small: DVC ended with status 255" in output
+    assert "completed successfully" not in output and "Waiting at most" not in output
 
 
 def test_an_unknown_key_on_the_command_line_is_an_error(project: Path) -> None:
@@ -164,6 +178,49 @@ def test_a_changed_setting_reruns_what_depends_on_it(
 def test_settings_put_back_rerun_nothing(finished: Path) -> None:
     """After all those changes: what a file says counts, not when it was written."""
     assert jobs(finished) == {}
+
+
+def state(folder: Path) -> dict[str, tuple[int, str]]:
+    """Of each file that a command may read: when it was changed, and its checksum; of each folder, that it is there."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if name.parts[0] not in (".git", ".snakemake", "looked.html") and "__pycache__" not in name.parts:
+            found[str(name)] = (path.stat().st_mtime_ns, sha256_file(path)) if path.is_file() else (0, "")
+    return found
+
+
+def test_a_look_changes_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an edit, and for a run that is not there yet: no file that another command reads, no folder, no clock."""
+    monkeypatch.chdir(finished)
+    run = f"results/test/runs/{TRAINED}"
+    before = state(finished)
+    with edited(finished / "configs" / "experiment" / "test.yaml", "  batch: 12", "  batch: 6"):
+        assert jobs(finished, f"results/test/runs/{TRAINED[:-1]}7/evaluation.jsonl")["train"] == 1
+        for options in (["--summary"], ["--report", "looked.html"]):
+            done = snakemake(finished, *options)
+            assert done.returncode == 0, done.stdout + done.stderr
+        for command in (
+            ["plan", "test"], ["doctor", "--experiment", "test"], ["summary", "results/test"], ["inspect", run],
+            ["compare", "results/test", "results/test"],
+        ):  # fmt: skip
+            assert main(command) == 0, command
+    assert state(finished) == before
+
+
+def test_a_job_writes_the_settings_it_works_with(finished: Path) -> None:
+    """Its own run's, before it begins; those of runs without a job stay."""
+    target, other = (finished / "results" / "test" / "runs" / name for name in (TRAINED, RUNS[-1]))
+    kept = {path: path.read_bytes() for path in (target / "config.yaml", target / "evaluation.json")}
+    text = (other / "config.yaml").read_bytes()
+    with edited(finished / "configs" / "config.yaml", "  live: true", "  live: false"):
+        done = snakemake(finished, "--force", f"results/test/runs/{TRAINED}/evaluation.jsonl")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "live: false" in (target / "config.yaml").read_text()
+    assert json.loads((target / "evaluation.json").read_text())["settings"]["tracking"]["live"] is False
+    assert (other / "config.yaml").read_bytes() == text
+    for path, content in kept.items():
+        path.write_bytes(content)
 
 
 def test_a_retraining_that_failed_is_repeated(finished: Path) -> None:

@@ -13,7 +13,8 @@ from snakemake.settings.enums import Quietness
 from hiper.locks import owner
 from hiper.views.resources import memory_mb, minutes, unknown_sizes
 
-shell.prefix("trap '' TERM USR1; ")
+# this takes the place of Snakemake's own prefix, bash's strict mode: with it the status of `hiper … | tee` is hiper's
+shell.prefix("set -euo pipefail; trap '' TERM USR1; ")
 if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
@@ -133,7 +134,14 @@ def refused_by_cluster(runs):
         return []
     if shutil.which("sbatch") is None:
         return ["there is no sbatch here: start `snakemake --profile slurm` on a login node of the cluster"]
-    known = subprocess.run(["sinfo", "--noheader", "--format=%R"], capture_output=True, text=True).stdout.split()
+    try:
+        text = {"encoding": "utf-8", "errors": "replace"}
+        listed = subprocess.run(["sinfo", "--noheader", "--format=%R"], capture_output=True, **text)
+    except OSError as error:
+        return [f"sinfo cannot be started ({error.strerror}): it says which partitions this cluster has"]
+    if listed.returncode:
+        return [f"sinfo ended with status {listed.returncode}: {listed.stderr.strip()}; is Slurm running? ask the cluster"]
+    known = listed.stdout.split()
     keys = [
         "slurm_partition",
         *(["gpu_partition"] if any(chosen.engine.device == "cuda" for _, chosen in runs) else []),

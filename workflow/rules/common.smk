@@ -1,9 +1,10 @@
 # What the rules share: the experiment's grid, the configuration of a run, and the digest of what a stage reads of it.
 #
-# Each run's config.yaml is composed when the DAG is built: every mistake in it shows before the first job. Stages take the
-# file as ancient() and depend on the digest of the sections they read, so that a changed evaluation setting rewrites the
-# file without training again. (Were the file a job's output, that job would hide such changes: Snakemake does not look
-# at the params of what comes after a job that is about to run.)
+# Each run's settings are composed when the DAG is built: every mistake in them shows before the first job. Its config.yaml
+# is brought up to date in `onstart`, for the runs that jobs are about to work on; what only looks (a dry run, --summary,
+# --report, …) writes nothing. Stages take the file as ancient() and depend on the digest of the sections they read, so
+# that a changed evaluation setting does not train again. (Were the file a job's output, that job would hide such
+# changes: Snakemake does not look at the params of what comes after a job that is about to run.)
 import os
 import sys
 from dataclasses import replace
@@ -137,11 +138,26 @@ def reads_with_every_algorithm(stage):
 
 
 def configuration(wildcards):
-    """The run's config.yaml, brought up to date; an unchanged file keeps its time stamp."""
+    """The run's config.yaml, made where there is none, because Snakemake wants to see it before it runs a job; none
+    where it will not run any."""
     run = run_of(wildcards)
     path = Path("results") / wildcards.experiment / "runs" / run / "config.yaml"
-    write_config(settings(wildcards.experiment, run), path)
-    return str(path)
+    only_looking = workflow.executor_plugin is None or workflow.dryrun or workflow.touch
+    if not only_looking and (not path.exists() or hooks_are_off()):
+        write_config(settings(wildcards.experiment, run), path)
+    return str(path) if path.exists() else []
+
+
+def hooks_are_off():
+    """Of a call with --no-hooks, which has no `onstart`; the processes of jobs never have hooks."""
+    return workflow.is_main_process and workflow.execution_settings.no_hooks
+
+
+def configure(jobs):
+    """Bring the config.yaml of what these jobs work on up to date; an unchanged file keeps its time stamp."""
+    for job in jobs:
+        if "config" in job.input.keys():
+            write_config(settings(job.wildcards.experiment, run_of(job.wildcards)), Path(job.input.config))
 
 
 def dataset(wildcards):
@@ -189,3 +205,4 @@ onstart:
     absent = missing(config["experiment"], runs, ROOT, workflow.executor_plugin.name)
     if absent := [*absent, *refused_by_cluster(runs), *still_running(runs)]:
         raise WorkflowError("\n".join(["these runs cannot be made:", *absent]))
+    configure(workflow.dag.needrun_jobs())
