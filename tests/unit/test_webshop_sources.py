@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -109,8 +110,8 @@ def test_human_goals_come_from_the_human_file(tmp_path: Path) -> None:
 def test_auto_takes_the_first_source_that_applies(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The environment's folder, the download, generation with a warning; a folder without the files does not apply, one
-    that is not there is a mistake."""
+    """The environment's folder, the download, generation with a warning; a folder without the files, or none, is a
+    mistake."""
     server.contents = files(write_raw(tmp_path / "served"))
 
     def kind(asked: WebshopSettings, downloads: dict[str, Download]) -> Any:
@@ -122,8 +123,13 @@ def test_auto_takes_the_first_source_that_applies(
     assert "GENERATED" in caplog.text
     assert kind(settings("auto"), addresses(server)) == "download"
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
-    assert kind(settings("auto"), addresses(server)) == "download"
-    assert "which has no items_shuffle_1000.json" in caplog.text
+    right = re.escape(str(tmp_path / "served"))
+    with pytest.raises(UserError, match=rf"WEBSHOP_DATA is .*: no items_shuffle_1000\.json .*; name {right} instead"):
+        kind(settings("auto"), addresses(server))
+    (tmp_path / "served" / "below").mkdir()
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "served" / "below"))
+    with pytest.raises(UserError, match=f"; name {right} instead"):
+        kind(settings("auto"), addresses(server))
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "mistyped"))
     with pytest.raises(UserError, match=r"WEBSHOP_DATA is .*mistyped: no such folder"):
         kind(settings("auto"), addresses(server))
