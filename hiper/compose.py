@@ -21,7 +21,7 @@ import yaml
 from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
 from hiper.config.errors import nearest
 from hiper.errors import UserError
-from hiper.records import sha256_json, write_text
+from hiper.records import leftover, sha256_json, write_text
 from hiper.yaml_files import read_yaml
 
 WARM_START = "warmstart"
@@ -89,7 +89,7 @@ def available(group: str, root: Path) -> list[str]:
     folder = root / "configs" / group
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; run this command in the project's root, where configs/ is")
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml") if not leftover(path.name))
 
 
 def configuration_file(group: str, name: str, root: Path) -> Path:
@@ -144,7 +144,8 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
 
 
 def _contents(folder: Path) -> tuple[tuple[Path, bytes], ...]:
-    return tuple((path, path.read_bytes()) for path in sorted(folder.rglob("*.yaml")) if path.is_file())
+    found = sorted(path for path in folder.rglob("*.yaml") if path.is_file() and not leftover(path.name))
+    return tuple((path, path.read_bytes()) for path in found)
 
 
 @cache

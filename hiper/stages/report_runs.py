@@ -48,7 +48,6 @@ def notices(study: Study, experiment: Path) -> list[str]:
     trained = [one.training for one in found if one.training is not None]
     evaluated = [one.evaluation for one in found if one.evaluation is not None]
     commits, evaluation_commits = ({str(_part(m, "git", "commit")) for m in made} for made in (trained, evaluated))
-    data = {str(manifest.get("data")) for manifest in trained}
     dirty, evaluated_dirty = (sum(bool(_part(m, "git", "dirty")) for m in made) for made in (trained, evaluated))
     return [
         sentence
@@ -57,7 +56,6 @@ def notices(study: Study, experiment: Path) -> list[str]:
             (f"{len(found) - len(trained)} of {len(found)} runs are not finished.", len(trained) < len(found)),
             (f"The runs come from {len(commits)} different commits.", len(commits) > 1),
             (f"The evaluations come from {len(evaluation_commits)} different commits.", len(evaluation_commits) > 1),
-            (f"The runs were trained on {len(data)} different data sets.", len(data) > 1),
             (f"{dirty} of {len(found)} runs were made with changes that are not committed.", dirty > 0),
             (f"{evaluated_dirty} were evaluated with changes that are not committed.", evaluated_dirty > 0),
         )
