@@ -203,11 +203,12 @@ def _require_one_data_set(study: Study, folder: Path) -> None:
     """UserError when runs that are to be compared were trained and played on different data."""
     first, *others = study.runs
     for run in others:
-        one, other = (setting(each.settings, "data") for each in (first, run))
-        if run_files.differ(one, other):
+        data, source = ([setting(each.settings, key) for each in (first, run)] for key in ("data", "data_source"))
+        if run_files.differ(*data) or (None not in source and source[0] != source[1]):
             raise UserError(
-                f"{folder}: {run.name} was made with other data than {first.name} ({other} and {one}), so no table can "
-                "compare them; make the runs again whose data are not those of today, or move them elsewhere"
+                f"{folder}: {run.name} was made with other data than {first.name} ({data[1]}, source {source[1]}; "
+                f"{data[0]}, source {source[0]}), so no table can compare them; make those runs again whose data are "
+                "not the ones of today, or move them elsewhere"
             )
 
 
