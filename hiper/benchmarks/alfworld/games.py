@@ -105,7 +105,7 @@ def search_games(root: Path, split: str, task_types: Sequence[str]) -> Search:
             f"{folder}: no such folder; expected ALFWorld's layout, {LAYOUT_FOLDER}/<split>/<task>/<trial>/"
         )
     games, left_out = list[Game](), dict[str, list[str]]()
-    for path, files in _walk(folder):
+    for path, files in walk(folder):
         relative = path.relative_to(folder).as_posix()
         broken = [name for name in files if (path / name).is_symlink() and not (path / name).exists()]
         for name in broken:
@@ -134,7 +134,7 @@ def search_games(root: Path, split: str, task_types: Sequence[str]) -> Search:
     return Search(games, {reason: sorted(names) for reason, names in sorted(left_out.items())})
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every folder below (links followed, each real folder once) and its files."""
     seen: set[str] = set()
     for path, inside, files in os.walk(folder, followlinks=True):

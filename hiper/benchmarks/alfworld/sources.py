@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -188,11 +189,18 @@ def _take(root: Path, name: str, task_types: Sequence[str], folder: Path, *, mov
                 else:
                     shutil.copyfile(game.folder / file, target / file)
             games.append(Game(game.id, split, game.task_type, target))
-    counts = {split: sum(game.split == split for game in games) for split in SPLITS}
-    if set(task_types) == set(get_args(TaskType)) and any(counts[split] < OFFICIAL_GAMES[split] for split in SPLITS):
-        listed = ", ".join(f"{split} {counts[split]:,} of {number:,}" for split, number in OFFICIAL_GAMES.items())
+    if listed := fewer_games(Counter(game.split for game in games), task_types):
         logger.warning("%s: fewer games than the official data have: %s", name, listed)
     return games, left_out
+
+
+def fewer_games(counts: Mapping[str, int], task_types: Sequence[str]) -> str:
+    """Where the official data have more games than `counts` says of the splits, in words; empty where they do not, or
+    where only some task types are asked for."""
+    lacking = any(counts.get(split, 0) < number for split, number in OFFICIAL_GAMES.items())
+    if set(task_types) != set(get_args(TaskType)) or not lacking:
+        return ""
+    return ", ".join(f"{split} {counts.get(split, 0):,} of {number:,}" for split, number in OFFICIAL_GAMES.items())
 
 
 def _require_games(
