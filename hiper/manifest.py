@@ -299,7 +299,7 @@ def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any] | None:
     try:
         return require(read_json(path, ""), {}, str(path))
     except UserError as error:
-        raise UserError(f"{str(error).removesuffix('; ')}; {_again(folder, name)}") from None
+        raise UserError(f"{error}; {_again(folder, name)}") from None
 
 
 def verify_outputs(folder: Path) -> None:

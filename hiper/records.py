@@ -88,13 +88,13 @@ def leftover(name: str) -> bool:
 
 def read_json(path: Path, remedy: str = FETCH_AGAIN) -> Any:
     """The value in a JSON file; UserError names the file when it is missing, cut short or no JSON, and says what to do
-    then: `remedy`."""
+    then: `remedy`, empty where the caller does."""
     try:
         return _parsed(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); {remedy}") from None
+        raise UserError(f"{path}: not valid JSON ({error}){remedy and f'; {remedy}'}") from None
 
 
 def _parsed(content: bytes) -> Any:

@@ -18,7 +18,7 @@ from hiper.manifest import data_hash, require_unchanged, write_manifest
 from hiper.plan_execute import render, render_react
 from hiper.policies.experts import make_expert
 from hiper.prompts import History, PromptBuilder, State
-from hiper.records import read_jsonl, require, write_jsonl
+from hiper.records import MAKE_AGAIN, read_jsonl, require, write_jsonl
 from hiper.stages.metrics import Progress
 from hiper.stages.tasks import make_benchmark, split_train, stream
 from hiper.trajectory import Task
@@ -60,7 +60,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
         shorter = require({"shorter": contents[0], **row}, {"shorter": str}, where)["shorter"]
         found.append(Demonstration(row["task"], *contents, shorter, number))
     if not found:
-        raise UserError(f"{path}: holds no demonstration; delete it and run `hiper demonstrations` again")
+        raise UserError(f"{path}: holds no demonstration; {MAKE_AGAIN}")
     return found
 
 

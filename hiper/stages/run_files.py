@@ -93,7 +93,7 @@ def read_gradients(experiment: Path, benchmark: str, model: str) -> _Rows:
         if leftover(path.name):
             continue
         try:
-            found.append(require(read_json(path, "damaged"), _GRADIENT_KEYS, str(path)))
+            found.append(require(read_json(path, ""), _GRADIENT_KEYS, str(path)))
         except UserError as error:
             raise UserError(f"{error}; remove the file and run `hiper variance` again") from None
     return tuple(found)

@@ -118,7 +118,9 @@ def games_folder(data: Data) -> Path | None:
 def _archives_apply(data: Data) -> bool:
     missing = [name for name in data.archives if not Path(name).exists()]
     if missing and len(missing) < len(data.archives):
-        raise UserError(f"data.archives: {', '.join(missing)} missing while others are there; add them or remove all")
+        raise UserError(
+            f"data.archives: {', '.join(missing)} missing while others are there; add them, or empty data.archives"
+        )
     return bool(data.archives) and not missing
 
 
