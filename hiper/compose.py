@@ -27,7 +27,7 @@ from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, 
 from hiper.config.errors import nearest, written
 from hiper.errors import UserError
 from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
-from hiper.records import sha256_json, write_text
+from hiper.records import leftover, sha256_json, write_text
 from hiper.yaml_files import read_yaml
 
 WARM_START = "warmstart"
@@ -135,7 +135,8 @@ Contents = tuple[tuple[Path, bytes], ...]
 
 
 def _contents(folder: Path) -> Contents:
-    return tuple((path, path.read_bytes()) for path in sorted(folder.rglob("*.yaml")) if path.is_file())
+    found = sorted(path for path in folder.rglob("*.yaml") if path.is_file() and not leftover(path.name))
+    return tuple((path, path.read_bytes()) for path in found)
 
 
 @cache

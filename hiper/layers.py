@@ -16,6 +16,7 @@ from typing import Any
 
 from hiper.config.errors import nearest, shown
 from hiper.errors import UserError
+from hiper.records import leftover
 from hiper.yaml_files import read_yaml
 
 GRID = ("benchmark", "model", "algorithm")  # what a grid chooses; by_benchmark and the others win in this order
@@ -36,7 +37,7 @@ def available(group: str, root: Path) -> list[str]:
     folder = root / "configs" / group
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; run this command in the project's root, where configs/ is")
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml") if not leftover(path.name))
 
 
 def configuration_file(group: str, name: str, root: Path) -> Path:

@@ -6,10 +6,14 @@ published as it is.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import platform
+import re
 import shlex
+import stat
 import subprocess
 import sys
 import time
@@ -23,15 +27,30 @@ import yaml
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
-from hiper.records import absolute, read_json, require, sha256_file, sha256_json, without_credentials, write_json
+from hiper.records import (
+    MAKE_DATA_AGAIN,
+    absolute,
+    leftover,
+    read_json,
+    require,
+    sha256_file,
+    sha256_json,
+    without_credentials,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
 FILE = "manifest.json"
 NO_REPOSITORY = "not a git repository"  # as git says it
+INDEX = "dataset.json"  # of a data set
+SHOWN = 3  # files named in a message
 REWRITING = 2.0  # seconds; DVC writes dvc.lock in place, so that for a moment it is empty or cut
 EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
+CHANGED = "{}: changed while this stage was at work; run the same command again"
+MODELS = ("model", "best")  # folders of a run with weights
+_RUN = re.compile(r".+-seed([0-9]+)")
 PACKAGES = (
     *("alfworld", "dvc", "hydra-core", "mlflow", "numpy", "safetensors", "snakemake", "textworld", "tokenizers"),
     *("torch", "transformers"),
@@ -47,23 +66,29 @@ def write_manifest(
     outputs: Iterable[Path] = (),
     facts: Mapping[str, Any] | None = None,
     name: str = FILE,
+    data: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write `manifest.json` (or the file called `name`) into `folder` and return its content.
 
-    `data_root` holds the data sets (`data/`); `inputs` are further files or folders the stage read, by a short name;
+    `data_root` holds the data sets (`data/`), `data` is the hash of the one the stage began with: UserError when it is
+    another by now. `inputs` are further files or folders the stage read, by a short name;
     `outputs` are files that the stage wrote below `folder` and that later stages read: `verify_outputs` compares them;
     `started` is `time.monotonic()` at the start of the stage, from which the wall time in seconds follows; `facts` are
     further entries.
     """
     root = absolute(data_root).parent
     values = settings.model_dump(mode="json")
+    found = data_hash(data_root, settings.benchmark.dataset)
+    if data not in (None, found):
+        raise UserError(CHANGED.format(data_root / settings.benchmark.dataset))
     manifest = {
         "command": command(root),
         "configuration": sha256_json(values),
-        "data": data_hash(data_root, settings.benchmark.dataset),
+        "data": found,
         "data_source": data_source(data_root, settings.benchmark.dataset),
         "data_tagger": data_tagger(data_root, settings.benchmark.dataset),
         "experiment": settings.experiment,
+        "folder": folder.resolve().name,
         "git": git_state(root),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
         "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
@@ -133,24 +158,102 @@ def _warn_once(message: str) -> None:
 
 
 def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
-    """DVC's hash of the data set's folder when `dvc.lock` has it, else the SHA-256 of its index; None without data."""
-    lock = absolute(data_root).parent / "dvc.lock"
+    """What tells a data set from every other: the hash that DVC gives a folder of its content; None without data.
+
+    It is taken of the files, whoever made them. UserError when `dvc.lock` has another, so that what it says of the data
+    of a commit is true.
+    """
+    folder, lock = data_root / dataset, absolute(data_root).parent / "dvc.lock"
+    if not (folder / INDEX).exists():
+        return None
+    found = folder_hash(folder)
     while lock.exists():
         settled = time.time() - lock.stat().st_mtime > REWRITING
         try:
-            found = _locked(lock, f"{data_root.name}/{dataset}")
+            locked = _locked(lock, f"{data_root.name}/{dataset}")
         except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
             if settled:
                 message = f"is no lock file of DVC ({error}); take it from the repository again"
                 raise UserError(f"{lock}: {message}") from None
-            found = None
-        if found is not None:
-            return {"dvc": found}
-        if settled:
+            locked = None
+        if locked == found or (settled and locked is None):
             break
+        if settled and locked is not None:
+            raise UserError(
+                f"{folder}: its content is not what dvc.lock says{_differing(folder, lock.parent, locked)}; "
+                f"`hiper data repro {dataset}` makes it again, `dvc checkout --force {data_root.name}/{dataset}` takes "
+                "it from DVC's cache"
+            )
         time.sleep(0.1)
-    index = data_root / dataset / "dataset.json"
-    return {"dataset.json": sha256_file(index)} if index.exists() else None
+    return {"dvc": found}
+
+
+def folder_hash(folder: Path) -> str:
+    """DVC's hash of a folder: of its files' names and MD5 sums, without what file managers left. Files that have not
+    been touched since this process last read them are not read again."""
+    signature = []
+    for path, inside, files in os.walk(folder):
+        inside[:] = [name for name in inside if not leftover(name)]
+        for name in files:
+            if not leftover(name) and stat.S_ISREG((found := os.stat(f"{path}/{name}")).st_mode):
+                signature.append((f"{path}/{name}", found.st_size, found.st_mtime_ns, found.st_ino))
+    known = _HASHES.get(str(folder))
+    if known is None or known[0] != signature:
+        sums = {os.path.relpath(name, folder): _md5(name) for name, *_ in signature}
+        known = _HASHES[str(folder)] = signature, _tree_hash(sums)
+    return known[1]
+
+
+_HASHES: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}
+
+
+def _md5(path: str | Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()
+
+
+def _tree_hash(sums: Mapping[str, str]) -> str:
+    listing = [{"md5": digest, "relpath": name} for name, digest in sorted(sums.items())]
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def _differing(folder: Path, root: Path, locked: str) -> str:
+    """Which files those are, if DVC's cache has the list that a hash stands for."""
+    try:
+        listed = json.loads((root / ".dvc/cache/files/md5" / locked[:2] / locked[2:]).read_bytes())
+        wanted = {str(entry["relpath"]): str(entry["md5"]) for entry in listed}
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+    present = {path.relative_to(folder).as_posix() for path in files_of(folder)}
+    found = [f"{name} is missing" for name in sorted(wanted.keys() - present)]
+    found += [f"{name} is additional" for name in sorted(present - wanted.keys())]
+    found += [f"{name} differs" for name in sorted(present & wanted.keys()) if _md5(folder / name) != wanted[name]]
+    more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f" ({', '.join(found[:SHOWN])}{more})"
+
+
+def require_unchanged(data: Mapping[str, str] | None, data_root: Path, dataset: str) -> None:
+    """UserError when a data set is no longer the one that had the hash `data` (None: whatever it is)."""
+    if data is not None and data_hash(data_root, dataset) != data:
+        raise UserError(CHANGED.format(data_root / dataset))
+
+
+def require_data(folder: Path, data_root: Path, dataset: str) -> dict[str, str] | None:
+    """The hash of a data set that goes on being used with what lies in `folder`: UserError when its manifest tells of
+    other data. Two data sets never meet in one run."""
+    found = data_hash(data_root, dataset)
+    recorded = (read_manifest(folder) or {}).get("data")
+    earlier = {INDEX: sha256_file(data_root / dataset / INDEX)} if found else None  # how old manifests tell of data
+    if recorded and found and recorded not in (found, earlier):
+        raise UserError(
+            f"{folder}: was made with other data than {data_root / dataset} holds now (its {FILE} says "
+            f"{_named(recorded)}, there is {_named(found)}); put those data back, or {_again(folder)}"
+        )
+    return found
+
+
+def _named(data: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in data.items()) if isinstance(data, Mapping) else str(data)
 
 
 def _locked(lock: Path, output: str) -> str | None:
@@ -178,14 +281,17 @@ def data_tagger(data_root: Path, dataset: str) -> str | None:
 
 def _index(data_root: Path, dataset: str) -> tuple[Path, dict[str, Any]]:
     """A data set's `dataset.json` and its content, empty where there is none."""
-    path = data_root / dataset / "dataset.json"
-    return path, require(read_json(path), {}, str(path)) if path.exists() else {}
+    path = data_root / dataset / INDEX
+    return path, require(read_json(path, MAKE_DATA_AGAIN), {}, str(path)) if path.exists() else {}
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files below a folder, sorted; links are followed."""
-    found = (Path(path, name) for path, _, names in os.walk(folder, followlinks=True) for name in names)
-    return sorted(path for path in found if path.is_file())
+    """The files below a folder, sorted; links are followed, what file managers and editors left there is not taken."""
+    found = []
+    for path, inside, files in os.walk(folder, followlinks=True):
+        inside[:] = [name for name in inside if not leftover(name)]
+        found += [entry for name in files if not leftover(name) and (entry := Path(path, name)).is_file()]
+    return sorted(found)
 
 
 def content_hash(path: Path) -> str | None:
@@ -223,7 +329,7 @@ def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return require(read_json(path), {}, str(path))
+        return require(read_json(path, ""), {}, str(path))
     except UserError as error:
         raise UserError(f"{error}; {_again(folder, name)}") from None
 
@@ -239,12 +345,16 @@ def made_with(folder: Path) -> dict[str, Any] | None:
 
 
 def verify_outputs(folder: Path) -> None:
-    """UserError unless the files that the manifest of `folder` lists as its stage's outputs are as they were written.
+    """UserError unless the manifest of `folder` is its own, and the files that it lists as its stage's outputs are as
+    they were written, with no weights beside them.
 
     Does nothing for a folder without a manifest (a model from elsewhere) or with one that lists no outputs.
     """
     manifest = read_manifest(folder) or {}
-    listed = require(manifest, {"outputs": dict}, str(folder / FILE))["outputs"] if "outputs" in manifest else {}
+    require_own(manifest, folder)
+    if "outputs" not in manifest:
+        return
+    listed = require(manifest, {"outputs": dict}, str(folder / FILE))["outputs"]
     for name, digest in sorted(listed.items()):
         path = folder / name
         if not isinstance(digest, str) or ".." in Path(name).parts or Path(name).is_absolute():
@@ -253,6 +363,35 @@ def verify_outputs(folder: Path) -> None:
             raise UserError(f"{path}: is missing, but {FILE} lists it; {_again(folder)}")
         if sha256_file(path) != digest:
             raise UserError(f"{path}: is not as its stage wrote it (its checksum differs); {_again(folder)}")
+    for path in [path for name in MODELS for path in files_of(folder / name)]:
+        if ".safetensors" in path.name and path.relative_to(folder).as_posix() not in listed:
+            raise UserError(f"{path}: is not of this run, its {FILE} does not list it; move it elsewhere")
+
+
+def require_own(manifest: Mapping[str, Any], folder: Path, name: str = FILE) -> None:
+    """UserError when a manifest in the folder of a run tells of another run: a copy under another name would pass for
+    a run of its own."""
+    here, recorded = folder.resolve().name, manifest.get("folder") or _run_of(manifest.get("command"))
+    seed = (manifest.get("seeds") or {}).get("run") if isinstance(manifest.get("seeds"), Mapping) else None
+    if not (match := _RUN.fullmatch(here)):
+        return
+    if isinstance(recorded, str) and _RUN.fullmatch(recorded) and recorded != here:
+        problem = f"of the run {recorded}"
+    elif isinstance(seed, int) and seed != int(match[1]):
+        problem = f"of a run with seed {seed}"
+    else:
+        return
+    raise UserError(
+        f"{folder / name}: is {problem}: the folder is a copy, or was renamed. Give it its own name again or move it "
+        f"out of {folder.parent}, and make the run {here} by its stage"
+    )
+
+
+def _run_of(command: Any) -> str | None:
+    """The run that a recorded command was about, as `hiper train FOLDER …` names it; manifests of earlier versions have
+    no other word of it."""
+    parts = command.split() if isinstance(command, str) else []
+    return Path(parts[2]).name if len(parts) > 2 else None
 
 
 def _again(folder: Path, name: str = FILE) -> str:

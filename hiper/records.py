@@ -18,7 +18,18 @@ from hiper.errors import UserError
 
 PARTIAL = ".partial"  # how the names of temporary folders end, which begin with a dot
 
+# What to do about a damaged file, by who made it: a user or a download, the data stage, another stage.
+FETCH_AGAIN = "fetch it again, or restore it"
+MAKE_DATA_AGAIN = "make the data set again (`hiper data repro`, or `hiper data make`)"
+MAKE_AGAIN = "restore it, or delete it and run the stage that makes it again"
+
 _USER_PART = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]+@")
+# What file managers, editors and file systems leave behind: copies, backups, records of their own.
+_LEFTOVER = re.compile(
+    r"\._.*|\.DS_Store|\.nfs[0-9a-f]+|\..*\.sw[a-p]|\..*\.partial|Thumbs\.db|desktop\.ini|__MACOSX|#.*#|.*~"
+    r"|.*\.(?:bak|orig)|copy of .*|.* copy(?: \d+| \(\d+\))?(?:\.\w+)?|.* \((?:.*copy.*|\d+)\)(?:\.\w+)?",
+    re.IGNORECASE,
+)
 _SECRET_VALUE = re.compile(r"(?i)((?:token|password|secret|api_?key|access_?key)=)\S+")
 
 
@@ -75,14 +86,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file; UserError names the file when it is missing, cut short or no JSON."""
+def leftover(name: str) -> bool:
+    """Whether a file or folder of this name is what a file manager, an editor or a file system left behind (`._x`,
+    `Thumbs.db`, `x~`, `x.bak`, `x (copy)`): never the thing itself."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def read_json(path: Path, remedy: str = FETCH_AGAIN) -> Any:
+    """The value in a JSON file; UserError names the file when it is missing, cut short or no JSON, and says what to do
+    then: `remedy`, empty where the caller does."""
     try:
         return _parsed(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); delete it and run the stage that makes it again") from None
+        raise UserError(f"{path}: not valid JSON ({error}){remedy and f'; {remedy}'}") from None
 
 
 def _parsed(content: bytes) -> Any:
@@ -145,9 +163,9 @@ def append_jsonl(path: Path, row: Any) -> None:
             raise
 
 
-def read_jsonl(path: Path, *, partial_ok: bool = False) -> list[Any]:
-    """All rows of a JSONL file; a broken line raises UserError naming it, unless it is the last one and
-    `partial_ok`."""
+def read_jsonl(path: Path, *, partial_ok: bool = False, remedy: str = MAKE_AGAIN) -> list[Any]:
+    """All rows of a JSONL file; a broken line raises UserError naming it and saying what to do (`remedy`), unless it is
+    the last one and `partial_ok`."""
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -161,9 +179,7 @@ def read_jsonl(path: Path, *, partial_ok: bool = False) -> list[Any]:
         except ValueError as error:
             if partial_ok and number == len(lines):
                 break
-            raise UserError(
-                f"{path}:{number}: not valid JSON ({error}); delete the file and run the stage that makes it again"
-            ) from None
+            raise UserError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from None
     return rows
 
 
@@ -177,10 +193,7 @@ def read_last_rows(path: Path, count: int) -> list[Any]:
     try:
         return [_parsed(line) for line in kept]
     except ValueError as error:
-        raise UserError(
-            f"{path}: not valid JSON among the last {len(kept)} lines ({error}); "
-            "delete the file and run the stage that makes it again"
-        ) from None
+        raise UserError(f"{path}: not valid JSON among the last {len(kept)} lines ({error}); {MAKE_AGAIN}") from None
 
 
 def without_credentials(text: str) -> str:

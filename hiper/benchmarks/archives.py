@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from hiper.errors import UserError
@@ -83,6 +83,10 @@ def building(target: Path) -> Iterator[Path]:
             if target.exists():
                 target.rename(workspace / "old")
             new.rename(target)
+        except OSError as error:
+            if str(error.filename).startswith(str(workspace)):
+                error.filename = str(target)  # what anybody can find
+            raise
         finally:
             shutil.rmtree(workspace, ignore_errors=True)
 
@@ -116,9 +120,9 @@ def _extract_tar(archive: Path, folder: Path) -> None:
         room = _room(archive)
         for member in tar:
             room = _taken(archive, room, member.size)
-            _check(archive, member.name, plain=member.isfile() or member.isdir())
+            name = _checked(archive, member.name, plain=member.isfile() or member.isdir())
             if member.isfile() and (content := tar.extractfile(member)) is not None:
-                _copy(content, folder / member.name)
+                _copy(content, folder / name)
 
 
 def _extract_zip(archive: Path, folder: Path) -> None:
@@ -127,18 +131,20 @@ def _extract_zip(archive: Path, folder: Path) -> None:
         for member in package.infolist():
             room = _taken(archive, room, member.file_size)
             kind = stat.S_IFMT(member.external_attr >> 16)
-            _check(archive, member.filename, plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
-            if not member.is_dir():
+            name = _checked(archive, member.filename, plain=kind in (0, stat.S_IFREG, stat.S_IFDIR))
+            if not member.filename.endswith(("/", "\\")):
                 with package.open(member) as content:
-                    _copy(content, folder / member.filename)
+                    _copy(content, folder / name)
 
 
-def _check(archive: Path, name: str, *, plain: bool) -> None:
-    path = PurePosixPath(name)
+def _checked(archive: Path, name: str, *, plain: bool) -> PurePosixPath:
+    """Where a member goes below the target folder; tools of Windows write its separators as backslashes."""
+    path = PurePosixPath(name.replace("\\", "/"))
     if not plain:
         raise UserError(f"{archive}: refused, {name!r} is a link or a special file; only plain files are unpacked")
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
+    if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive:
         raise UserError(f"{archive}: refused, {name!r} would be written outside the target folder")
+    return path
 
 
 def _room(archive: Path) -> int:

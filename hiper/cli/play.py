@@ -77,7 +77,7 @@ def _watch_run(arguments: argparse.Namespace, screen: Console) -> None:
     benchmark = views.open_benchmark(settings.benchmark, arguments.data)
     evaluated = settings.evaluation.temperatures[0]
     temperature = evaluated if arguments.temperature is None else arguments.temperature
-    policy = views.model_of(folder, settings, temperature)
+    policy = views.model_of(folder, settings, temperature, arguments.data)
     from hiper.records import absolute
     from hiper.stages.evaluation import evaluation_tasks  # after the checks: this import takes seconds
 

@@ -121,4 +121,6 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error}); make the model folder again") from None
+        raise UserError(
+            f"{path}: cannot be read as safetensors ({error}); fetch or make the model folder again"
+        ) from None

@@ -138,7 +138,9 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
             types = {name: str(part.get_dtype()) for name, part in slices.items()}
             shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error}); make the model folder again") from None
+        raise UserError(
+            f"{path}: cannot be read as safetensors ({error}); fetch or make the model folder again"
+        ) from None
     for name, kind in types.items():
         if kind not in TYPES:
             raise UserError(f"{path}: {name} is of type {kind}; only {', '.join(TYPES)} are read, not quantised models")

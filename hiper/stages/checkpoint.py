@@ -21,16 +21,16 @@ KEPT = 2  # the newest, and one to fall back on
 IDENTITY = "identity.json"
 
 
-def begin(folder: Path, identity: dict[str, str]) -> None:
+def begin(folder: Path, identity: dict[str, Any]) -> None:
     """Keep the checkpoints in `folder` only if they belong to the same work: `identity` says what determines it."""
     path = folder / IDENTITY
     if folder.is_dir() and not _belongs(path, identity):
-        log.warning("%s: checkpoints of another configuration or starting point, starting afresh", folder)
+        log.warning("%s: checkpoints of another configuration, starting point or data set, starting afresh", folder)
         clear(folder)
     write_json(path, identity)
 
 
-def _belongs(path: Path, identity: dict[str, str]) -> bool:
+def _belongs(path: Path, identity: dict[str, Any]) -> bool:
     try:
         return bool(read_json(path) == identity)
     except UserError:  # missing or damaged: nobody knows what these checkpoints are of

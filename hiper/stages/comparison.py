@@ -9,7 +9,7 @@ from pathlib import Path
 from hiper.errors import UserError
 from hiper.manifest import EVALUATION_MANIFEST, files_of
 from hiper.manifest import FILE as MANIFEST
-from hiper.records import dumps, read_json, sha256_file
+from hiper.records import dumps, leftover, read_json, sha256_file
 
 # Folders and files that tell of one particular execution: when, how long, in which process, or where MLflow keeps it.
 EXECUTION = ("tracking", "logs", "benchmarks", "timings.jsonl", "tracking.log")
@@ -41,7 +41,7 @@ def compare(first: Path, second: Path) -> tuple[int, list[Difference]]:
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     for path in files_of(folder):
         name = path.relative_to(folder)
-        if not path.name.startswith(".") and not set(EXECUTION) & set(name.parts):
+        if not any(part.startswith(".") for part in name.parts) and not set(EXECUTION) & set(name.parts):
             yield name.as_posix(), path
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.locks import exclusive
-from hiper.manifest import write_manifest
+from hiper.manifest import data_hash, require_unchanged, write_manifest
 from hiper.plan_execute import render, render_react
 from hiper.policies.experts import make_expert
 from hiper.prompts import History, PromptBuilder, State
-from hiper.records import read_jsonl, require, write_jsonl
+from hiper.records import MAKE_AGAIN, read_jsonl, require, write_jsonl
 from hiper.stages.metrics import Progress
 from hiper.stages.tasks import make_benchmark, split_train, stream
 from hiper.trajectory import Task
@@ -60,7 +60,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
         shorter = require({"shorter": contents[0], **row}, {"shorter": str}, where)["shorter"]
         found.append(Demonstration(row["task"], *contents, shorter, number))
     if not found:
-        raise UserError(f"{path}: holds no demonstration; delete it and run `hiper demonstrations` again")
+        raise UserError(f"{path}: holds no demonstration; {MAKE_AGAIN}")
     return found
 
 
@@ -70,6 +70,7 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     The expert has `demonstrations.max_turns` turns; episodes it does not win are left out (their number is logged).
     """
     started = time.monotonic()
+    data = data_hash(data_root, settings.benchmark.dataset)
     limits = settings.benchmark.model_copy(update={"max_turns": settings.demonstrations.max_turns})
     benchmark = make_benchmark(limits, data_root)
     tasks = split_train(settings, benchmark).demonstrations
@@ -93,9 +94,11 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     log.info(
         "%d demonstrations (%d turns), %d tasks not won by the expert left out", len(tasks) - lost, len(rows), lost
     )
+    require_unchanged(data, data_root, settings.benchmark.dataset)
     with exclusive(output):
         write_jsonl(output / "demonstrations.jsonl", rows)
-        write_manifest(output, settings, data_root, None, started, [output / "demonstrations.jsonl"])
+        written = [output / "demonstrations.jsonl"]
+        write_manifest(output, settings, data_root, None, started, written, data=data)
 
 
 def _play(

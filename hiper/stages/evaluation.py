@@ -15,9 +15,18 @@ import numpy as np
 from hiper.benchmarks.base import Benchmark
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.errors import UserError
 from hiper.learning import engine
 from hiper.locks import exclusive
-from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, content_hash, data_hash, verify_outputs, write_manifest
+from hiper.manifest import (
+    EVALUATION,
+    EVALUATION_MANIFEST,
+    content_hash,
+    require_data,
+    require_unchanged,
+    verify_outputs,
+    write_manifest,
+)
 from hiper.policies.players import FolderPlayers, Players
 from hiper.stages.episodes import episode_record
 from hiper.stages.journal import Journal
@@ -56,6 +65,7 @@ def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
     """
     started = time.monotonic()
     verify_outputs(folder)
+    data = require_data(folder, data_root, settings.benchmark.dataset)
     with exclusive(folder):
         device = engine.prepare(settings.engine)
         benchmark = make_benchmark(settings.benchmark, data_root)
@@ -64,7 +74,7 @@ def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
         identity = {
             "settings": stage_digest(settings, "evaluate"),
             "models": {name: content_hash(path) for name, path in models.items()},
-            "data": data_hash(data_root, settings.benchmark.dataset),
+            "data": data,
         }
         journal = Journal(folder / "evaluation.unfinished.jsonl", identity)
         progress = Progress("evaluation", sum(len(b.tasks) for b in batches), sum(map(len, journal.parts)))
@@ -77,7 +87,13 @@ def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
                 _copy(journal, batches, part)
             elif part:
                 _play(settings, _rollouts(settings, benchmark, players.of(path)), part, journal, progress)
-        write_manifest(folder, settings, data_root, models, started, name=EVALUATION_MANIFEST)
+        try:
+            require_unchanged(data, data_root, settings.benchmark.dataset)
+        except UserError:
+            journal.path.unlink()  # nobody knows which episodes are of which data
+            raise
+        facts = {"episodes": journal.digest()}
+        write_manifest(folder, settings, data_root, models, started, facts=facts, name=EVALUATION_MANIFEST, data=data)
         journal.finish(folder / EVALUATION)
 
 

@@ -30,7 +30,7 @@ from hiper.learning.learner import Learner, build_heads
 from hiper.learning.qwen2 import Decoder
 from hiper.learning.training_engine import LocalEngines
 from hiper.locks import exclusive
-from hiper.manifest import content_hash, data_hash, git_state, package_versions, verify_outputs
+from hiper.manifest import content_hash, data_hash, git_state, package_versions, require_data, verify_outputs
 from hiper.policies.local import LocalPolicy
 from hiper.policies.players import LocalPlayers
 from hiper.policies.tokenizer_files import load_tokenizer
@@ -117,6 +117,7 @@ def run(studied: Mapping[str, RunSettings], folder: Path, output: Path, data_roo
     JSON file `output`. Their settings may differ in `algorithm` only."""
     started = time.monotonic()
     verify_outputs(folder)
+    require_data(folder, data_root, next(iter(studied.values())).benchmark.dataset)
     with exclusive(output):
         measurement = Measurement(studied, folder, data_root)
         write_json(output, measurement.description() | measurement.measure())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.records import append_jsonl, read_jsonl, write_jsonl
+from hiper.records import append_jsonl, dumps, read_jsonl, write_jsonl
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,17 @@ class Journal:
         append_jsonl(self.path, list(rows))
         self.parts.append(list(rows))
 
+    def digest(self) -> str:
+        """SHA-256 of the file that `finish` writes."""
+        summed = hashlib.sha256()
+        for row in self._rows():
+            summed.update(f"{dumps(row)}\n".encode())
+        return summed.hexdigest()
+
     def finish(self, target: Path) -> None:
         """Write all rows to `target` and forget the journal."""
-        write_jsonl(target, [row for part in self.parts for row in part])
+        write_jsonl(target, self._rows())
         self.path.unlink()
+
+    def _rows(self) -> Iterator[Any]:
+        return (row for part in self.parts for row in part)

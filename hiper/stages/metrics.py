@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 def resume_rows(path: Path, counter: str, keep: int) -> None:
     """Make `path` ready to be appended to: rows after `keep` (from before a crash, past the checkpoint) are dropped."""
-    rows = read_jsonl(path, partial_ok=True) if path.exists() else []
+    remedy = "restore it, or remove it and the folder checkpoints beside it: the stage then begins anew"
+    rows = read_jsonl(path, partial_ok=True, remedy=remedy) if path.exists() else []
     checked = [require(row, {counter: int}, f"{path}:{number}") for number, row in enumerate(rows, start=1)]
     write_jsonl(path, [row for row in checked if row[counter] <= keep])
 

@@ -50,7 +50,6 @@ def notices(study: Study, experiment: Path) -> list[str]:
     evaluated = [one.evaluation for one in found if one.evaluation is not None]
     named = [[_part(m, "git", "commit") for m in made] for made in (trained, evaluated)]
     commits, evaluation_commits = (set(filter(None, some)) for some in named)
-    data = {str(manifest.get("data")) for manifest in trained}
     dirty, evaluated_dirty = (sum(bool(_part(m, "git", "dirty")) for m in made) for made in (trained, evaluated))
     return [
         sentence
@@ -60,7 +59,6 @@ def notices(study: Study, experiment: Path) -> list[str]:
             (f"The runs come from {len(commits)} different commits.", len(commits) > 1),
             (f"The evaluations come from {len(evaluation_commits)} different commits.", len(evaluation_commits) > 1),
             (f"No commit is known of {named[0].count(None)} of {len(found)} runs.", None in named[0]),
-            (f"The runs were trained on {len(data)} different data sets.", len(data) > 1),
             (f"{dirty} of {len(found)} runs were made with changes that are not committed.", dirty > 0),
             (f"{evaluated_dirty} were evaluated with changes that are not committed.", evaluated_dirty > 0),
         )

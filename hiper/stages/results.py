@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.records import absolute
+from hiper.records import absolute, leftover
 from hiper.stages import run_files
 from hiper.stages.conditions import Condition, condition_of, in_order
 
@@ -185,7 +185,7 @@ def load_studies(experiment: Path) -> list[Study]:
     if not any(run.episodes for run in runs):
         raise UserError(f"{folder}: no run with an evaluation.jsonl; run the evaluation stage before the report")
     keys = sorted({(run.benchmark, run.model) for run in runs})
-    return [
+    studies = [
         Study(
             benchmark,
             model,
@@ -194,6 +194,22 @@ def load_studies(experiment: Path) -> list[Study]:
         )
         for benchmark, model in keys
     ]
+    for study in studies:
+        _require_one_data_set(study, folder)
+    return studies
+
+
+def _require_one_data_set(study: Study, folder: Path) -> None:
+    """UserError when runs that are to be compared were trained and played on different data."""
+    first, *others = study.runs
+    for run in others:
+        data, source = ([setting(each.settings, key) for each in (first, run)] for key in ("data", "data_source"))
+        if run_files.differ(*data) or (None not in source and source[0] != source[1]):
+            raise UserError(
+                f"{folder}: {run.name} was made with other data than {first.name} ({data[1]}, source {source[1]}; "
+                f"{data[0]}, source {source[0]}), so no table can compare them; make those runs again whose data are "
+                "not the ones of today, or move them elsewhere"
+            )
 
 
 def _order(run: Run) -> tuple[bool, str, int]:
@@ -201,6 +217,8 @@ def _order(run: Run) -> tuple[bool, str, int]:
 
 
 def _load_run(path: Path) -> Run | None:
+    if leftover(path.name):
+        return None
     match = _RUN_NAME.fullmatch(path.name)
     if match is None:
         log.warning("%s: not named <benchmark>-<model>-<algorithm>-seed<n>; left out", path)

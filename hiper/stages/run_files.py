@@ -9,8 +9,8 @@ from types import NoneType
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.manifest import EVALUATION, made_with, read_manifest
-from hiper.records import read_json, read_jsonl, require
+from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, FILE, made_with, read_manifest, require_own
+from hiper.records import leftover, read_json, read_jsonl, require, sha256_file, sha256_json
 from hiper.stages.conditions import VARYING
 from hiper.yaml_files import read_yaml
 
@@ -27,15 +27,19 @@ _EPISODE_KEYS: _Kinds = {"task": str, "task_type": str, "split": str, "temperatu
 
 
 def read(folder: Path) -> tuple[Mapping[str, Any], _Rows, _Rows]:
-    """(settings, episodes, metrics), each empty where its file is missing."""
+    """(settings, episodes, metrics), each empty where its file is missing. UserError where they do not belong together:
+    a copy of another run, episodes of another model or of other data."""
     settings = read_settings(folder) or {}
     if (manifest := read_manifest(folder)) is not None:
+        require_own(manifest, folder)
         # official and generated games must not be mixed up: the report says which were played
-        settings = {**settings, "data_source": manifest.get("data_source")}
-    episodes = _rows(folder / EVALUATION, _EPISODE_KEYS)
+        settings = {**settings, "data_source": manifest.get("data_source"), "data": manifest.get("data")}
+    require_evaluated(folder, manifest or {})
+    again = "remove it and evaluate this run again"
+    episodes = _rows(folder / EVALUATION, _EPISODE_KEYS, again)
     if not episodes and (folder / EVALUATION).exists():
-        raise UserError(f"{folder / EVALUATION}: holds no episode; remove it and evaluate this run again")
-    metrics = _rows(folder / "metrics.jsonl", {})
+        raise UserError(f"{folder / EVALUATION}: holds no episode; {again}")
+    metrics = _rows(folder / "metrics.jsonl", {}, f"remove {folder / FILE} and train this run again")
     for number, row in enumerate(metrics, start=1):
         require(row, dict.fromkeys(row, (int, float, NoneType)), f"{folder / 'metrics.jsonl'}:{number}")
     return settings, episodes, metrics
@@ -47,27 +51,68 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     return made_with(folder) or (read_yaml(path) if path.exists() else None)
 
 
+def require_evaluated(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """UserError unless the episodes of a run are those that its evaluation.json tells of, played by the models and with
+    the data that its `manifest` tells of; what a record of an earlier version does not say is not asked."""
+    evaluation = read_manifest(folder, EVALUATION_MANIFEST)
+    if evaluation is None or not (folder / EVALUATION).exists():
+        return
+    require_own(evaluation, folder, EVALUATION_MANIFEST)
+    outputs, inputs = (
+        {**part} if isinstance(part := record.get(key), Mapping) else {}
+        for record, key in ((manifest, "outputs"), (evaluation, "inputs"))
+    )
+    made = {name: _content(outputs, place) for name, place in (("last", "model"), ("best", "best"))}
+    wrong = [name for name, digest in inputs.items() if made.get(name) not in (None, digest)]
+    if evaluation.get("episodes") not in (None, sha256_file(folder / EVALUATION)):
+        problem = f"is not the file that {EVALUATION_MANIFEST} tells of"
+    elif wrong:
+        problem = f"was played by another {wrong[0]} model than {FILE} tells of"
+    elif manifest.get("data") and evaluation.get("data") and differ(manifest["data"], evaluation["data"]):
+        problem = f"was played on other data than {FILE} tells of"
+    else:
+        return
+    raise UserError(f"{folder / EVALUATION}: {problem}; remove it and evaluate this run again")
+
+
+def _content(outputs: Mapping[str, Any], place: str) -> str | None:
+    """What `content_hash` gave for the folder `place` when the files were those of a manifest; None without any."""
+    files = {name.removeprefix(f"{place}/"): sum for name, sum in outputs.items() if name.startswith(f"{place}/")}
+    return sha256_json(files) if files else None
+
+
+def differ(one: Any, other: Any) -> bool:
+    """Whether two manifests tell of different data; False where they do so in different ways (earlier versions)."""
+    return (
+        isinstance(one, Mapping)
+        and isinstance(other, Mapping)
+        and any(one[key] != other[key] for key in one.keys() & other.keys())
+    )
+
+
 def read_gradients(experiment: Path, benchmark: str, model: str) -> _Rows:
     """What `hiper variance` measured on the policies of a benchmark and model, by name of the run; empty where it did
     not."""
     found = []
     for path in sorted((experiment / GRADIENTS).glob(f"{benchmark}-{model}-*.json")):
+        if leftover(path.name):
+            continue
         try:
-            found.append(require(read_json(path), _GRADIENT_KEYS, str(path)))
+            found.append(require(read_json(path, ""), _GRADIENT_KEYS, str(path)))
         except UserError as error:
             raise UserError(f"{error}; remove the file and run `hiper variance` again") from None
     return tuple(found)
 
 
-def _rows(path: Path, kinds: _Kinds) -> _Rows:
+def _rows(path: Path, kinds: _Kinds, remedy: str) -> _Rows:
     """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `kinds`, of their types,
     and no number that a float cannot hold."""
-    rows = read_jsonl(path, partial_ok=True) if path.exists() else []
+    rows = read_jsonl(path, partial_ok=True, remedy=remedy) if path.exists() else []
     try:
         for number, row in enumerate(rows, start=1):
             require(row, {**kinds, **{name: str for name in VARYING.values() if name in row}}, f"{path}:{number}")
             if large := [key for key, value in row.items() if isinstance(value, int | float) and abs(value) > LARGEST]:
                 raise UserError(f"{path}:{number}: `{large[0]}` is larger than any number a stage writes")
     except UserError as error:
-        raise UserError(f"{error}; remove the file and run the stage that makes it again") from None
+        raise UserError(f"{error}; {remedy}") from None
     return tuple(rows)

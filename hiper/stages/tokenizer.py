@@ -18,6 +18,7 @@ from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.learning.guide import TAGS
 from hiper.locks import exclusive
+from hiper.manifest import verify_outputs
 from hiper.records import write_json, write_text
 from hiper.stages.demonstrations import read_demonstrations
 
@@ -51,6 +52,7 @@ def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
 
     if settings.model.scratch is None:
         raise UserError(f"model {settings.model.name!r} is pretrained and brings its own tokenizer")
+    verify_outputs(demonstrations.parent)
     texts = [text for row in read_demonstrations(demonstrations) for text in (row.prompt, row.answer)]
     chats = [_without_tags(text) for text in texts]
     size = settings.model.scratch.vocabulary

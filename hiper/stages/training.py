@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ from hiper.learning.mismatch import corrected_rows, mismatch_metrics
 from hiper.learning.processes import Processes, joined
 from hiper.learning.qwen2 import Decoder
 from hiper.learning.training_engine import make_engines
-from hiper.manifest import files_of, verify_outputs, withdraw_manifest, write_manifest
+from hiper.manifest import (
+    files_of,
+    require_data,
+    require_unchanged,
+    verify_outputs,
+    withdraw_manifest,
+    write_manifest,
+)
 from hiper.policies.players import training_players
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import sha256_file
@@ -46,12 +54,14 @@ def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> No
     and, last, `manifest.json`."""
     started = time.monotonic()
     verify_outputs(start.parent)
+    data = require_data(start.parent, data_root, settings.benchmark.dataset)
     with joined(settings.engine) as processes, written_by_first(folder, processes), listening() as notice:
-        trainer = Trainer(settings, start, folder, data_root, processes)
+        trainer = Trainer(settings, start, folder, data_root, processes, data)
         if processes.first:
             identity = {
                 "settings": stage_digest(resumable_by(settings), "train"),
                 "start": sha256_file(start / WEIGHTS),
+                "data": data,
             }
             withdraw_manifest(folder)
             checkpoint.begin(folder / "checkpoints", identity)
@@ -61,11 +71,12 @@ def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> No
         trainer.save(folder / "model")
         if not processes.first:
             return
+        trainer.require_data()
         checkpoint.clear(folder / "checkpoints")
         written, facts = files_of(folder / "model"), {}
         if trainer.selection.best is not None:
             written, facts = written + files_of(folder / BEST), {"best": trainer.selection.state()}
-        write_manifest(folder, settings, data_root, {"start": start}, started, written, facts)
+        write_manifest(folder, settings, data_root, {"start": start}, started, written, facts, data=data)
     log.info("done: %s%s", folder, "" if follower is None else " (MLflow mirror catches up in the background)")
 
 
@@ -73,9 +84,16 @@ class Trainer:
     """Everything one run holds in memory."""
 
     def __init__(
-        self, settings: RunSettings, start: Path, folder: Path, data_root: Path, processes: Processes | None = None
+        self,
+        settings: RunSettings,
+        start: Path,
+        folder: Path,
+        data_root: Path,
+        processes: Processes | None = None,
+        data: Mapping[str, str] | None = None,
     ) -> None:
         self.settings, self.folder, self.start = settings, folder, start
+        self.data_root, self.data = data_root, data
         self.processes = processes or Processes()
         self.device = engine.prepare(settings.engine)
         engines = make_engines(settings.engine, self.processes)
@@ -203,8 +221,13 @@ class Trainer:
         learner = self.learner
         state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
         if self.processes.first:
+            self.require_data()
             checkpoint.save(self.folder / "checkpoints", done, state | {"best": self.selection.state()})
         self.processes.wait()  # nobody may leave, or come back, before it is there
+
+    def require_data(self) -> None:
+        """UserError when the data are no longer those that the run began with: no checkpoint knows two of them."""
+        require_unchanged(self.data, self.data_root, self.settings.benchmark.dataset)
 
     def _resume(self) -> int:
         loaded = checkpoint.load_latest(self.folder / "checkpoints")

@@ -23,7 +23,7 @@ from hiper.learning.folders import load_decoder, require_positions, save_decoder
 from hiper.learning.lora import adapt, merged_weights, trainable
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
-from hiper.manifest import files_of, verify_outputs, withdraw_manifest, write_manifest
+from hiper.manifest import files_of, require_data, verify_outputs, withdraw_manifest, write_manifest
 from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
 from hiper.records import sha256_file
 from hiper.stages import checkpoint
@@ -70,6 +70,7 @@ def _make(
     device = engine.prepare(settings.engine)
     if demonstrations is not None:
         verify_outputs(demonstrations.parent)
+        require_data(demonstrations.parent, data_root, settings.benchmark.dataset)
     source = tokenizer_folder or pretrained.find(settings.model.path or "")
     tokenizer = load_tokenizer(source)
     decoder = _initial_decoder(settings, tokenizer, source, device)

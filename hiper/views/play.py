@@ -13,7 +13,7 @@ from rich.text import Text
 from hiper.benchmarks.base import Benchmark
 from hiper.config import BenchmarkSettings, Prompt, RunSettings
 from hiper.errors import UserError
-from hiper.manifest import read_manifest, verify_outputs
+from hiper.manifest import read_manifest, require_data, verify_outputs
 from hiper.policies.base import Policy
 from hiper.stages.episodes import outcome, turn_record
 from hiper.stages.results import task_label
@@ -100,11 +100,13 @@ def watch_model(
     _show_watched(console, _play(game, policy, prompt, seed, Watched(console, pause)))
 
 
-def model_of(folder: Path, settings: RunSettings, temperature: float) -> Policy:
-    """The policy of a run's model folder; UserError while the run is not finished, or where the model is damaged."""
+def model_of(folder: Path, settings: RunSettings, temperature: float, data_root: Path) -> Policy:
+    """The policy of a run's model folder; UserError while the run is not finished, where the model is damaged, or the
+    data are not those that it learned from."""
     if read_manifest(folder) is None:
         raise UserError(f"{folder}: no manifest.json yet; the run is not finished, or its model is being made anew")
     verify_outputs(folder)
+    require_data(folder, data_root, settings.benchmark.dataset)
     from hiper.learning import engine  # after the check: these imports take seconds
     from hiper.learning.folders import load_decoder
     from hiper.policies.players import LocalPlayers

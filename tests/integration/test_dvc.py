@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
+from hiper.errors import UserError
+from hiper.manifest import data_hash
+
 ROOT = Path(__file__).resolve().parents[2]
 STAGE = "alfworld@alfworld_test"
 DATA = Path("data/alfworld_test")
@@ -98,6 +101,41 @@ def test_the_data_set_costs_no_second_copy(checkout: Checkout) -> None:
     index = (checkout.folder / DATA / "dataset.json").stat()
     assert index.st_nlink == 2
     assert index.st_mode & 0o222 == 0
+
+
+def test_changed_data_are_refused_and_come_back_by_the_commands_that_the_message_names(checkout: Checkout) -> None:
+    """Replaced, edited in place (through the hard link in DVC's cache too), removed, added; what a file manager leaves
+    is no change to DVC either."""
+    before, data = checkout.digests(), checkout.folder / "data"
+    locked = yaml.safe_load((checkout.folder / "dvc.lock").read_text())["stages"][STAGE]["outs"][0]["md5"]
+    assert data_hash(data, DATA.name) == {"dvc": locked}
+    (checkout.folder / DATA / ".DS_Store").write_text("Mac")
+    assert data_hash(data, DATA.name) == {"dvc": locked} and json.loads(checkout.dvc("status", "--json", STAGE)) == {}
+    (checkout.folder / DATA / ".DS_Store").unlink()
+    path = next((checkout.folder / DATA).rglob("game.tw-pddl"))
+    name = path.relative_to(checkout.folder / DATA)
+
+    def replace() -> None:
+        path.with_name("new").write_bytes(path.read_bytes() + b" ")
+        path.with_name("new").rename(path)
+
+    def edit() -> None:
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes() + b" ")
+
+    for change, words, command in (
+        (replace, f"{name} differs", ("dvc", "checkout", "--force", str(DATA))),
+        (edit, "", ("hiper", "data", "repro", DATA.name)),
+        (path.unlink, f"{name} is missing", ("dvc", "checkout", "--force", str(DATA))),
+        (path.with_name("new").touch, "new is additional", ("hiper", "data", "repro", DATA.name)),
+    ):
+        change()
+        with pytest.raises(UserError, match=rf"{DATA.name}: its content is not what dvc.lock says") as caught:
+            data_hash(data, DATA.name)
+        assert words in str(caught.value) and f"`{' '.join(command)}`" in str(caught.value)
+        subprocess.run([sys.executable, "-m", *command], cwd=checkout.folder, env=checkout.environment, check=True)
+        assert checkout.digests() == before, change
+        assert data_hash(data, DATA.name) == {"dvc": locked}
 
 
 def test_only_the_keys_that_determine_the_games_make_the_stage_stale(checkout: Checkout) -> None:

@@ -19,14 +19,15 @@ from hiper.compose import write_config
 from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
 from hiper.learning.folders import HEADS, WEIGHTS
-from hiper.manifest import read_manifest, verify_outputs, write_manifest
+from hiper.manifest import files_of, read_manifest, verify_outputs, write_manifest
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, write_jsonl
-from hiper.stages import report_page, warmstart
+from hiper.stages import evaluation, gradient_variance, report_page, training, warmstart
 from hiper.stages.demonstrations import read_demonstrations
 from hiper.stages.results import load_studies
 from hiper.stages.tables import success_records
 from hiper.stages.training_tables import training_records
+from hiper.views.play import model_of
 
 pytestmark = pytest.mark.usefixtures("limited_memory")
 
@@ -176,6 +177,49 @@ def test_outputs_are_verified_by_their_checksums(results: Path, tmp_path: Path) 
     verify_outputs(run)
     (run / "manifest.json").unlink()
     verify_outputs(run)
+
+
+def test_data_that_have_changed_are_refused_by_every_stage(copied_pipeline: Path, small_settings: RunSettings) -> None:
+    """One byte of any file of the data set: no warm start, no training (begun or resumed), no evaluation (begun or gone
+    on with), no measurement and no play with it; nothing of what there is is touched."""
+    data, made = copied_pipeline / "data", copied_pipeline / "warmstart"
+    (made / "checkpoints").mkdir()
+    (made / "checkpoints" / "00000001.pt").write_text("as if it were to go on")
+    (made / "evaluation.unfinished.jsonl").write_text("{}\n")
+    stages: list[Callable[[], object]] = [
+        lambda: warmstart.run(
+            *(small_settings, copied_pipeline / "demonstrations" / "demonstrations.jsonl"),
+            *(copied_pipeline / "tokenizer", made, data),
+        ),
+        lambda: training.run(small_settings, made / "model", made, data),
+        lambda: evaluation.run(small_settings, made, data),
+        lambda: gradient_variance.run({"hiper": small_settings}, made, made / "variance.json", data),
+        lambda: model_of(made, small_settings, 1.0, data),
+    ]
+    before = {path: path.read_bytes() for path in files_of(copied_pipeline) if data not in path.parents}
+    changed = [path for path in files_of(data) if path.parent.name in ("trial_00000", small_settings.benchmark.dataset)]
+    assert {path.name for path in changed} == {"game.tw-pddl", "traj_data.json", "dataset.json"}
+    for number, path in enumerate([*changed[:9], changed[-1]]):
+        content = path.read_bytes()
+        path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+        with pytest.raises(UserError, match=r"was made with other data than .* holds now|dataset\.json"):
+            stages[number % len(stages)]()
+        path.write_bytes(content)
+    assert {path: path.read_bytes() for path in files_of(copied_pipeline) if data not in path.parents} == before
+
+
+def test_weights_of_another_run_beside_a_model_are_refused(results: Path, tmp_path: Path) -> None:
+    """Value heads, a best model, an index of shards that would be read in place of the weights; other files may be."""
+    run = tmp_path / RUN
+    shutil.copytree(results, run)
+    (run / "model" / "README.md").write_text("mine")
+    verify_outputs(run)
+    for name in (f"model/{HEADS}", f"best/{WEIGHTS}", f"model/{WEIGHTS}.index.json"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("another's")
+        with pytest.raises(UserError, match=rf"{name}: is not of this run"):
+            verify_outputs(run)
+        (run / name).unlink()
 
 
 def test_a_growing_metrics_file_may_end_anywhere(tmp_path: Path) -> None:

@@ -16,9 +16,11 @@ import yaml
 
 from hiper.benchmarks.alfworld.games import Game, write_index
 from hiper.cli.main import main
+from hiper.compose import load_benchmark
 from hiper.errors import UserError
 from hiper.locks import exclusive
 from hiper.views import doctor, machine
+from hiper.views.datasets import data_finding
 from hiper.views.machine import Finding
 from hiper.views.terminal import console
 
@@ -102,27 +104,42 @@ def test_a_mistake_in_a_configuration_is_shown(project: Path) -> None:
 
 
 def test_data_sets_are_looked_at(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made, cut short, with games gone, or to come from a folder that is not there."""
+    """Made, fewer than the official ones, cut short, with games gone, with a split empty that is evaluated, or to come
+    from a folder that is not there, is another one, or lacks the game files of a split."""
     folder = project / "data" / "alfworld_small"
-    game = Game("train/look-1/trial", "train", "look_at_obj_in_light", folder / "train/look-1/trial")
-    game.folder.mkdir(parents=True)
-    write_index(folder, "alfworld_small", {"kind": "generate"}, [game])
+    path = project / "configs" / "benchmark" / "alfworld_small.yaml"
+    kind = "look_at_obj_in_light"
+    splits = ("train", "valid_seen", "valid_unseen")
+    games = [Game(f"{split}/look-1/trial", split, kind, folder / split / "look-1" / "trial") for split in splits]
+    for game in games:
+        game.folder.mkdir(parents=True)
+        (game.folder / "game.tw-pddl").write_text("{}")
 
     def seen() -> Finding:
-        return found(doctor.diagnose(project, "demo"), "Data", "alfworld_small")[0]
+        return data_finding(load_benchmark(path), project, "missing")
 
-    assert (seen().state, seen().detail) == ("ok", "1 games, source: generate")
-    game.folder.rmdir()
-    assert seen().state == "missing" and "1 of 1 games are gone" in seen().detail
+    write_index(folder, "alfworld_small", {"kind": "generate"}, games)
+    assert found(doctor.diagnose(project, "demo"), "Data", "alfworld_small") == [seen()]
+    assert (seen().state, seen().detail) == ("ok", "3 games, source: generate")
+    (games[0].folder / "game.tw-pddl").unlink()
+    assert seen().state == "missing" and "1 of 3 games are gone" in seen().detail
+    write_index(folder, "alfworld_small", {"kind": "generate"}, games[1:2])
+    assert seen().state == "missing" and "1 games, none in the split train, valid_unseen of the" in seen().detail
     (folder / "dataset.json").write_text('{"dataset": ')
-    assert seen().state == "missing" and "not valid JSON" in seen().detail
+    assert seen().state == "missing" and "not valid JSON" in seen().detail and "rm " not in seen().remedy
     (folder / "dataset.json").unlink()
-    path = project / "configs" / "benchmark" / "alfworld_small.yaml"
     path.write_text(path.read_text().replace("source: generate", "source: folder"))
     assert seen().state == "missing" and "ALFWORLD_DATA" in seen().detail
     path.write_text(path.read_text().replace("source: folder", "source: auto"))
-    monkeypatch.setenv("ALFWORLD_DATA", str(project / "mistyped"))
-    assert seen().state == "missing" and "mistyped" in seen().detail
+    for place, words in (
+        ("mistyped", "mistyped"),
+        ("data", f"name {folder} instead"),
+        ("data/alfworld_small", "/train"),
+    ):
+        monkeypatch.setenv("ALFWORLD_DATA", str(project / place))
+        assert seen().state == "missing" and words in seen().detail
+    (games[0].folder / "game.tw-pddl").write_text("{}")
+    assert seen().state == "optional" and f"will come from the folder {folder}" in seen().detail
 
 
 def test_a_missing_package_is_named_with_the_way_to_get_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

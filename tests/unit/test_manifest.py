@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,18 @@ import pytest
 from hiper import manifest
 from hiper.compose import compose_run, config_digest
 from hiper.config import RunSettings
-from hiper.manifest import command, content_hash, data_hash, git_state, made_with, read_manifest, write_manifest
+from hiper.errors import UserError
+from hiper.manifest import (
+    command,
+    content_hash,
+    data_hash,
+    git_state,
+    made_with,
+    read_manifest,
+    require_data,
+    verify_outputs,
+    write_manifest,
+)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -47,7 +59,7 @@ def test_a_manifest_names_everything_a_result_depends_on(settings: RunSettings, 
     assert read_manifest(tmp_path / "run") == written
     assert written["configuration"] == config_digest(settings)
     assert made_with(tmp_path / "run") == settings.model_dump(mode="json")
-    assert written["data"] == {"dataset.json": hashlib.sha256(b"{}").hexdigest()}
+    assert written["data"] == data_hash(data, "alfworld_test") and written["folder"] == "run"
     assert written["inputs"] == {"rows": hashlib.sha256(b"abc").hexdigest()}
     assert written["packages"]["torch"] and written["packages"]["numpy"]
     assert written["seeds"] == {"run": 0, "demonstrations": 0, "data": 0}
@@ -112,38 +124,128 @@ def test_what_git_says_on_refusing_is_told_once(
 def test_a_link_to_the_data_does_not_hide_the_project(settings: RunSettings, data: Path, tmp_path: Path) -> None:
     """Commit and DVC's hash as if data/ lay in the project."""
     git(tmp_path, "init", "-q")
-    (tmp_path / "dvc.lock").write_text(
-        "stages: {alfworld@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e}]}}"
-    )
+    there = data_hash(data, "alfworld_test")
+    assert there is not None
+    lock(data, there["dvc"])
     git(tmp_path, "add", "dvc.lock")
     git(tmp_path, "commit", "-qm", "first")
     (tmp_path / "disk").mkdir()
     data.rename(tmp_path / "disk" / "data")
     data.symlink_to(tmp_path / "disk" / "data")
     written = write_manifest(tmp_path / "run", settings, data)
-    assert written["git"] is not None and written["data"] == {"dvc": "1e"}
+    assert written["git"] is not None and written["data"] == there
 
 
-def test_the_hash_of_the_data_is_dvcs_where_dvc_knows_it(data: Path) -> None:
-    """dvc.lock wins over the index; another data set's entry does not count."""
-    lock = data.parent / "dvc.lock"
-    lock.write_text("stages: {alfworld@other: {outs: [{path: data/other, md5: 0f.dir}]}}")
-    os.utime(lock, (0, 0))
-    assert data_hash(data, "alfworld_test") == {"dataset.json": hashlib.sha256(b"{}").hexdigest()}
-    lock.write_text("stages: {alfworld@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e.dir}]}}")
-    assert data_hash(data, "alfworld_test") == {"dvc": "1e.dir"}
+def lock(data: Path, md5: str, name: str = "alfworld_test") -> None:
+    (data.parent / "dvc.lock").write_text(f"stages: {{s@{name}: {{outs: [{{path: data/{name}, md5: {md5}}}]}}}}")
+    os.utime(data.parent / "dvc.lock", (0, 0))
+
+
+def test_a_data_set_is_told_by_its_content_as_dvc_tells_it(data: Path) -> None:
+    """DVC's own hash of the folder, whoever made it; what file managers leave there does not count."""
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.tree import Tree
+
+    folder, tree = data / "alfworld_test", Tree()
+    for name in ("b/ä.json", "b.json", "dataset.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+        tree.add(tuple(name.split("/")), None, HashInfo("md5", hashlib.md5(name.encode()).hexdigest()))
+    tree.digest()
+    assert data_hash(data, "alfworld_test") == {"dvc": tree.oid}
+    for name in (".DS_Store", "b/._ä.json", "Thumbs.db", "dataset.json~", "b (copy)/x", "dataset (1).json", ".nfs00a1"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("left")
+    assert data_hash(data, "alfworld_test") == {"dvc": tree.oid}
     assert data_hash(data, "nosuch") is None
+
+
+def test_every_changed_byte_of_a_data_set_is_found(data: Path) -> None:
+    """In place or by another file of the same size and time, of any name; also by a process that has read it before."""
+    folder = data / "alfworld_test"
+    (folder / "a.json").write_bytes(b"0123")
+    before, times = data_hash(data, "alfworld_test"), (folder / "a.json").stat()
+    for place in range(4):
+        changed = bytearray(b"0123")
+        changed[place] ^= 1
+        (folder / "new").write_bytes(changed)
+        os.utime(folder / "new", ns=(times.st_atime_ns, times.st_mtime_ns))
+        (folder / "new").rename(folder / "a.json")
+        assert data_hash(data, "alfworld_test") != before, place
+    (folder / "a.json").write_bytes(b"0123")
+    assert data_hash(data, "alfworld_test") == before
+    (folder / "a.json").rename(folder / "b.json")
+    assert data_hash(data, "alfworld_test") != before
+
+
+def test_data_that_are_not_what_dvc_lock_says_are_refused(data: Path) -> None:
+    """By name; another data set's entry does not count."""
+    found = data_hash(data, "alfworld_test")
+    lock(data, "1e.dir", "other")
+    assert data_hash(data, "alfworld_test") == found
+    assert found is not None
+    lock(data, found["dvc"])
+    assert data_hash(data, "alfworld_test") == found
+    (data / "alfworld_test" / "dataset.json").write_text("[]")
+    with pytest.raises(
+        UserError, match=r"alfworld_test: its content is not what dvc\.lock says; `hiper data repro alf"
+    ):
+        data_hash(data, "alfworld_test")
 
 
 def test_a_dvc_lock_is_read_when_dvc_has_written_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC cuts the file and writes it anew, while other jobs write their manifests: they wait for the entry."""
-    lock = data.parent / "dvc.lock"
-    stages = iter(
-        ["stages: {alfworld@alf", "stages: {alfworld@alfworld_test: {outs: [{path: data/alfworld_test, md5: 1e}]}}"]
-    )
-    lock.write_text("")
-    monkeypatch.setattr(manifest.time, "sleep", lambda seconds: lock.write_text(next(stages)))
-    assert data_hash(data, "alfworld_test") == {"dvc": "1e"}
+    found = data_hash(data, "alfworld_test")
+    assert found is not None
+    entry = "stages: {{alfworld@alfworld_test: {{outs: [{{path: data/alfworld_test, md5: {}}}]}}}}"
+    stages = iter(["stages: {alfworld@alf", entry.format("0f.dir"), entry.format(found["dvc"])])
+    path = data.parent / "dvc.lock"
+    path.write_text("")
+    monkeypatch.setattr(manifest.time, "sleep", lambda seconds: path.write_text(next(stages)))
+    assert data_hash(data, "alfworld_test") == found
+    assert next(stages, None) is None
+
+
+def test_what_was_made_with_other_data_is_refused(settings: RunSettings, data: Path, tmp_path: Path) -> None:
+    """Until the data are put back; a manifest of an earlier version has the checksum of the index. Data that change
+    while a stage is at work leave it without a manifest."""
+    run, index = tmp_path / "run", data / "alfworld_test" / "dataset.json"
+    begun = require_data(run, data, "alfworld_test")
+    write_manifest(run, settings, data, data=begun)
+    assert require_data(run, data, "alfworld_test") == begun
+    index.write_text("[]")
+    with pytest.raises(UserError, match=r"run: was made with other data than .*alfworld_test holds now"):
+        require_data(run, data, "alfworld_test")
+    with pytest.raises(UserError, match="alfworld_test: changed while this stage was at work"):
+        write_manifest(tmp_path / "second", settings, data, data=begun)
+    assert not (tmp_path / "second").exists()
+    old = json.loads((run / "manifest.json").read_text()) | {
+        "data": {"dataset.json": hashlib.sha256(b"[]").hexdigest()}
+    }
+    (run / "manifest.json").write_text(json.dumps(old))
+    assert require_data(run, data, "alfworld_test") == data_hash(data, "alfworld_test")
+
+
+@pytest.mark.parametrize("recorded", ["folder", "command", "seeds"])
+def test_a_copy_of_a_run_is_refused_by_name(
+    settings: RunSettings, data: Path, tmp_path: Path, recorded: str
+) -> None:  # fmt: skip
+    """`cp -r …-seed0 …-seed1`, by whatever its manifest tells of the run; under its own name, or under one that no run
+    has, it may lie anywhere."""
+    run = tmp_path / "a-b-hiper-seed0"
+    written = write_manifest(run, settings, data)
+    told = {"folder": {}, "command": {"command": "hiper train results/x/runs/a-b-hiper-seed0"}, "seeds": {}}[recorded]
+    if recorded != "folder":
+        written.pop("folder")
+    (run / "manifest.json").write_text(json.dumps(written | told))
+    copy = tmp_path / ("a-b-hiper-seed1" if recorded == "seeds" else "a-b-ppo-seed0")
+    for place in (tmp_path / "backup" / run.name, tmp_path / "backup of it", copy):
+        shutil.copytree(run, place)
+    verify_outputs(tmp_path / "backup" / run.name)
+    verify_outputs(tmp_path / "backup of it")
+    words = "with seed 0" if recorded == "seeds" else "a-b-hiper-seed0"
+    with pytest.raises(UserError, match=f"{copy.name}/manifest.json: is of .*{words}: the folder is a copy"):
+        verify_outputs(copy)
 
 
 def test_a_folders_hash_changes_with_names_and_contents(tmp_path: Path) -> None:

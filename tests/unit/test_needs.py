@@ -129,7 +129,7 @@ def test_the_workflows_check_names_what_is_missing(
         settings.model_dump(), benchmark__data__source="folder", benchmark__data__folder=str(tmp_path / "x")
     )
     nowhere = [(TRAIN, parse_run(values, "test"))]
-    assert "its folder is not there" in needs.missing("paper", nowhere, tmp_path, "local")[-1]
+    assert "data.folder is" in needs.missing("paper", nowhere, tmp_path, "local")[-1]
     (tmp_path / "data" / "alfworld").mkdir(parents=True)
     (tmp_path / "data" / "alfworld" / "dataset.json").write_text("{}")
     assert len(needs.missing("paper", nowhere, tmp_path, "local")) == 1

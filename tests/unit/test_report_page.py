@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,20 @@ from synthetic_runs import add_conditions, add_run, add_validations, make_experi
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.errors import UserError
-from hiper.records import dumps, read_json, read_jsonl, read_last_rows, sha256_json, write_json, write_jsonl, write_text
+from hiper.records import (
+    dumps,
+    read_json,
+    read_jsonl,
+    read_last_rows,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from hiper.stages import published, report_page
 from hiper.stages.results import load_studies
+from hiper.stages.tables import success_records
 from hiper.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +117,7 @@ def experiment(tmp_path: Path) -> Path:
     """Six runs with manifests, one of them made with changes; HiPER's first seed has recorded episodes."""
     folder = make_experiment(tmp_path / "results" / "demo")
     for run in (folder / "runs").iterdir():
-        write_json(run / "manifest.json", MANIFEST)
+        write_json(run / "manifest.json", MANIFEST | {"seeds": {"run": int(run.name[-1])}})
     record(folder, [played(True, 1), played(False, 2), played(True, 3, instruction="put the pen on the desk")])
     return folder
 
@@ -208,6 +220,54 @@ def test_a_run_shows_the_settings_its_results_were_made_with(experiment: Path) -
     assert text.count("changed since the run was made") == 5  # not this one
     write_json(run / "evaluation.json", MANIFEST | {"settings": evaluated})
     assert "/ 42 (HiPER) turns" in page_of(experiment).text
+
+
+@pytest.mark.parametrize("told", [{}, {"folder": "alfworld_small-tiny_1.5b-hiper-seed0"}], ids=["seed", "folder"])
+def test_a_copied_run_is_never_another_seed(experiment: Path, told: dict[str, Any]) -> None:
+    """Under the name of a run it is refused, whatever file managers call their copies is passed over; the whole
+    experiment may lie elsewhere."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    write_json(run / "manifest.json", MANIFEST | told)
+    before = [record for study in load_studies(experiment) for record in success_records(study)]
+    for name in (f"{run.name} (copy)", f"{run.name}.bak", f"{run.name}~", f"Copy of {run.name}", f"._{run.name}"):
+        shutil.copytree(run, run.with_name(name))
+    write_text(run.parent / ".DS_Store", "Mac")
+    write_text(run / "Thumbs.db", "Windows")
+    moved = experiment.rename(experiment.parents[1] / "elsewhere")
+    assert [record for study in load_studies(moved) for record in success_records(study)] == before
+    shutil.copytree(moved / "runs" / run.name, moved / "runs" / f"{run.name[:-1]}2")
+    with pytest.raises(UserError, match=r"hiper-seed2/manifest\.json: is of .*seed ?0: the folder is a copy"):
+        load_studies(moved)
+
+
+def test_episodes_of_another_evaluation_are_refused(experiment: Path) -> None:
+    """Of other episodes than evaluation.json tells of, of another model or other data than manifest.json tells of."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    weights = {"model/config.json": "c0", "model/model.safetensors": "3e"}
+    made = {name.removeprefix("model/"): digest for name, digest in weights.items()}
+    right = {"episodes": sha256_file(run / "evaluation.jsonl"), "inputs": {"last": sha256_json(made)}}
+    write_json(run / "manifest.json", MANIFEST | {"outputs": weights})
+    write_json(run / "evaluation.json", MANIFEST | right)
+    load_studies(experiment)
+    for wrong, words in (
+        ({"episodes": "0f"}, r"is not the file that evaluation\.json tells of"),
+        ({"inputs": {"last": "0f"}}, "was played by another last model"),
+        ({"data": {"dvc": "0f.dir"}}, "was played on other data"),
+    ):
+        write_json(run / "evaluation.json", MANIFEST | right | wrong)
+        with pytest.raises(UserError, match=rf"hiper-seed0/evaluation\.jsonl: {words}.*evaluate this run again"):
+            load_studies(experiment)
+
+
+@pytest.mark.parametrize("other", [{"data": {"dvc": "0f.dir"}}, {"data_source": "folder"}], ids=["content", "source"])
+def test_runs_on_different_data_are_not_compared(experiment: Path, other: dict[str, Any]) -> None:
+    """In one study; manifests of earlier versions, which tell of the data in another way, do not count as different."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-ppo_turn-seed0"
+    write_json(run / "manifest.json", MANIFEST | {"data": {"dataset.json": "1d"}})
+    load_studies(experiment)
+    write_json(run / "manifest.json", MANIFEST | other)
+    with pytest.raises(UserError, match=r"ppo_turn-seed0 was made with other data than .*-warmstart-seed0"):
+        load_studies(experiment)
 
 
 def test_what_makes_runs_hard_to_compare_is_said(experiment: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
+import re
+import shutil
 import stat
 import tarfile
 import threading
@@ -110,10 +111,9 @@ def test_auto_takes_the_first_source_that_applies(
     layout: tuple[Path, list[Game]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The environment's folder, archives, the download, generation; a folder without games and archives that are not
-    there do not apply, a folder that is not there is a mistake."""
+    """The environment's folder, archives, the download, generation; archives that are not there do not apply, a folder
+    that is not there, or has no games, is a mistake."""
     archive = tar(tmp_path / "games.tar.gz", layout[0] / "json_2.1.1")
     absent = tmp_path / "absent.zip"
 
@@ -126,9 +126,12 @@ def test_auto_takes_the_first_source_that_applies(
     assert kind(data(archives=[archive])) == "archives"
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "empty"))
-    with caplog.at_level(logging.WARNING):
-        assert kind(data(archives=[archive])) == "archives"
-    assert "which holds no games" in caplog.text
+    with pytest.raises(
+        UserError, match=r"ALFWORLD_DATA is .*empty, which is not a folder with the splits.*has nothing"
+    ):
+        kind(data(archives=[archive]))
+    monkeypatch.setenv("ALFWORLD_DATA", " ")
+    assert kind(data(archives=[archive])) == "archives"
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "mistyped"))
     with pytest.raises(UserError, match=r"ALFWORLD_DATA is .*mistyped: no such folder"):
         kind(data(archives=[archive]))
@@ -137,6 +140,136 @@ def test_auto_takes_the_first_source_that_applies(
     with pytest.raises(UserError, match=r"absent\.zip"):
         monkeypatch.delenv("ALFWORLD_DATA")
         kind(data(archives=[archive, absent]))
+
+
+def test_a_folder_one_level_off_is_an_error_that_names_the_right_one(
+    layout: tuple[Path, list[Game]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever names a folder wants its games: neither the download nor generation takes their place."""
+    right = layout[0] / "json_2.1.1"
+    shutil.copytree(right, tmp_path / "disk" / "alfworld" / "json_2.1.1")
+    low, high = tmp_path / "disk", tmp_path / "disk" / "alfworld" / "json_2.1.1"
+    for named, wanted in ((right / "train", right), (right / layout[1][0].id, right), (low, high), (tmp_path, high)):
+        monkeypatch.setenv("ALFWORLD_DATA", str(named))
+        words = rf"(ALFWORLD_DATA|data\.folder) is {re.escape(str(named))}, .*; name {re.escape(str(wanted))} instead"
+        for settings in (data(), data("folder"), data(folder=named)):
+            with pytest.raises(UserError, match=words):
+                make_dataset("name", settings, TYPES, tmp_path / "out", [NOWHERE])
+    assert not (tmp_path / "out").exists()
+
+
+def repacked(games: Path, path: Path, form: str) -> Path:
+    """The games as people's archives have them."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(file for file in games.rglob("*") if file.is_file()):
+            name = f"{ARCHIVES[form]}{file.relative_to(games).as_posix()}"
+            entry = zipfile.ZipInfo("x")
+            entry.filename = name.replace("/", "\\") if form == "windows" else name
+            archive.writestr(entry, file.read_bytes())
+            archive.writestr(f"__MACOSX/{Path(name).parent}/._{file.name}", b"AppleDouble")
+        archive.writestr(f"{ARCHIVES[form]}.DS_Store", b"Mac")
+    return path
+
+
+ARCHIVES = {"renamed": "json_2.1.3/", "deeper": "alfworld/data/json_2.1.1/", "windows": "json_2.1.1/", "bare": ""}
+
+
+@pytest.mark.parametrize("form", ARCHIVES)
+def test_the_splits_of_an_archive_are_found_wherever_they_lie(
+    layout: tuple[Path, list[Game]], tmp_path: Path, form: str
+) -> None:
+    """Under another folder's name, a level deeper, with the separators of Windows, without any folder; what a Mac adds
+    does not matter."""
+    archive = repacked(layout[0] / "json_2.1.1", tmp_path / "games.zip", form)
+    make_dataset("name", data(archives=[archive]), TYPES, tmp_path / "data" / "out")
+    assert ids(tmp_path / "data" / "out") == [game.id for game in layout[1]]
+
+
+def test_archives_that_call_their_folders_differently_go_over_each_other(
+    layout: tuple[Path, list[Game]], tmp_path: Path
+) -> None:
+    """One has traj_data.json below json_2.1.1, the other game.tw-pddl below json_2.1.2."""
+    archives = []
+    for name, pattern in (("json_2.1.1", "traj_data.json"), ("json_2.1.2", "game.tw-pddl")):
+        archives.append(tmp_path / f"{name}.zip")
+        with zipfile.ZipFile(archives[-1], "w") as archive:
+            for file in sorted((layout[0] / "json_2.1.1").rglob(pattern)):
+                archive.write(file, Path(name) / file.relative_to(layout[0] / "json_2.1.1"))
+    make_dataset("name", data(archives=archives), TYPES, tmp_path / "data" / "out")
+    assert ids(tmp_path / "data" / "out") == [game.id for game in layout[1]]
+
+
+def test_an_archive_without_games_is_named_with_what_it_holds(layout: tuple[Path, list[Game]], tmp_path: Path) -> None:
+    """And one with a damaged game by the game's place in it; never a temporary folder that is gone by then."""
+    (tmp_path / "photos" / "summer").mkdir(parents=True)
+    (tmp_path / "photos" / "summer" / "a.jpg").write_text("x")
+    broken = tmp_path / "json_2.1.1"
+    shutil.copytree(layout[0] / "json_2.1.1", broken)
+    (broken / layout[1][0].id / "traj_data.json").write_text("")
+    for archive, words in (
+        (
+            zipped(tmp_path / "photos.zip", tmp_path / "photos"),
+            r"photos\.zip: has photos at its top; wanted is .*train",
+        ),
+        (zipped(tmp_path / "games.zip", broken), rf"games\.zip: {layout[1][0].id}/traj_data\.json: not valid JSON"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            make_dataset("name", data(archives=[archive]), TYPES, tmp_path / "data" / "out")
+        assert ".partial" not in str(caught.value)
+
+
+def without(layout: Path, target: Path, name: str, number: int) -> Path:
+    """A copy of the games whose first `number` folders of each split lack the file `name`."""
+    shutil.copytree(layout / "json_2.1.1", target)
+    for split in target.iterdir():
+        for path in sorted(split.rglob(name))[:number]:
+            path.unlink()
+    return target
+
+
+@pytest.mark.parametrize("name", ["game.tw-pddl", "traj_data.json"])
+def test_folders_that_lack_a_file_are_counted_and_named(
+    layout: tuple[Path, list[Game]], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """In the log, in the index; a data set of whole games has no such entry, so that its bytes are what they were."""
+    make_dataset("name", data(folder=without(layout[0], tmp_path / "mine", name, 1)), TYPES, tmp_path / "out")
+    assert caplog.text.count(f"folders left out: no {name} (first: ") == 3
+    index = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert index["left_out"] == {split: {f"no {name}": 1} for split in ("train", "valid_seen", "valid_unseen")}
+    make_dataset("name", data(folder=layout[0]), TYPES, tmp_path / "out")
+    assert "left_out" not in json.loads((tmp_path / "out" / "dataset.json").read_text())
+
+
+def test_a_split_without_games_is_an_error_that_says_what_is_missing(
+    layout: tuple[Path, list[Game]], tmp_path: Path
+) -> None:
+    """All of its game files, more of them than are there, or every game of a task type."""
+    for number, words in ((2, "split valid_seen has no games of"), (3, "split train has 1 game of")):
+        mine = without(layout[0], tmp_path / str(number), "game.tw-pddl", number)
+        with pytest.raises(UserError, match=rf"{words}.*no game\.tw-pddl \(first: .*json_2\.1\.2_tw-pddl\.zip"):
+            make_dataset("name", data(folder=mine), TYPES, tmp_path / "out")
+    with pytest.raises(UserError, match="split train has no games of the task types pick_two_obj_and_place; complete"):
+        make_dataset("name", data(folder=layout[0]), ["pick_two_obj_and_place"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_games_behind_links_are_games_and_copies_of_a_file_manager_are_none(
+    layout: tuple[Path, list[Game]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A link to a folder is followed once, also where it leads in a circle; one that leads nowhere is named."""
+    mine = tmp_path / "mine"
+    shutil.copytree(layout[0] / "json_2.1.1", mine)
+    task = next((mine / "train").iterdir())
+    shutil.move(task, tmp_path / "elsewhere")
+    task.symlink_to(tmp_path / "elsewhere")
+    (task / "circle").symlink_to(mine / "train")
+    (mine / "valid_seen" / "gone").symlink_to(tmp_path / "gone")
+    trial = mine / layout[1][-1].id
+    shutil.copytree(trial, trial.with_name(f"{trial.name} (copy)"))
+    make_dataset("name", data(folder=mine), TYPES, tmp_path / "out")
+    assert ids(tmp_path / "out") == [game.id for game in layout[1]]
+    assert "a link that leads nowhere (first: valid_seen/gone)" in caplog.text
+    assert "a copy that a file manager made (first: valid_unseen/" in caplog.text
 
 
 def test_a_source_asked_for_by_name_is_not_replaced_by_another(tmp_path: Path) -> None:

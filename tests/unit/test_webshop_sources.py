@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -109,8 +110,8 @@ def test_human_goals_come_from_the_human_file(tmp_path: Path) -> None:
 def test_auto_takes_the_first_source_that_applies(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The environment's folder, the download, generation with a warning; a folder without the files does not apply, one
-    that is not there is a mistake."""
+    """The environment's folder, the download, generation with a warning; a folder without the files, or none, is a
+    mistake."""
     server.contents = files(write_raw(tmp_path / "served"))
 
     def kind(asked: WebshopSettings, downloads: dict[str, Download]) -> Any:
@@ -122,8 +123,13 @@ def test_auto_takes_the_first_source_that_applies(
     assert "GENERATED" in caplog.text
     assert kind(settings("auto"), addresses(server)) == "download"
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
-    assert kind(settings("auto"), addresses(server)) == "download"
-    assert "which has no items_shuffle_1000.json" in caplog.text
+    right = re.escape(str(tmp_path / "served"))
+    with pytest.raises(UserError, match=rf"WEBSHOP_DATA is .*: no items_shuffle_1000\.json .*; name {right} instead"):
+        kind(settings("auto"), addresses(server))
+    (tmp_path / "served" / "below").mkdir()
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "served" / "below"))
+    with pytest.raises(UserError, match=f"; name {right} instead"):
+        kind(settings("auto"), addresses(server))
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "mistyped"))
     with pytest.raises(UserError, match=r"WEBSHOP_DATA is .*mistyped: no such folder"):
         kind(settings("auto"), addresses(server))
@@ -186,6 +192,56 @@ def test_a_damaged_file_leaves_the_old_data_set_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"items_shuffle_1000\.json: product \d+"):
         make_dataset(settings("folder", folder=tmp_path / "mine"), tmp_path / "data" / "out")
     assert files(tmp_path / "data") == before
+
+
+def test_entries_that_are_left_out_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Repeats and broken asins, as the original leaves them out, and products that no goal can be made of; a file of
+    whole entries leaves no trace in the index. More of them than products are an error, as is a file of another set."""
+    raw = write_raw(tmp_path / "mine")
+    path, told = raw / "items_shuffle_1000.json", raw / "items_ins_v2_1000.json"
+    items, entries = json.loads(path.read_text()), json.loads(told.read_text())
+    make_dataset(settings("folder", folder=raw), tmp_path / "out")
+    assert "left_out" not in json.loads((tmp_path / "out" / "dataset.json").read_text())
+    entries.pop(items[-1]["asin"])
+    told.write_text(json.dumps(entries))
+    path.write_text(json.dumps([*items, items[0], items[1], {"asin": "nan"}]))
+    make_dataset(settings("folder", folder=raw), tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert list(index["left_out"].values()) == [1, 2, 1] and index["counts"]["products"] == 60
+    for words in (
+        "1 of 63 entries: asin nan or",
+        "2 of 63 entries: asin of an earlier",
+        "1 of 63 entries: no entry in",
+    ):
+        assert words in caplog.text
+    for some, known, words in (
+        (
+            [*items, *([{"asin": "nan"}] * 61)],
+            entries,
+            r"items_shuffle_1000\.json: more of its entries are left out than",
+        ),
+        (items, {"another": entries[items[0]["asin"]]}, r"items_ins_v2_1000\.json: has none of the products of"),
+    ):
+        path.write_text(json.dumps(some))
+        told.write_text(json.dumps(known))
+        with pytest.raises(UserError, match=words):
+            make_dataset(settings("folder", folder=raw), tmp_path / "out")
+
+
+def test_human_instructions_of_other_products_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And those without an attribute; with none about a product that there is, the file is of another set."""
+    raw = write_raw(tmp_path / "mine")
+    human = json.loads((raw / "items_human_ins.json").read_text())
+    first, *others = human.values()
+    human |= {"OTHER": first}
+    others[0][0]["instruction_attributes"] = []
+    with caplog.at_level("INFO"):
+        (raw / "items_human_ins.json").write_text(json.dumps(human))
+        make_dataset(settings("folder", folder=raw, kind="human"), tmp_path / "out")
+    assert "1 of 41 asins are of other products, 1 instructions name no attribute: they make no goal" in caplog.text
+    (raw / "items_human_ins.json").write_text(json.dumps({"OTHER": first}))
+    with pytest.raises(UserError, match=r"items_human_ins\.json: tells of none of the products"):
+        make_dataset(settings("folder", folder=raw, kind="human"), tmp_path / "out")
 
 
 def test_official_addresses_are_of_the_files_they_are_filed_under() -> None:

@@ -11,18 +11,28 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hiper.benchmarks.places import folders
 from hiper.errors import UserError
-from hiper.records import read_json, require, write_json
+from hiper.records import FETCH_AGAIN, MAKE_DATA_AGAIN, leftover, read_json, require, write_json
 
 GAME_FILE = "game.tw-pddl"
 TRAJECTORY_FILE = "traj_data.json"
 INDEX_FILE = "dataset.json"
 LAYOUT_FOLDER = "json_2.1.1"  # what ALFWorld's own archives call the folder with the splits, whatever their version
+SPLITS = ("train", "valid_seen", "valid_unseen")
+LEVELS = 3  # how deep in an archive the splits are looked for
+
+# Why a folder is no game.
+NO_GAME = f"no {GAME_FILE}"
+NO_TRAJECTORY = f"no {TRAJECTORY_FILE}"
+UNSOLVABLE = "not solvable"
+COPY = "a copy that a file manager made"
+BROKEN_LINK = "a link that leads nowhere"
 
 _TASK = re.compile(r'"(?:[^"\\]|\\.)*Your task is to: (?:[^"\\]|\\.)*"')
 _TASK_PREFIX = "Your task is to: "
@@ -56,29 +66,84 @@ def layout_root(root: Path) -> Path:
     return nested if nested.is_dir() else root
 
 
+def split_folders(root: Path) -> list[Path]:
+    """The folders that hold most of the splits, `root` or up to LEVELS below it."""
+    level, counts = [root], dict[Path, int]()
+    for _ in range(LEVELS + 1):
+        counts |= {folder: sum((folder / split).is_dir() for split in SPLITS) for folder in level}
+        level = [child for folder in level for child in folders(folder) if child.name not in SPLITS]
+    most = max(counts.values())
+    return [folder for folder, count in counts.items() if count == most > 0]
+
+
+@dataclass(frozen=True)
+class Search:
+    """The games of a split, sorted by id; `left_out`: the folders that ALFWorld passes over though they seem to be of
+    games asked for, by reason, sorted."""
+
+    games: list[Game]
+    left_out: dict[str, list[str]]
+
+
 def find_games(root: Path, split: str, task_types: Sequence[str]) -> list[Game]:
-    """All games of a split that ALFWorld itself would play, sorted by id.
+    """All games of a split that ALFWorld itself would play, sorted by id: `search_games` without what is left out."""
+    return search_games(root, split, task_types).games
+
+
+def search_games(root: Path, split: str, task_types: Sequence[str]) -> Search:
+    """All games of a split that ALFWorld itself would play, and what seemed to be some.
 
     The filters are those of `AlfredTWEnv.collect_game_files`: the folder holds `traj_data.json`, its path has neither
     `movable` nor `Sliced` in it (only the path below the split is looked at, so the place of the data does not matter),
     the task type is asked for, `game.tw-pddl` exists and its `solvable` is present and true. Unlike the original, the
-    order does not depend on the file system. Raises UserError for a missing split or an unreadable file.
+    order does not depend on the file system, links to folders are followed, and copies that a file manager made (`trial
+    (copy)`) are no games. Raises UserError for a missing split or an unreadable file.
     """
     folder = layout_root(root) / split
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder; expected ALFWorld's layout, {LAYOUT_FOLDER}/<split>/<task>/<trial>/"
         )
-    games = []
-    for path, _, files in os.walk(folder):
-        relative = Path(path).relative_to(folder).as_posix()
-        if TRAJECTORY_FILE not in files or "movable" in relative or "Sliced" in relative:
+    games, left_out = list[Game](), dict[str, list[str]]()
+    for path, files in walk(folder):
+        relative = path.relative_to(folder).as_posix()
+        broken = [name for name in files if (path / name).is_symlink() and not (path / name).exists()]
+        for name in broken:
+            left_out.setdefault(BROKEN_LINK, []).append(f"{split}/{relative}/{name}".replace("/./", "/"))
+        files = [name for name in files if name not in broken]
+        if not {TRAJECTORY_FILE, GAME_FILE} & set(files) or "movable" in relative or "Sliced" in relative:
             continue
-        trajectory = Path(path) / TRAJECTORY_FILE
-        task_type = _string(trajectory, _mapping(trajectory), "task_type")
-        if task_type in task_types and GAME_FILE in files and _solvable(Path(path) / GAME_FILE):
-            games.append(Game(f"{split}/{relative}", split, task_type, Path(path)))
-    return sorted(games, key=lambda game: game.id)
+        reason, task_type = None, ""
+        if any(map(leftover, relative.split("/"))):
+            reason = COPY
+        elif TRAJECTORY_FILE not in files:
+            reason = NO_TRAJECTORY
+        else:
+            task_type = _string(path / TRAJECTORY_FILE, _mapping(path / TRAJECTORY_FILE), "task_type")
+            if task_type not in task_types:
+                continue
+            if GAME_FILE not in files:
+                reason = NO_GAME
+            elif not _solvable(path / GAME_FILE):
+                reason = UNSOLVABLE
+        if reason is None:
+            games.append(Game(f"{split}/{relative}", split, task_type, path))
+        else:
+            left_out.setdefault(reason, []).append(f"{split}/{relative}")
+    games.sort(key=lambda game: game.id)
+    return Search(games, {reason: sorted(names) for reason, names in sorted(left_out.items())})
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below (links followed, each real folder once) and its files."""
+    seen: set[str] = set()
+    for path, inside, files in os.walk(folder, followlinks=True):
+        inside.sort()
+        if (real := os.path.realpath(path)) in seen:
+            inside.clear()
+        else:
+            seen.add(real)
+            yield Path(path), files
 
 
 def read_game(folder: Path) -> GameText:
@@ -88,8 +153,15 @@ def read_game(folder: Path) -> GameText:
     return GameText(_string(path, content, "pddl_problem"), _instruction(path, _string(path, content, "grammar")))
 
 
-def write_index(root: Path, dataset: str, source: Mapping[str, Any], games: Sequence[Game]) -> None:
-    """Write `root/dataset.json`: the dataset's name, the source it really came from, its games and their counts.
+def write_index(
+    root: Path,
+    dataset: str,
+    source: Mapping[str, Any],
+    games: Sequence[Game],
+    left_out: Mapping[str, Mapping[str, int]] | None = None,
+) -> None:
+    """Write `root/dataset.json`: the dataset's name, the source it really came from, its games and their counts;
+    `left_out`, how many folders of a split were no games, by reason, where there are any.
 
     `source` must not hold anything that differs between machines (no absolute paths, no dates): the file is versioned.
     """
@@ -100,7 +172,9 @@ def write_index(root: Path, dataset: str, source: Mapping[str, Any], games: Sequ
         split: {"total": len(rows), **Counter(row["task_type"] for row in rows)}
         for split, rows in sorted(splits.items())
     }
-    content = {"dataset": dataset, "source": dict(source), "counts": counts, "splits": splits}
+    content: dict[str, Any] = {"dataset": dataset, "source": dict(source), "counts": counts, "splits": splits}
+    if left_out:
+        content["left_out"] = left_out
     write_json(root / INDEX_FILE, content)
 
 
@@ -109,7 +183,7 @@ def read_index(root: Path) -> dict[str, list[Game]]:
     path = root / INDEX_FILE
     if not path.exists():
         raise UserError(f"{path}: no index of games; make the dataset first (`dvc repro`, or `hiper data make`)")
-    splits = require(_mapping(path), {"splits": dict}, str(path))["splits"]
+    splits = require(_mapping(path, MAKE_DATA_AGAIN), {"splits": dict}, str(path))["splits"]
     require(splits, dict.fromkeys(splits, list), f"{path}, splits")
     return {
         split: sorted((_indexed(root, split, row) for row in rows), key=lambda game: game.id)
@@ -126,8 +200,8 @@ def _indexed(root: Path, split: str, row: Any) -> Game:
     return Game(row["id"], split, row["task_type"], root / row["id"])
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    content = read_json(path)
+def _mapping(path: Path, remedy: str = FETCH_AGAIN) -> dict[str, Any]:
+    content = read_json(path, remedy)
     if not isinstance(content, dict):
         raise UserError(
             f"{path}: expected a JSON object, found {type(content).__name__}; the file is not an ALFWorld file"

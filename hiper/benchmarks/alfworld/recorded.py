@@ -84,7 +84,7 @@ def _unpack(archive: Path, games: Sequence[str], target: Path) -> dict[str, Path
                 if len(found) == len(wanted):
                     break
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise UserError(f"{archive}: not a readable archive ({error}); fetch it again or remove it") from None
+        raise UserError(f"{archive}: not a readable archive ({error}); fetch it again") from None
     return found
 
 

@@ -171,7 +171,7 @@ def describe(folder: Path) -> Description:
     path = folder / INDEX_FILE
     if not path.exists():
         raise UserError(f"{path}: no such file; make the data set first (`dvc repro`, or `hiper data make`)")
-    index = require(read_json(path), {}, str(path))
+    index = require(read_json(path, MAKE_AGAIN), {}, str(path))
     if (benchmark := index.get("benchmark")) != BENCHMARK:
         raise UserError(f"{path}: `benchmark` = {str(benchmark)[:40]!a}; not a data set of {BENCHMARK}")
     require(index, _INDEX_KINDS, str(path))

@@ -81,7 +81,9 @@ def open_parts(folder: Path, *, compare_checksums: bool) -> dict[str, NDArray[An
     `compare_checksums` reads everything once.
     """
     path = folder / INDEX
-    index = require(read_json(path), {"format": str, "files": dict, **dict.fromkeys(COUNTS, int)}, str(path))
+    index = require(
+        read_json(path, MAKE_AGAIN), {"format": str, "files": dict, **dict.fromkeys(COUNTS, int)}, str(path)
+    )
     for key, value in _identity().items():
         if index.get(key) != value:
             raise UserError(f"{path}: `{key}` is {index.get(key)!r}, this version needs {value!r}; {MAKE_AGAIN}")

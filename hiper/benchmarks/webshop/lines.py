@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hiper.errors import UserError
-from hiper.records import atomic_write, dumps
+from hiper.records import MAKE_DATA_AGAIN, atomic_write, dumps
 
-MAKE_AGAIN = "make the data set again (`hiper data make`)"
+MAKE_AGAIN = MAKE_DATA_AGAIN
 
 
 def offsets_file(path: Path) -> Path:

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hiper.benchmarks.webshop.goals import Goal, goal_record, read_human_instructions
+from hiper.benchmarks.webshop.goals import Goal, HumanInstruction, goal_record, read_human_instructions
 from hiper.benchmarks.webshop.lines import write_array, write_lines
 from hiper.benchmarks.webshop.nouns import find_tagger
 from hiper.benchmarks.webshop.orders import GoalList, fixed_order, hiper_order, original_order
-from hiper.benchmarks.webshop.products import read_products
+from hiper.benchmarks.webshop.products import NO_ASIN, NO_ENTRY, REPEATED, read_products
 from hiper.benchmarks.webshop.search import build_index, document_text
 from hiper.benchmarks.webshop.store import PRICES, Products, write_products
 from hiper.config.benchmark import Goals
@@ -64,15 +64,20 @@ def write_dataset(
     """
     # Generated sets are equal on every machine, whatever taggers it has.
     tagger = find_tagger("rule" if source["kind"] == "generate" else "auto")
-    count, names = write_products(folder, read_products(raw.items, raw.instructions), tagger.nouns)
+    passed_over = Counter[str]()
+    count, names = write_products(folder, read_products(raw.items, raw.instructions, None, passed_over), tagger.nouns)
     products = Products(folder, count)
-    if not len(products):
-        raise UserError(f"{raw.items}: holds no product; fetch it again")
+    left_out = _left_out(raw, len(products), passed_over)
     logger.info("%d products read; making goals", len(products))
-    ordered = _ordered(products, raw.human, settings)
+    instructions = None if raw.human is None else read_human_instructions(raw.human)
+    ordered = _ordered(products, instructions, settings)
+    if raw.human is not None and instructions is not None:
+        _unused(raw.human, instructions, ordered.prices)
     write_array(folder / PRICES, np.asarray(list(ordered.prices.values()), np.float64))
     splits = divided(ordered.goals, settings)
     _write_goals(folder, ordered, splits)
+    if repeated := splits.count(LEFT_OUT):
+        logger.info("%d of %d goals ask for a purchase of an earlier split and are in none", repeated, len(splits))
     logger.info("%d goals made; indexing the products", len(ordered.goals))
     build_index(((product.asin, document_text(product)) for product in products), folder / SEARCH_FOLDER)
     counts = {
@@ -80,7 +85,7 @@ def write_dataset(
         "goals": len(ordered.goals),
         "reachable": sum(goal.reachable for goal in ordered.goals),
     }
-    content = {
+    content: dict[str, Any] = {
         "benchmark": BENCHMARK,
         "format": FORMAT,
         "dataset": dataset,
@@ -93,12 +98,44 @@ def write_dataset(
         "categories": names.categories,
         "parts": _parts(folder),
     }
+    if left_out:
+        content["left_out"] = left_out
     write_json(folder / INDEX_FILE, content)
     return counts
 
 
-def _ordered(products: Products, human: Path | None, settings: Goals) -> GoalList:
-    instructions = None if human is None else read_human_instructions(human)
+def _left_out(raw: RawFiles, kept: int, counts: Mapping[str, int]) -> dict[str, int]:
+    """Entries that became no product, or one without a goal, by reason; the log names them. UserError where they are
+    more than the products, or where no product has an entry in the instruction file."""
+    found = {reason: counts[reason] for reason in (NO_ASIN, REPEATED, NO_ENTRY) if counts[reason]}
+    for reason, number in found.items():
+        effect = "makes no goal" if reason == NO_ENTRY else "left out"
+        logger.warning(
+            "%s: %d of %d entries: %s, %s", raw.items, number, kept + counts[NO_ASIN] + counts[REPEATED], reason, effect
+        )
+    if not kept:
+        raise UserError(f"{raw.items}: holds no product; fetch it again")
+    if counts[NO_ASIN] + counts[REPEATED] > kept:
+        raise UserError(f"{raw.items}: more of its entries are left out than are products ({kept}); fetch it again")
+    if counts[NO_ENTRY] == kept:
+        raise UserError(f"{raw.instructions}: has none of the products of {raw.items.name}; it is of another set")
+    return found
+
+
+def _unused(human: Path, instructions: Mapping[str, Sequence[HumanInstruction]], asins: Container[str]) -> None:
+    """Say how many human instructions became no goal; UserError where none is about a product that there is."""
+    foreign = sum(asin not in asins for asin in instructions)
+    if foreign == len(instructions):
+        raise UserError(f"{human}: tells of none of the products that there are; it is of another set")
+    bare = sum(not one.attributes for asin, rows in instructions.items() if asin in asins for one in rows)
+    if foreign or bare:
+        message = "%s: %d of %d asins are of other products, %d instructions name no attribute: they make no goal"
+        logger.info(message, human, foreign, len(instructions), bare)
+
+
+def _ordered(
+    products: Products, instructions: Mapping[str, Sequence[HumanInstruction]] | None, settings: Goals
+) -> GoalList:
     match settings.order:
         case "fixed":
             return fixed_order(products, instructions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -16,6 +17,11 @@ from hiper.errors import UserError
 DEFAULT_PRICE = 100.0  # dollars, for a product that names none
 NO_ATTRIBUTE = "DUMMY_ATTR"  # what a product without an entry in the instruction file gets
 MAX_ASIN = 10  # characters; longer ones mark broken rows in the data
+
+# What may be wrong with an entry of the product file.
+NO_ASIN = f"asin nan or longer than {MAX_ASIN} characters"
+REPEATED = "asin of an earlier entry"
+NO_ENTRY = "no entry in the instruction file"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_PRICE = re.compile(r"[^\d.]")
@@ -84,19 +90,25 @@ def parse_product(raw: Mapping[str, Any], instructions: Mapping[str, Any], where
     )
 
 
-def read_products(items: Path, instructions: Path, limit: int | None = None) -> Iterator[Product]:
+def read_products(
+    items: Path, instructions: Path, limit: int | None = None, counts: Counter[str] | None = None
+) -> Iterator[Product]:
     """The products of two raw files (plain or gzip), in file order, read as they are asked for.
 
     Only the first `limit` entries are looked at; of those, as in the original, entries whose asin is `nan`, longer
-    than 10 characters, or a repeat are left out. Raises UserError naming file and product.
+    than 10 characters, or a repeat are left out. `counts` is told of them, and of products that no goal can be made of
+    (NO_ASIN, REPEATED, NO_ENTRY). Raises UserError naming file and product.
     """
     known = Entries(instructions)
     seen: set[str] = set()
+    counts = Counter() if counts is None else counts
     for number, raw in enumerate(stream_array(items, limit)):
         asin = raw.get("asin") if isinstance(raw, Mapping) else None
         if isinstance(asin, str) and (asin == "nan" or len(asin) > MAX_ASIN or asin in seen):
+            counts[REPEATED if asin in seen else NO_ASIN] += 1
             continue
         product = parse_product(raw, known, f"{items}: product {number}")
+        counts[NO_ENTRY] += product.asin not in known
         seen.add(product.asin)
         yield product
 

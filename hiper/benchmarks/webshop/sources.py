@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.benchmarks.archives import Download, Unavailable, building, fetch
-from hiper.benchmarks.places import named_folder
+from hiper.benchmarks.places import contents, named_folder, near
 from hiper.benchmarks.webshop import catalogue
 from hiper.benchmarks.webshop.making import RawFiles, write_dataset
 from hiper.config.benchmark import WebshopData, WebshopSettings
@@ -75,9 +75,10 @@ def _collect(
 ) -> tuple[dict[str, Any], RawFiles]:
     """The source's description, without anything that differs between machines, and its files."""
     automatic = data.source == "auto"
-    if data.source == "folder" or (automatic and _folder_applies(data)):
-        raw = _in_folder(data)
+    if data.source in ("auto", "folder") and (raw := files_in_folder(data)) is not None:
         return {"kind": "folder", "products": data.products, "files": [_identity(path) for path in raw]}, raw
+    if data.source == "folder":
+        raise UserError(f"data.source is folder: set data.folder or the environment variable {FOLDER_VARIABLE}")
     if data.source == "download" or automatic:
         try:
             return _download(data, cache, downloads)
@@ -92,32 +93,28 @@ def _collect(
     return {"kind": "generate", "settings": data.generate.model_dump()}, _generate(data, workspace / "raw")
 
 
-def _folder_applies(data: WebshopData) -> bool:
-    """A folder named in the settings always does; one named by the environment if it holds products."""
-    if data.folder is not None:
-        return True
-    folder = named_folder(FOLDER_VARIABLE)
-    applies = folder is not None and _found(folder, ITEMS[data.products]) is not None
-    if folder is not None and not applies:
-        file = ITEMS[data.products]
-        logger.warning("%s is %s, which has no %s: the next source is tried", FOLDER_VARIABLE, folder, file)
-    return applies
+def files_in_folder(data: WebshopData) -> RawFiles | None:
+    """The files in the folder that the settings or the environment name; None where neither names one.
 
-
-def _in_folder(data: WebshopData) -> RawFiles:
+    UserError for a folder without them, with the one to name where it lies near: data from another source must not take
+    the place of what somebody has named.
+    """
     folder = expanded(data.folder, "data.folder") if data.folder else named_folder(FOLDER_VARIABLE)
     if folder is None:
-        raise UserError(f"data.source is folder: set data.folder or the environment variable {FOLDER_VARIABLE}")
+        return None
+    name = "data.folder" if data.folder else FOLDER_VARIABLE
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; set data.folder or {FOLDER_VARIABLE} to that of WebShop's files")
-    return _raw(data, lambda file: _existing(folder, file))
+        raise UserError(f"{name} is {folder}: no such folder; correct it, or unset it for another source")
+    return _raw(data, lambda file: _existing(name, folder, file))
 
 
-def _existing(folder: Path, name: str) -> Path:
-    found = _found(folder, name)
+def _existing(name: str, folder: Path, file: str) -> Path:
+    found = _found(folder, file)
     if found is None:
+        place = near(folder, lambda place: _found(place, file) is not None)
+        advice = f"name {place} instead" if place else f"it has {contents(folder)}; put WebShop's files there"
         raise UserError(
-            f"{folder}: no {name} (or {name}.gz), nor in its folder `data`; put WebShop's files there, or change "
+            f"{name} is {folder}: no {file} (or {file}.gz), nor in its folder `data`; {advice}, or change "
             "data.products or data.source"
         )
     return found
