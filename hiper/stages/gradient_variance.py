@@ -133,7 +133,7 @@ class Measurement:
             raise UserError(f"{folder}: variance.batches = 0, so there is nothing to measure; give --batches")
         model, device = folder / "model", engine.prepare(settings.engine)
         self.actor = actor = load_decoder(model, device)
-        require_positions(actor, settings.prompt.max_tokens + settings.decoding.max_response_tokens, model)
+        require_positions(actor.shape, settings.prompt.max_tokens + settings.decoding.max_response_tokens, model)
         self.parameters = sum(p.numel() for p in actor.parameters())
         players = LocalPlayers(settings, actor, load_tokenizer(model), device)
         policy = players.policy(settings.decoding.temperature)

@@ -81,7 +81,7 @@ class Trainer:
         engines = make_engines(settings.engine, self.processes)
         self.tokenizer = load_tokenizer(start)
         self.actor = self._in_training(engines.home, 0)
-        require_positions(self.actor, settings.prompt.max_tokens + settings.decoding.max_response_tokens, start)
+        require_positions(self.actor.shape, settings.prompt.max_tokens + settings.decoding.max_response_tokens, start)
         reference = load_decoder(start, engines.home).requires_grad_(False) if settings.training.kl else None
         self.players = training_players(
             settings,

@@ -93,7 +93,7 @@ def _make(
 def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device: str) -> Decoder:
     if settings.model.scratch is None:
         decoder = load_decoder(source, device)
-        require_positions(decoder, settings.prompt.max_tokens + settings.decoding.max_response_tokens, source)
+        require_positions(decoder.shape, settings.prompt.max_tokens + settings.decoding.max_response_tokens, source)
         if settings.warm_start.method == "sft":
             adapt(decoder, settings.model.lora, stream(settings, "adapters"))
         return decoder

@@ -80,6 +80,13 @@ def test_a_damaged_header_of_weights(
         ({"model_type": "llama"}, "model_type is 'llama'"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "scaled rotary"),
+        ({"num_hidden_layers": 1.0}, "`num_hidden_layers` = 1.0 must be of type int"),
+        ({"rms_norm_eps": "1e-6"}, "`rms_norm_eps` = '1e-6'"),
+        ({"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}, "auto_map is {'AutoModelForCausalLM'"),
+        (
+            {"architectures": ["Qwen2Model"], "a": 1, "b": 2, "c": 3, "d": 4},
+            r"architectures is \['Qwen2Model'\](.|\n)*1 more",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
