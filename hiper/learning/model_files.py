@@ -205,8 +205,8 @@ def require_fit(shape: DecoderShape, files: Sequence[Path], folder: Path) -> Non
     layers = {int(match[1]) for name in found if (match := _LAYER.match(name))}
     if found and not layers:
         raise UserError(
-            f"{folder}: no tensor is called model.layers.…, the first is {min(found)!r}; the weights are adapters, a model "
-            "without its output layer, or saved under a prefix: save them whole, as Qwen2ForCausalLM"
+            f"{folder}: no tensor is called model.layers.…, the first is {min(found)!r}; these are adapters, a model "
+            "without its output layer, or weights under a prefix: save the model whole, as Qwen2ForCausalLM"
         )
     if len(layers) != shape.num_hidden_layers:
         raise UserError(

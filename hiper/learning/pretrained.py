@@ -12,6 +12,7 @@ from pathlib import Path
 from hiper.errors import UserError
 
 FETCHED = ("*.json", "*.safetensors", "merges.txt", "*.jinja")
+ADAPTERS = "adapter_config.json"
 CONFIGURATION, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 
@@ -32,6 +33,11 @@ def find(model: str) -> Path:
 
 
 def remedy(model: str) -> str:
+    """How to come by what is missing of it."""
+    if model and (folder := Path(model)).is_dir():
+        if (folder / ADAPTERS).exists():
+            return f"it holds adapters ({ADAPTERS}): merge them into their base model and save that, tokenizer included"
+        return "put all files of the model there, or let model.path name another folder"
     return f"fetch it once with `hiper model {model} --download`, or set model.path to a local folder"
 
 

@@ -87,8 +87,8 @@ def open_tokenizer(folder: Path) -> Any:
     _require_room(highest, folder)
     if spelled != PROBE:
         raise UserError(
-            f"{folder / FILE}: changes the text that it encodes: {PROBE!r} comes back as {spelled[:100]!r}; a byte-level "
-            "tokenizer like Qwen's is needed, which keeps letters and spaces"
+            f"{folder / FILE}: changes the text that it encodes: {PROBE!r} comes back as {spelled[:100]!r}; "
+            "a tokenizer like Qwen's is needed, which keeps letters and spaces"
         )
     return tokenizer
 

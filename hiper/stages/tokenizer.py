@@ -23,6 +23,9 @@ from hiper.stages.demonstrations import read_demonstrations
 
 log = logging.getLogger(__name__)
 
+# `AutoTokenizer` of transformers 5 overrules `tokenizer_class` in folders of Qwen2 models: it puts Qwen2Tokenizer in its
+# place, with a pre-tokenizer of its own, and so gives other ids. A class named in `auto_map` keeps it from doing that.
+# No code is meant: `trust_remote_code` would look for some in the folder, and fails.
 END, START, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 # ChatML, the format of the Qwen family
 CHAT_TEMPLATE = (
@@ -79,6 +82,7 @@ def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
         tokenizer.add_tokens([AddedToken(name, single_word=True, normalized=False) for name in names])
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",
+        "auto_map": {"AutoTokenizer": [None, "transformers.PreTrainedTokenizerFast"]},
         "chat_template": CHAT_TEMPLATE,
         "eos_token": END,
         "pad_token": PAD,
