@@ -69,7 +69,7 @@ def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterato
     for name in [target] if alone else names:
         lacking: State = "missing" if name == target else "optional"
         try:
-            runs = _compositions(name, root)
+            runs = compositions(name, root)
         except UserError as error:
             yield Finding("Experiments", name, lacking, str(error), "correct the file that the message names")
             continue
@@ -93,7 +93,7 @@ def _command(experiment: str, executor: str) -> str:
     return "make demo" if experiment == DEMO else f"snakemake --cores 2 --config experiment={experiment}"
 
 
-def _compositions(experiment: str, root: Path) -> list[tuple[RunName, RunSettings]]:
+def compositions(experiment: str, root: Path) -> list[tuple[RunName, RunSettings]]:
     """The runs of the grid with their settings, which seeds share."""
     from hiper.compose import compose_run, load_grid, run_names
 

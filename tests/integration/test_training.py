@@ -88,7 +88,7 @@ def test_a_tokenizer_of_the_shop_is_read_alike_by_other_tools(prepared: Path, tm
     from hiper.stages import tokenizer
 
     rows = read_jsonl(prepared / "demonstrations" / "demonstrations.jsonl")
-    prompt = "Find a red T-shirt, size x-large, at most 12.50 dollars.\nCan: search[<words>]; click[b0{0}]; click[Café]; click[next >]"
+    prompt = "A red T-shirt, size x-large, under 12.50 dollars.\nCan: search[<words>]; click[b0{0}]; click[Café]"
     for number, row in enumerate(rows):
         row["messages"][0]["content"] = prompt.format(number % 9)
         row["messages"][1]["content"] = render(True, "find it", f"click[b0{number % 9}]")
