@@ -9,8 +9,9 @@ from hiper.cli.command import Commands, declare
 
 
 def add(commands: Commands) -> None:
-    summary = "where a pretrained model lies, what is missing of it; fetch it"
+    summary = "where a pretrained model lies, what is missing of it, whether it can be used; fetch it"
     parser = declare(commands, "model", model, summary)
+    parser.description = f"{summary}; hiper doctor --experiment NAME asks about an experiment's settings as well"
     parser.add_argument(
         "model", metavar="MODEL", help="a file name in configs/model, a name on the Hugging Face hub, or a folder"
     )
@@ -35,4 +36,28 @@ def model(arguments: argparse.Namespace) -> int:
     folder = pretrained.fetch(name) if arguments.download else pretrained.find(name)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     print(f"{folder} ({size / 1e9:.2f} GB)")
+    for line in facts(folder):
+        print(line)
     return 0
+
+
+def facts(folder: Path) -> list[str]:
+    """What settings must fit to; UserError where no stage could use the model."""
+    from hiper.errors import UserError
+    from hiper.learning.guide import Guide
+    from hiper.planning.shapes import parameters
+    from hiper.policies.tokenizer_files import ends, opens_thought
+    from hiper.policies.usable import opened
+
+    shape, tokenizer = opened(folder)
+    ending = ", ".join(tokenizer.convert_ids_to_tokens(sorted(ends(tokenizer))))
+    found = [
+        f"{parameters(shape):,} parameters, {shape.max_position_embeddings:,} positions; answers end with {ending}"
+    ]
+    try:
+        Guide(tokenizer, "plan_execute", 1, int(tokenizer.eos_token_id))
+    except UserError as error:
+        found.append(str(error))
+    if opens_thought(tokenizer):
+        found.append("its chat template begins every answer inside <think>")
+    return found

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,8 +17,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hiper.errors import UserError
-from hiper.learning.model_files import EMBEDDING, OUTPUT, require_fit, shape_of, weight_files
-from hiper.learning.qwen2 import Decoder
+from hiper.learning.model_files import (
+    BUFFER,
+    CONFIG,
+    EMBEDDING,
+    GENERATION,
+    OUTPUT,
+    end_tokens,
+    require_fit,
+    shape_of,
+    weight_files,
+)
+from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.records import atomic_path, read_json, write_json
 
 WEIGHTS = "model.safetensors"
@@ -26,6 +37,7 @@ TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
     "vocab.json",
     "merges.txt",
@@ -37,12 +49,10 @@ def load_decoder(folder: Path, device: str = "cpu") -> Decoder:
 
     UserError names the file that is missing, damaged, or does not fit the others.
     """
-    shape = shape_of(read_json(folder / "config.json"), folder / "config.json")
-    files = weight_files(folder, WEIGHTS)
-    require_fit(shape, files, folder)
+    shape, files = described(folder)
     weights: dict[str, Tensor] = {}
     for path in files:
-        weights.update(_load_tensors(path))
+        weights |= {name: values for name, values in _load_tensors(path).items() if not name.endswith(BUFFER)}
     for name, values in weights.items():
         if not torch.isfinite(values).all():
             raise UserError(f"{folder}: {name} holds NaN or infinite numbers; the model diverged or is damaged")
@@ -55,12 +65,20 @@ def load_decoder(folder: Path, device: str = "cpu") -> Decoder:
     return decoder.to(device)
 
 
-def require_positions(decoder: Decoder, wanted: int, source: Path) -> None:
+def described(folder: Path) -> tuple[DecoderShape, list[Path]]:
+    """The sizes that config.json names and the files with the weights, whose headers agree; UserError otherwise."""
+    shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
+    files = weight_files(folder, WEIGHTS)
+    require_fit(shape, files, folder)
+    return shape, files
+
+
+def require_positions(shape: DecoderShape, wanted: int, source: Path) -> None:
     """UserError when the longest prompt with its answer (`wanted` tokens) does not fit into the model of `source`."""
-    room = decoder.shape.max_position_embeddings
+    room = shape.max_position_embeddings
     if wanted > room:
         raise UserError(
-            f"{source / 'config.json'}: the model has {room} positions, prompt.max_tokens + "
+            f"{source / CONFIG}: the model has {room} positions, prompt.max_tokens + "
             f"decoding.max_response_tokens = {wanted}; lower one of them"
         )
 
@@ -68,18 +86,35 @@ def require_positions(decoder: Decoder, wanted: int, source: Path) -> None:
 def save_decoder(
     decoder: Decoder,
     folder: Path,
-    tokenizer: Path,
+    source: Path,
     eos_token_id: int,
     pad_token_id: int,
     weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the folder; `tokenizer` is the folder whose tokenizer files are copied. `weights` are the decoder's by name
-    of the parameter, where it holds only a part of each itself."""
+    """Write the folder. `source` is where the model comes from: its tokenizer files are copied, and what its
+    config.json and generation_config.json say is kept. `weights` are the decoder's by name of the parameter, where it
+    holds only a part of each itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    shape = decoder.shape
-    write_json(
-        folder / "config.json",
-        {
+    config, generation = _descriptions(decoder.shape, source, eos_token_id, pad_token_id)
+    write_json(folder / CONFIG, config)
+    write_json(folder / GENERATION, generation)
+    named = decoder.state_dict() if weights is None else weights
+    tensors = {name: p.detach().cpu().contiguous() for name, p in named.items()}
+    if decoder.shape.tie_word_embeddings:
+        tensors.pop("lm_head.weight", None)
+    save_tensors(tensors, folder / WEIGHTS)
+    for name in TOKENIZER_FILES:
+        if (source / name).exists() and source != folder:
+            with atomic_path(folder / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+
+
+def _descriptions(shape: DecoderShape, source: Path, end: int, pad: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """config.json and generation_config.json: those of `source`, where it is this model's, with the type of the weights
+    as they are written and the end token of the answers that were trained."""
+    path, generation = source / CONFIG, source / GENERATION
+    if not path.exists() or shape_of(read_json(path), path) != shape:
+        own = {
             "architectures": ["Qwen2ForCausalLM"],
             "model_type": "qwen2",
             "hidden_act": "silu",
@@ -88,21 +123,16 @@ def save_decoder(
             "use_cache": True,
             "use_sliding_window": False,
             "dtype": "float32",
-            "eos_token_id": eos_token_id,
-            "pad_token_id": pad_token_id,
+            "eos_token_id": end,
+            "pad_token_id": pad,
             **{name: getattr(shape, name) for name in shape.__dataclass_fields__},
-        },
-    )
-    write_json(folder / "generation_config.json", {"eos_token_id": eos_token_id, "pad_token_id": pad_token_id})
-    named = decoder.state_dict() if weights is None else weights
-    tensors = {name: p.detach().cpu().contiguous() for name, p in named.items()}
-    if shape.tie_word_embeddings:
-        tensors.pop("lm_head.weight", None)
-    save_tensors(tensors, folder / WEIGHTS)
-    for name in TOKENIZER_FILES:
-        if (tokenizer / name).exists() and tokenizer != folder:
-            with atomic_path(folder / name) as temporary:
-                shutil.copyfile(tokenizer / name, temporary)
+        }
+        return own, {"eos_token_id": end, "pad_token_id": pad}
+    read = read_json(path)
+    config = read | dict.fromkeys({"dtype", *({"torch_dtype"} & read.keys())}, "float32")
+    ends = list(dict.fromkeys((end, *end_tokens(source))))
+    kept = read_json(generation) if generation.exists() else {"pad_token_id": pad}
+    return config, kept | {"eos_token_id": end if len(ends) == 1 else ends}
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:

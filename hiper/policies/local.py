@@ -47,7 +47,7 @@ class LocalPolicy(ModelPolicy):
         self.forget_prompts()
         limit = self.decoding.max_response_tokens
         drafts = [
-            _Draft(i, self.guide.start(r.admissible_actions, r.subgoal) if self.guide else None, limit, self.end)
+            _Draft(i, self.guide.start(r.admissible_actions, r.subgoal) if self.guide else None, limit, self.ends)
             for i, r in enumerate(requests)
         ]
         openings = [np.concatenate([p, np.array(d.force(), np.int32)]) for p, d in zip(prompts, drafts, strict=True)]
@@ -114,10 +114,10 @@ def _unfinished(drafts: Sequence[_Draft]) -> list[int]:
 
 
 class _Draft:
-    """The response to request `number` while it grows; complete after the end token or at `limit` tokens."""
+    """The response to request `number` while it grows; complete after one of `ends` or at `limit` tokens."""
 
-    def __init__(self, number: int, guide: GuideState | None, limit: int, end: int) -> None:
-        self.number, self.guide, self.limit, self.end = number, guide, limit, end
+    def __init__(self, number: int, guide: GuideState | None, limit: int, ends: frozenset[int]) -> None:
+        self.number, self.guide, self.limit, self.ends = number, guide, limit, ends
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
         self.allowed: list[tuple[int, ...]] = []
@@ -153,4 +153,4 @@ class _Draft:
 
     def _append(self, token: int) -> None:
         self.tokens.append(token)
-        self.ended = self.guide.advance(token) if self.guide else token == self.end
+        self.ended = self.guide.advance(token) if self.guide else token in self.ends

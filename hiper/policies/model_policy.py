@@ -11,7 +11,7 @@ from hiper.config import Decoding
 from hiper.errors import UserError
 from hiper.learning.guide import Guide
 from hiper.learning.restrict import Restriction
-from hiper.policies.tokenizer_files import chat_frame
+from hiper.policies.tokenizer_files import chat_frame, ends
 from hiper.trajectory import IntArray
 
 
@@ -26,6 +26,7 @@ class ModelPolicy:
         self.interface, self.max_prompt_tokens = interface, max_prompt_tokens
         self.before, self.after = chat_frame(tokenizer)
         self.end = int(tokenizer.eos_token_id)
+        self.ends = ends(tokenizer) if decoding.mode == "free" else frozenset((self.end,))  # the guide permits one
         self._encoded: dict[str, IntArray] = {}
         self.guide: Guide | None = None
         self.restriction: Restriction | None = None
@@ -67,7 +68,7 @@ class ModelPolicy:
         offsets, text = [0], ""
         for token in tokens:
             pieces.append(token)
-            if token == self.end:
+            if token in self.ends:
                 offsets.append(offsets[-1])
                 pieces.pop()
                 continue

@@ -1,5 +1,5 @@
-"""Checks of a tokenizer that came with a model folder: readable files, an end token, room in the model, a chat template
-that renders and comes to an end.
+"""Checks of a tokenizer that came with a model folder: readable files, an end token, room in the model, text that
+comes back as it went in, a chat template that renders and comes to an end.
 
 A chat template is a program. `transformers` runs it in Jinja's sandbox, which keeps it from Python's internals but not
 from looping for days or filling the memory, so its first rendering here has a limit of lines and of memory.
@@ -8,6 +8,7 @@ from looping for days or filling the memory, so its first rendering here has a l
 from __future__ import annotations
 
 import codecs
+import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -17,11 +18,14 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from hiper.errors import UserError
+from hiper.learning.model_files import CONFIG, end_tokens
 from hiper.records import read_json, require
 
 FILE, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 LINES = 2_000_000  # Python lines that reading a template may take; those of the Qwen family take thousands
 MEMORY = 1 << 30  # bytes beyond those that the process has
+PROBE = "<switch>SWITCH</switch>\n  Go to drawer 12, then search[red T-shirt] (2 left)."
+OPEN_THOUGHT = re.compile(r"<think>\s*$")
 
 T = TypeVar("T")
 
@@ -53,6 +57,11 @@ def chat_frame(tokenizer: Any) -> tuple[str, str]:
     return before, after
 
 
+def opens_thought(tokenizer: Any) -> bool:
+    """Whether the chat template begins the answer inside a block `<think>`."""
+    return OPEN_THOUGHT.search(chat_frame(tokenizer)[1]) is not None
+
+
 def open_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a folder as `transformers` reads it; UserError names the damaged file."""
     from transformers import PreTrainedTokenizerFast
@@ -63,7 +72,10 @@ def open_tokenizer(folder: Path) -> Any:
         require(read_json(folder / SETTINGS), {}, str(folder / SETTINGS))
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        highest = max(tokenizer.get_vocab().values(), default=-1)
+        # limits that a saved tokenizer brings along would cut or fill prompts
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+        highest, spelled = max(tokenizer.get_vocab().values(), default=-1), _spelled(tokenizer)
     except BaseException as error:
         # a panic of the Rust library is a BaseException of its own
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -75,6 +87,11 @@ def open_tokenizer(folder: Path) -> Any:
         ) from None
     _require_ends(tokenizer, folder)
     _require_room(highest, folder)
+    if spelled != PROBE:
+        raise UserError(
+            f"{folder / FILE}: changes the text that it encodes: {PROBE!r} comes back as {spelled[:100]!r}; "
+            "a tokenizer like Qwen's is needed, which keeps letters and spaces"
+        )
     return tokenizer
 
 
@@ -86,14 +103,28 @@ def _require_no_mark(folder: Path) -> None:
             raise UserError(f"{path}: begins with a byte order mark; save it in plain UTF-8, without one (without BOM)")
 
 
+def ends(tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer: the tokenizer's own, and what the files beside it name (Qwen2.5-Instruct: two)."""
+    folder = getattr(tokenizer, "name_or_path", "")  # of one that was read from a folder
+    return frozenset((int(tokenizer.eos_token_id), *(end_tokens(Path(folder)) if folder else ())))
+
+
 def _require_ends(tokenizer: Any, folder: Path) -> None:
     if tokenizer.eos_token_id is None:
         raise UserError(f"{folder / SETTINGS}: no eos_token that {FILE} knows; name the token that ends an answer")
+    ends(tokenizer)
+
+
+def _spelled(tokenizer: Any) -> str:
+    """The probe, encoded and read token by token, as answers are."""
+    ids = tokenizer.encode(PROBE, add_special_tokens=False)
+    options = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
+    return "".join(tokenizer.decode([one], **options) for one in ids)
 
 
 def _require_room(highest: int, folder: Path) -> None:
     """The model beside the tokenizer must have an embedding for every token."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.exists():
         return  # the tokenizer of a model that is still to be made
     size = require(read_json(path), {"vocab_size": int}, str(path))["vocab_size"]

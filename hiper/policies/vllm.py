@@ -66,8 +66,8 @@ class VllmPolicy(ModelPolicy):
             "temperature": self.decoding.temperature,
             "max_tokens": self.decoding.max_response_tokens,
             "seed": int(np.random.SeedSequence(seed).generate_state(1)[0]),
-            "ignore_eos": True,  # the end is the tokenizer's, whatever the model's config.json says
-            "stop_token_ids": [self.end],
+            "ignore_eos": True,  # the ends are the policy's, whatever vLLM takes from the folder
+            "stop_token_ids": sorted(self.ends),
         }
         if self.guide is not None:
             from hiper.policies.vllm_guide import GUIDE_KEY

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from hiper.errors import UserError
-from hiper.learning.model_files import OUTPUT, shape_of
+from hiper.learning.model_files import CONFIG, OUTPUT, shape_of
+from hiper.planning.shapes import ModelShape
 from hiper.records import read_json
 
 GUIDE = "hiper.policies.vllm_guide:GuideProcessor"
@@ -68,7 +69,7 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         require_vllm()
         if device == "cpu":
-            _require_heads(folder)
+            require_heads(shape_of(read_json(folder / CONFIG), folder / CONFIG), folder)
         self.sleeps = device == "cuda"  # on the CPU vLLM has no sleep mode
         options = {
             "load_format": "dummy",  # weights come by `update`; it would take value_heads.safetensors for some of them
@@ -178,13 +179,12 @@ def _cpu_options(longest: int) -> dict[str, Any]:
     }
 
 
-def _require_heads(folder: Path) -> None:
-    path = folder / "config.json"
-    size = shape_of(read_json(path), path).head_size
-    if size % CPU_HEADS:
+def require_heads(shape: ModelShape, folder: Path) -> None:
+    """UserError where vLLM has no attention for heads of this size on the CPU."""
+    if shape.head_size % CPU_HEADS:
         raise UserError(
-            f"{path}: attention heads of size {size}; on the CPU vLLM takes multiples of {CPU_HEADS} only: choose "
-            "model.scratch.hidden and heads accordingly, or rollout=local"
+            f"{folder / CONFIG}: attention heads of size {shape.head_size}; on the CPU vLLM takes multiples of "
+            f"{CPU_HEADS} only: choose model.scratch.hidden and heads accordingly, or rollout=local"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from hiper.errors import UserError
 from hiper.manifest import EVALUATION_MANIFEST, files_of
 from hiper.manifest import FILE as MANIFEST
-from hiper.records import dumps, leftover, read_json, sha256_file
+from hiper.records import dumps, read_json, sha256_file
 
 # Folders and files that tell of one particular execution: when, how long, in which process, or where MLflow keeps it.
 EXECUTION = ("tracking", "logs", "benchmarks", "timings.jsonl", "tracking.log")

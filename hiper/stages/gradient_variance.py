@@ -25,7 +25,7 @@ from hiper.errors import UserError
 from hiper.learning import engine
 from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
-from hiper.learning.folders import load_decoder, require_positions
+from hiper.learning.folders import load_decoder
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.qwen2 import Decoder
 from hiper.learning.training_engine import LocalEngines
@@ -33,7 +33,7 @@ from hiper.locks import exclusive
 from hiper.manifest import content_hash, data_hash, git_state, package_versions, require_data, verify_outputs
 from hiper.policies.local import LocalPolicy
 from hiper.policies.players import LocalPlayers
-from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.policies.usable import usable_tokenizer
 from hiper.records import absolute, write_json
 from hiper.stages.assessment import Assessor
 from hiper.stages.gradient_records import Sample, rounded, summary
@@ -133,10 +133,10 @@ class Measurement:
         if not settings.variance.batches:
             raise UserError(f"{folder}: variance.batches = 0, so there is nothing to measure; give --batches")
         model, device = folder / "model", engine.prepare(settings.engine)
+        tokenizer = usable_tokenizer(settings, model)
         self.actor = actor = load_decoder(model, device)
-        require_positions(actor, settings.prompt.max_tokens + settings.decoding.max_response_tokens, model)
         self.parameters = sum(p.numel() for p in actor.parameters())
-        players = LocalPlayers(settings, actor, load_tokenizer(model), device)
+        players = LocalPlayers(settings, actor, tokenizer, device)
         policy = players.policy(settings.decoding.temperature)
         self.estimators = {name: Estimating(chosen, actor, policy) for name, chosen in studied.items()}
         benchmark = make_benchmark(settings.benchmark, data_root)

@@ -79,8 +79,12 @@ def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
     tokenizer.train_from_iterator([f"user\n{text}\nassistant\n" for text in chats], trainer)
     if settings.benchmark.name == "webshop":
         tokenizer.add_tokens([AddedToken(name, single_word=True, normalized=False) for name in names])
+    # For Qwen2 models `AutoTokenizer` of transformers 5 takes Qwen2Tokenizer, whatever `tokenizer_class` says, and that
+    # has a pre-tokenizer of its own: other ids. A class in `auto_map` keeps it from doing so. No code stands behind it:
+    # with `trust_remote_code` the library would look for some in the folder and fail.
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",
+        "auto_map": {"AutoTokenizer": [None, "transformers.PreTrainedTokenizerFast"]},
         "chat_template": CHAT_TEMPLATE,
         "eos_token": END,
         "pad_token": PAD,

@@ -17,7 +17,7 @@ from hiper.errors import Interrupted, UserError
 from hiper.learning import engine
 from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
-from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, require_positions, save_decoder, save_tensors
+from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.mismatch import corrected_rows, mismatch_metrics
@@ -33,7 +33,7 @@ from hiper.manifest import (
     write_manifest,
 )
 from hiper.policies.players import training_players
-from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.policies.usable import usable_tokenizer
 from hiper.records import sha256_file
 from hiper.stages import checkpoint, episodes
 from hiper.stages.assessment import Assessor
@@ -97,9 +97,8 @@ class Trainer:
         self.processes = processes or Processes()
         self.device = engine.prepare(settings.engine)
         engines = make_engines(settings.engine, self.processes)
-        self.tokenizer = load_tokenizer(start)
+        self.tokenizer = usable_tokenizer(settings, start)
         self.actor = self._in_training(engines.home, 0)
-        require_positions(self.actor, settings.prompt.max_tokens + settings.decoding.max_response_tokens, start)
         reference = load_decoder(start, engines.home).requires_grad_(False) if settings.training.kl else None
         self.players = training_players(
             settings,

@@ -19,12 +19,13 @@ from hiper.config import RunSettings
 from hiper.errors import Interrupted, UserError
 from hiper.learning import engine, pretrained
 from hiper.learning.batches import micro_batches
-from hiper.learning.folders import load_decoder, require_positions, save_decoder
+from hiper.learning.folders import load_decoder, save_decoder
 from hiper.learning.lora import adapt, merged_weights, trainable
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
 from hiper.manifest import files_of, require_data, verify_outputs, withdraw_manifest, write_manifest
 from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
+from hiper.policies.usable import usable_tokenizer
 from hiper.records import sha256_file
 from hiper.stages import checkpoint
 from hiper.stages.demonstrations import read_demonstrations
@@ -72,7 +73,7 @@ def _make(
         verify_outputs(demonstrations.parent)
         require_data(demonstrations.parent, data_root, settings.benchmark.dataset)
     source = tokenizer_folder or pretrained.find(settings.model.path or "")
-    tokenizer = load_tokenizer(source)
+    tokenizer = load_tokenizer(source) if tokenizer_folder else usable_tokenizer(settings, source)
     decoder = _initial_decoder(settings, tokenizer, source, device)
     sft = settings.warm_start.method == "sft"
     if sft and demonstrations is None:
@@ -94,7 +95,6 @@ def _make(
 def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device: str) -> Decoder:
     if settings.model.scratch is None:
         decoder = load_decoder(source, device)
-        require_positions(decoder, settings.prompt.max_tokens + settings.decoding.max_response_tokens, source)
         if settings.warm_start.method == "sft":
             adapt(decoder, settings.model.lora, stream(settings, "adapters"))
         return decoder

@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,15 +80,20 @@ def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterato
     for name in [target] if alone else names:
         lacking: State = "missing" if name == target else "optional"
         try:
-            runs = _compositions(name, root, every=name == target)
+            runs = compositions(name, root)
         except UserError as error:
             yield Finding("Experiments", name, lacking, str(error), "correct the file that the message names")
             continue
         found = list(needs(name, runs, root, lacking, executor, gpu_sizes))
         yield from found
-        if not any(finding.state == lacking for finding in found):
+        sets = {finding.name: finding for finding in data_needs(runs, root, "missing")}
+        unusable = [finding.name for finding in sets.values() if finding.state == "missing"]
+        if unusable:
+            yield Finding("Experiments", name, lacking, f"its data cannot be used: {', '.join(unusable)}", "see below")
+        elif not any(finding.state == lacking for finding in found):
             yield Finding("Experiments", name, "ok", f"can run here: {_command(name, executor)}")
-        sets = {finding.name: finding for finding in data_needs(runs, root, lacking)}
+        if lacking != "missing":
+            sets = {key: replace(one, state="optional") if one.state == "missing" else one for key, one in sets.items()}
         shared = shared | sets if lacking == "missing" else sets | shared
     yield from shared.values()
 
@@ -98,21 +104,11 @@ def _command(experiment: str, executor: str) -> str:
     return "make demo" if experiment == DEMO else f"snakemake --cores 2 --config experiment={experiment}"
 
 
-def _compositions(experiment: str, root: Path, every: bool) -> list[tuple[RunName, RunSettings]]:
-    """The runs of the grid with their settings, which seeds share; or, to be quick, so many that each file is used."""
-    from hiper.compose import compose_run, load_grid, run_names
+def compositions(experiment: str, root: Path) -> list[tuple[RunName, RunSettings]]:
+    """The runs of the grid with their settings, which seeds share."""
     from hiper.grids import compose_grid
 
-    if every:
-        return compose_grid(experiment, root)
-    grid = run_names(load_grid(experiment, root))
-    chosen, used = [], set[str]()
-    for run in [*dict.fromkeys(run.warm_start for run in grid), *grid]:
-        parts = (run.benchmark, run.model, run.algorithm)
-        if not used.issuperset(parts):
-            chosen.append((run, compose_run(experiment, str(run), root)))
-            used.update(parts)
-    return chosen
+    return compose_grid(experiment, root)
 
 
 def _tracking(root: Path, executor: str) -> Iterator[Finding]:

@@ -30,22 +30,26 @@ FLOAT32, BFLOAT16 = Sampler(4, 4, True), Sampler(2, 2, False)
 
 
 def shape_of(settings: RunSettings) -> ModelShape | None:
-    """The model's sizes: from its configuration, the table of published ones, or the folder that `model.path` names;
-    None where none of them tells."""
+    """The model's sizes: from its configuration, the folder that `model.path` names or, where that is not here, the
+    table of published ones; None where none of them tells."""
     if (scratch := settings.model.scratch) is not None:
         heads = scratch.heads
         sizes = (scratch.vocabulary, scratch.hidden, scratch.intermediate, scratch.layers, heads, heads)
         return ModelShape(*sizes, True)
     assert settings.model.path is not None
-    if settings.model.path in PUBLISHED:
-        return PUBLISHED[settings.model.path]
     try:
         folder = pretrained.located(settings.model.path)
-        if folder is None:
-            return None
-        return ModelShape.of(read_json(folder / pretrained.CONFIGURATION))
-    except (KeyError, TypeError, UserError):
-        return None
+    except UserError:
+        return None  # `needs` says why
+    if folder is None:
+        return PUBLISHED.get(settings.model.path)
+    from hiper.learning import model_files  # torch comes with it: only for those who have a model's folder
+
+    path = folder / pretrained.CONFIGURATION
+    try:
+        return ModelShape.of(vars(model_files.shape_of(read_json(path), path)))
+    except UserError:
+        return None  # `needs` says why
 
 
 @dataclass(frozen=True)
@@ -237,11 +241,13 @@ def split_size(settings: RunSettings, name: str) -> int:
 
 def plans(
     experiment: str, root: Path, assumed: Assumptions, engine: str | None = None, rank: int | None = None
-) -> tuple[list[Plan], list[str]]:
-    """The runs of the grid, without warm starts, one per cell, and the models whose sizes are unknown. In place of the
-    experiment's own: `engine`, a file of configs/engine; `rank` of `model.lora`, 0 for none."""
+) -> tuple[list[Plan], list[RunSettings]]:
+    """The runs of the grid, without warm starts, one per cell, and the settings of those whose model's sizes are
+    unknown. In place of the experiment's own: `engine`, a file of configs/engine; `rank` of `model.lora`, 0 for none.
+    """
     other = {} if engine is None else {"engine": read_yaml(configuration_file("engine", engine, root))}
-    found, unknown = [], []
+    found: list[Plan] = []
+    unknown: list[RunSettings] = []
     composed: dict[tuple[str, str, str], RunSettings] = {}
     for name, settings in compose_grid(experiment, root):
         cell = (name.benchmark, name.model, name.algorithm)
@@ -253,7 +259,7 @@ def plans(
                 values["model"]["lora"] = {"rank": rank, "alpha": float(rank)} if rank else None
             composed[cell] = parse_run({**values, **other}, f"experiment {experiment} with engine {engine}")
         if (plan := plan_of(name, composed[cell], assumed)) is None:
-            unknown.append(composed[cell].model.path or name.model)
+            unknown.append(composed[cell])
         else:
             found.append(plan)
-    return found, sorted(set(unknown))
+    return found, unknown

@@ -31,7 +31,7 @@ Run = tuple[RunName, RunSettings]
 
 def missing(experiment: str, runs: Sequence[Run], root: Path, executor: str) -> list[str]:
     """What keeps these runs from being made, one line each: the workflow's check before its first job. It imports
-    nothing large."""
+    nothing large, except for the sake of a pretrained model."""
     unmade = [run for run in runs if not (root / "data" / run[1].benchmark.dataset / "dataset.json").exists()]
     found = [*needs(experiment, runs, root, "missing", executor, listed_gpus), *data_needs(unmade, root, "missing")]
     return [f"{one.name}: {one.detail}; {one.remedy}" for one in found if one.state == "missing"]
@@ -63,7 +63,7 @@ def needs(
     yield from (
         Finding("Experiments", experiment, state or lacking, detail, remedy)
         for state, detail, remedy in (
-            *_models(runs),
+            *_models(experiment, runs, root),
             *_packages(runs),
             *_gpus(runs, executor, see_gpus),
             *_slurm(executor),
@@ -75,19 +75,50 @@ def needs(
 Lack = tuple[State | None, str, str]  # None: the state of what is needed; what was found; the remedy
 
 
-def _models(runs: Sequence[Run]) -> Iterator[Lack]:
+def _models(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
     """Of the warm starts: what comes after them begins with their folders."""
-    starts = [settings.model.path for name, settings in runs if name.algorithm == WARM_START]
-    for model in sorted({path for path in starts if path is not None}):
+    starts = {name for name, _ in runs if name.algorithm == WARM_START}
+    wanted: dict[str, Path | None] = {}
+    for model in sorted({run.model.path for name, run in runs if name in starts and run.model.path is not None}):
         try:
-            folder = pretrained.located(model)
+            wanted[model] = pretrained.located(model)
         except UserError as error:
             yield None, str(error), "or set model.path to a folder that is there"
+    using: dict[Path, list[RunSettings]] = {}
+    for name, settings in runs:
+        if (model := settings.model.path) is None:
             continue
+        folder = root / "results" / experiment / "runs" / str(name.warm_start) / "model"
+        if name.warm_start in starts:
+            folder = wanted.get(model)
+        if folder is not None and not pretrained.gaps(folder):
+            using.setdefault(folder, []).append(settings)
+    for model, folder in wanted.items():
         if folder is None:
             yield None, f"the model {model} is not on this machine", pretrained.remedy(model)
         elif absent := pretrained.gaps(folder):
             yield None, f"the model {model} lacks {', '.join(absent)} in {folder}", pretrained.remedy(model)
+    for folder, users in using.items():
+        for problem in model_problems(folder, users):
+            yield None, problem, f"hiper doctor --experiment {experiment} asks again"
+
+
+def model_problems(folder: Path, users: Sequence[RunSettings]) -> list[str]:
+    """Why the stages of runs with these settings would refuse a model's folder, in their words; nothing is left out but
+    what the weights themselves tell."""
+    from hiper.policies.usable import opened, require_usable
+
+    found: dict[str, None] = {}
+    try:
+        shape, tokenizer = opened(folder)
+        for settings in users:
+            try:
+                require_usable(settings, folder, shape, tokenizer)
+            except UserError as error:
+                found[f"the model {settings.model.path}: {error}"] = None
+    except UserError as error:
+        found[f"the model {users[0].model.path}: {error}"] = None
+    return list(found)
 
 
 def _packages(runs: Sequence[Run]) -> Iterator[Lack]:

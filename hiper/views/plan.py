@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hiper.compose import RunName
+from hiper.config import RunSettings
+from hiper.learning import pretrained
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.memory import Memory
 from hiper.planning.shapes import cache_bytes, parameters
 from hiper.views.estimates import HOUR, Plan, plans
+from hiper.views.needs import model_problems
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,9 +33,11 @@ def show(
     rank: int | None = None,
 ) -> None:
     """All tables of an experiment; UserError where it does not compose. `engine` and `rank` as in `plans`."""
+    from rich.text import Text
+
     found, unknown = plans(experiment, root, assumed, engine, rank)
-    for model in unknown:
-        console.print(f"{model}: neither a published shape nor a folder with a config.json; its runs are left out\n")
+    for line in _models([plan.settings for plan in found], unknown):
+        console.print(Text(f"{line}\n"))
     if not found:
         return
     console.print(_jobs(found, measured(experiment, root)))
@@ -44,6 +49,22 @@ def show(
     console.print(_time(kinds, list(_measuring(found).values())))
     console.print(_memory([group[0] for group in kinds], assumed))
     console.print(_assumptions(assumed))
+
+
+def _models(counted: Sequence[RunSettings], unknown: Sequence[RunSettings]) -> Iterator[str]:
+    """What is said of pretrained models before anything is counted: that they are unknown, or cannot be used."""
+    users: dict[str, list[RunSettings]] = {}
+    for settings in (*counted, *unknown):
+        if (model := settings.model.path) is not None:
+            users.setdefault(model, []).append(settings)
+    uncounted = {settings.model.path for settings in unknown}
+    for model, using in sorted(users.items()):
+        out = "; its runs are left out" if model in uncounted else ""
+        folder = pretrained.located(model)
+        if folder is not None and not pretrained.gaps(folder):
+            yield from (f"{problem}{out}" for problem in model_problems(folder, using))
+        elif out:
+            yield f"{model}: neither a published shape nor a folder with a whole model{out}"
 
 
 def jobs(found: Sequence[Plan]) -> dict[str, int]:

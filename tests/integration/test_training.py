@@ -18,7 +18,9 @@ from hiper.compose import available, write_config
 from hiper.config import RunSettings
 from hiper.learning.batches import TurnRow
 from hiper.learning.learner import Learner
-from hiper.records import read_jsonl
+from hiper.plan_execute import render
+from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.records import read_json, read_jsonl, write_json, write_jsonl
 from hiper.stages import checkpoint, evaluation, training, warmstart
 
 # What two runs that are the same have in common to the byte.
@@ -46,21 +48,63 @@ def train(prepared: Path, folder: Path, chosen: RunSettings) -> Path:
     return folder
 
 
-def test_the_warm_start_is_an_ordinary_model_folder(prepared: Path) -> None:
-    """The library's own classes load it, chat template included, and its logits are the decoder's."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def auto_tokenizer(folder: Path, texts: list[str]) -> Any:
+    """What other tools load, which must give every text the ids that the model was trained on."""
+    from transformers import AutoTokenizer
+
+    own, auto = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
+    for text in texts:
+        ids = own.encode(text, add_special_tokens=False)
+        assert auto.encode(text, add_special_tokens=False) == ids, text
+        assert auto.decode(ids) == own.decode(ids), text
+    assert (auto.eos_token_id, auto.pad_token_id) == (own.eos_token_id, own.pad_token_id)
+    return auto
+
+
+def test_models_from_scratch_are_ordinary_model_folders(prepared: Path, tmp_path: Path) -> None:
+    """Of the warm start and of RL: the library's own classes load them, chat template included, with the same token ids
+    in every prompt and answer, the decoder's logits, and the end token that ends an answer."""
+    from transformers import AutoModelForCausalLM
 
     from hiper.learning.folders import load_decoder
     from hiper.learning.qwen2 import Packing
 
-    folder = prepared / "warmstart" / "model"
-    made, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
-    chat = read_jsonl(prepared / "demonstrations" / "demonstrations.jsonl")[0]["messages"]
-    text = made.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
-    ids = made(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
-    decoder = load_decoder(folder)
-    hidden, _ = decoder.model.hidden(Packing.of([ids[0].numpy()], [np.arange(ids.shape[1])]))
-    assert torch.allclose(model(input_ids=ids).logits[0], decoder.logits(hidden), atol=1e-4)
+    rows = read_jsonl(prepared / "demonstrations" / "demonstrations.jsonl")
+    chats = [row["messages"] for row in rows]
+    texts = [message["content"] for chat in chats for message in chat]
+    trained = train(prepared, tmp_path / "run", run_settings(training__iterations=1))
+    for folder in (prepared / "warmstart" / "model", trained / "model"):
+        made, model = auto_tokenizer(folder, texts), AutoModelForCausalLM.from_pretrained(folder)
+        text = made.apply_chat_template(chats[0][:1], tokenize=False, add_generation_prompt=True)
+        ids = made(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+        decoder = load_decoder(folder)
+        hidden, _ = decoder.model.hidden(Packing.of([ids[0].numpy()], [np.arange(ids.shape[1])]))
+        assert torch.allclose(model(input_ids=ids).logits[0], decoder.logits(hidden), atol=1e-4)
+        assert model.generation_config.eos_token_id == made.eos_token_id
+
+
+def test_a_tokenizer_of_the_shop_is_read_alike_by_other_tools(prepared: Path, tmp_path: Path) -> None:
+    """Names of products are tokens of their own; so it is after `save_pretrained`, too."""
+    from hiper.stages import tokenizer
+
+    rows = read_jsonl(prepared / "demonstrations" / "demonstrations.jsonl")
+    prompt = "A red T-shirt, size x-large, under 12.50 dollars.\nCan: search[<words>]; click[b0{0}]; click[Café]"
+    for number, row in enumerate(rows):
+        row["messages"][0]["content"] = prompt.format(number % 9)
+        row["messages"][1]["content"] = render(True, "find it", f"click[b0{number % 9}]")
+    path = tmp_path / "demonstrations.jsonl"
+    write_jsonl(path, rows)
+    run = "webshop_test-test-warmstart-seed0"
+    tokenizer.make(run_settings(run), path, tmp_path / "tokenizer")
+    texts = [message["content"] for row in rows[:20] for message in row["messages"]]
+    shutil.copy(prepared / "warmstart" / "model" / "config.json", tmp_path / "tokenizer")  # a model's, as in its folder
+    edited = read_json(tmp_path / "tokenizer" / "config.json") | {"vocab_size": 5000}
+    write_json(tmp_path / "tokenizer" / "config.json", edited)
+    auto = auto_tokenizer(tmp_path / "tokenizer", texts)
+    auto.save_pretrained(tmp_path / "again")
+    shutil.copy(tmp_path / "tokenizer" / "config.json", tmp_path / "again")
+    again = auto_tokenizer(tmp_path / "again", texts)
+    assert all(again.encode(text) == auto.encode(text) for text in texts)
 
 
 def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:

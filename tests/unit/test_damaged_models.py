@@ -22,8 +22,8 @@ from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
 from hiper.learning.folders import WEIGHTS, load_decoder, save_tensors
 from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.policies.usable import usable_tokenizer
 from hiper.records import read_json, write_json
-from hiper.stages import warmstart
 
 pytestmark = pytest.mark.usefixtures("limited_memory")
 
@@ -80,6 +80,13 @@ def test_a_damaged_header_of_weights(
         ({"model_type": "llama"}, "model_type is 'llama'"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "scaled rotary"),
+        ({"num_hidden_layers": 1.0}, "`num_hidden_layers` = 1.0 must be of type int"),
+        ({"rms_norm_eps": "1e-6"}, "`rms_norm_eps` = '1e-6'"),
+        ({"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}}, "auto_map is {'AutoModelForCausalLM'"),
+        (
+            {"architectures": ["Qwen2Model"], "a": 1, "b": 2, "c": 3, "d": 4},
+            r"architectures is \['Qwen2Model'\](.|\n)*1 more",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -211,11 +218,11 @@ def test_a_tokenizer_of_a_larger_model_is_refused(copied_pipeline: Path) -> None
 def test_a_pretrained_model_must_have_room_for_prompt_and_answer(
     copied_pipeline: Path, small_settings: RunSettings
 ) -> None:
-    """prompt.max_tokens + max_response_tokens beyond its positions is found when it is loaded."""
+    """prompt.max_tokens + max_response_tokens beyond its positions is found before it is loaded."""
     folder = copied_pipeline / "warmstart" / "model"
     edited(folder / "config.json", max_position_embeddings=200)
     values = small_settings.model_dump()
     model = {"name": "mine", "path": str(folder), "scratch": None, "lora": None}
     pretrained = parse_run({**values, "model": model}, "test")
     with pytest.raises(UserError, match=r"config\.json: the model has 200 positions, .* = 648"):
-        warmstart._initial_decoder(pretrained, load_tokenizer(folder), folder, "cpu")
+        usable_tokenizer(pretrained, folder)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import edited
 from pipeline import changed
 
 from hiper.cli.main import main
 from hiper.compose import RunName, compose_run
 from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
-from hiper.views import needs
+from hiper.learning.guide import TAGS
+from hiper.records import read_json, write_json
+from hiper.stages import warmstart
+from hiper.views import doctor, needs
 from hiper.views.machine import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,3 +163,127 @@ def test_doctor_looks_where_the_profile_sends_jobs(
     assert main(["doctor", "--experiment", "paper", "--profile", "far"]) == 1
     shown = " ".join(capsys.readouterr().out.split())
     assert "not looked for on this machine" in shown and "needs 1 GPU" not in shown
+
+
+@pytest.fixture
+def mine(copied_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a model that the experiment `mine` names, with guided decoding, in a project that is entered."""
+    folder = copied_pipeline / "warmstart" / "model"
+    configs = tmp_path / "project" / "configs"
+    shutil.copytree(ROOT / "configs", configs)
+    (configs / "model" / "mine.yaml").write_text(f"name: mine\npath: {folder}\nscratch: null\nlora: null\n")
+    text = (configs / "experiment" / "test.yaml").read_text()
+    text = text.replace("[test]", "[mine]").replace("[alfworld_test, webshop_test]", "[alfworld_test]")
+    (configs / "experiment" / "mine.yaml").write_text(text)
+    for path in (configs / "experiment").glob("*.yaml"):
+        if path.stem not in ("demo", "mine"):
+            path.unlink()  # to be quick
+    monkeypatch.chdir(configs.parent)
+    monkeypatch.setattr(doctor, "examine", lambda root: [])  # the machine has no part in it
+    return folder
+
+
+def another_architecture(folder: Path) -> None:
+    edited(folder / "config.json", model_type="qwen3")
+
+
+def scaled(folder: Path) -> None:
+    edited(folder / "config.json", rope_scaling={"type": "linear", "factor": 4.0})
+
+
+def other_weights(folder: Path) -> None:
+    edited(folder / "config.json", intermediate_size=65)
+
+
+def no_end(folder: Path) -> None:
+    edited(folder / "tokenizer_config.json", eos_token=None)
+
+
+def no_template(folder: Path) -> None:
+    edited(folder / "tokenizer_config.json", chat_template="hello")
+
+
+def few_positions(folder: Path) -> None:
+    edited(folder / "config.json", max_position_embeddings=200)
+
+
+def tags_in_pieces(folder: Path) -> None:
+    content = read_json(folder / "tokenizer.json")
+    kept = [token for token in content["added_tokens"] if token["content"] not in TAGS]
+    write_json(folder / "tokenizer.json", content | {"added_tokens": kept})
+
+
+@pytest.mark.parametrize(
+    ("change", "alone"),
+    [
+        (another_architecture, True),
+        (scaled, True),
+        (other_weights, True),
+        (no_end, True),
+        (no_template, True),
+        (few_positions, False),
+        (tags_in_pieces, False),
+    ],
+)
+def test_what_a_stage_would_say_of_a_models_folder_is_said_before_the_first_job(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path], None], alone: bool
+) -> None:
+    """By the workflow's check, by `hiper doctor` with and without the experiment, by `hiper plan` and, where the
+    experiment's settings have no part in it (`alone`), by `hiper model`: in the words of the warm start."""
+    change(mine)
+    runs = doctor.compositions("mine", Path.cwd())
+    with pytest.raises(UserError) as refused:
+        warmstart.run(runs[0][1], None, None, tmp_path / "run", tmp_path)
+    said = str(refused.value)
+    (line,) = needs.missing("mine", runs, Path.cwd(), "local")
+    assert said in line
+    assert main(["plan", "mine"]) == 0 and plain(said) in plain(capsys.readouterr().out)
+    findings = doctor.diagnose(Path.cwd(), "mine")
+    assert [one.state for one in findings if said in one.detail] == ["missing"]
+    findings = [one for one in doctor.diagnose(Path.cwd()) if one.name == "mine"]
+    assert [one.state for one in findings] == ["optional"] and said in findings[0].detail
+    status, shown = main(["model", "mine"]), capsys.readouterr()
+    assert status == (2 if alone else 0) and (not alone or plain(said) in plain(shown.err))
+
+
+def plain(text: str) -> str:
+    """Without the places where a terminal breaks lines."""
+    return "".join(text.split())
+
+
+def test_a_sound_model_is_described_and_wants_nothing(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its numbers; that guided decoding is impossible is no obstacle where nobody wants it."""
+    runs = doctor.compositions("mine", Path.cwd())
+    assert needs.missing("mine", runs, Path.cwd(), "local") == []
+    assert any(one.name == "mine" and "can run here" in one.detail for one in doctor.diagnose(Path.cwd()))
+    assert main(["model", "mine"]) == 0
+    assert "648 positions; answers end with <|im_end|>" in capsys.readouterr().out
+    assert main(["plan", "mine"]) == 0 and "left out" not in capsys.readouterr().out
+    tags_in_pieces(mine)
+    free = [(name, parse_run(changed(one.model_dump(), decoding__mode="free"), "test")) for name, one in runs]
+    assert needs.missing("mine", free, Path.cwd(), "local") == []
+    assert main(["model", "mine"]) == 0
+    assert "decoding.mode=guided needs <switch> to be one token" in capsys.readouterr().out
+
+
+def test_what_follows_a_finished_warm_start_is_asked_of_its_model(mine: Path) -> None:
+    """The folder that `model.path` names may be gone by then."""
+    runs = doctor.compositions("mine", Path.cwd())
+    made = Path.cwd() / "results" / "mine" / "runs" / str(runs[0][0]) / "model"
+    shutil.copytree(mine, made)
+    another_architecture(mine)
+    later = [run for run in runs if run[0].algorithm != "warmstart"]
+    assert needs.missing("mine", later, Path.cwd(), "local") == []
+    tags_in_pieces(made)
+    (line,) = needs.missing("mine", later, Path.cwd(), "local")
+    assert "decoding.mode=guided needs <switch>" in line
+
+
+def test_doctor_says_the_same_with_and_without_the_experiment(mine: Path) -> None:
+    """Nothing that one calls missing can run here by the other: models, data, disk, of every run of the grid."""
+    path = Path.cwd() / "configs" / "benchmark" / "alfworld_test.yaml"
+    path.write_text(path.read_text().replace("source: generate", "source: folder"))
+    alone, among = doctor.diagnose(Path.cwd(), "mine"), doctor.diagnose(Path.cwd())
+    assert not doctor.able(alone)
+    for findings in (alone, among):
+        assert not any(one.name == "mine" and one.state == "ok" for one in findings)

@@ -1,0 +1,40 @@
+"""Whether a model folder can be taught and sampled as a run's settings ask. All of it is read from the folder's
+configuration, the headers of its weights and its tokenizer, so it can be asked before the first job as well as by the
+stages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hiper.config import RunSettings
+from hiper.learning.folders import described, require_positions
+from hiper.learning.guide import Guide
+from hiper.learning.qwen2 import DecoderShape
+from hiper.policies.tokenizer_files import load_tokenizer
+
+
+def usable_tokenizer(settings: RunSettings, folder: Path) -> Any:
+    """The tokenizer of a model folder that can be used with these settings; UserError says why it cannot."""
+    shape, tokenizer = opened(folder)
+    require_usable(settings, folder, shape, tokenizer)
+    return tokenizer
+
+
+def opened(folder: Path) -> tuple[DecoderShape, Any]:
+    """Sizes and tokenizer; UserError where the folder is damaged or of another architecture."""
+    shape, _ = described(folder)
+    return shape, load_tokenizer(folder)
+
+
+def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape, tokenizer: Any) -> None:
+    """UserError unless prompts with their answers fit and guided decoding, where wanted, has its tokens."""
+    prompt, decoding = settings.prompt, settings.decoding
+    require_positions(shape, prompt.max_tokens + decoding.max_response_tokens, folder)
+    if decoding.mode == "guided":
+        Guide(tokenizer, prompt.interface, decoding.max_text_tokens, int(tokenizer.eos_token_id))
+    if settings.rollout.backend == "vllm" and settings.engine.device == "cpu":
+        from hiper.policies.vllm_engine import require_heads
+
+        require_heads(shape, folder)
