@@ -18,9 +18,10 @@ from hiper.manifest import write_manifest
 from hiper.plan_execute import render, render_react
 from hiper.policies.experts import make_expert
 from hiper.prompts import History, PromptBuilder, State
+from hiper.randomness import generator
 from hiper.records import read_jsonl, require, write_jsonl
 from hiper.stages.metrics import Progress
-from hiper.stages.tasks import make_benchmark, split_train, stream
+from hiper.stages.tasks import STREAMS, make_benchmark, split_train
 from hiper.trajectory import Task
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     lost = 0
     progress = Progress("demonstrations", len(tasks), 0)
     for number, task in enumerate(tasks):
-        random = np.random.default_rng([settings.demonstrations.seed, stream(settings, "demonstrations")[1], number])
+        random = generator([settings.demonstrations.seed, STREAMS["demonstrations"], number])
         episode = _play(settings, environment, task, random)
         if episode is None:
             lost += 1

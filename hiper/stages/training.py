@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
@@ -26,6 +24,7 @@ from hiper.learning.training_engine import make_engines
 from hiper.manifest import files_of, verify_outputs, withdraw_manifest, write_manifest
 from hiper.policies.players import training_players
 from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.randomness import generator
 from hiper.records import sha256_file
 from hiper.stages import checkpoint, episodes
 from hiper.stages.assessment import Assessor
@@ -98,7 +97,7 @@ class Trainer:
             self.actor.shape.hidden_size,
             sorted(self.kinds),
             settings.training.critic.head_hidden,
-            stream(settings, "initialization"),
+            stream(settings, "heads"),
         ).to(engines.home)
         backbone = self.actor.model
         if self.kinds and settings.training.critic.backbone == "separate":
@@ -160,7 +159,7 @@ class Trainer:
         clock.lap("rollout")
         assessed = self.assessor.assess(trajectories)
         clock.lap("credit")
-        random = np.random.default_rng(stream(settings, "update", iteration))
+        random = generator(stream(settings, "update", iteration))
         updates = self.learner.update_critic(assessed.states, assessed.targets(), random)
         clock.lap("critic")
         rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit))
