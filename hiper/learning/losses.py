@@ -25,8 +25,8 @@ def clipped_policy_loss(
 ) -> tuple[Tensor, Tensor]:
     """PPO's clipped surrogate, negated and summed, and the number of clipped tokens; all inputs [tokens].
 
-    ρ = exp(logprob − old_logprob), bounded; loss = max(−ρA, −clip(ρ, 1−clip_low, 1+clip_high)A); with dual clip c and A < 0 the
-    loss is at most −cA (Ye et al. 2020, as in the released code). `importance` weighs each token's loss.
+    ρ = exp(logprob − old_logprob), bounded; loss = max(−ρA, −clip(ρ, 1−clip_low, 1+clip_high)A); with dual clip c and
+    A < 0 the loss is at most −cA (Ye et al. 2020, as in the released code). `importance` weighs each token's loss.
     """
     ratio = bounded_ratio(logprob - old_logprob)
     plain = -ratio * advantage

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any
 
 import numpy as np
@@ -96,7 +95,8 @@ def _start_of_last(before: str, after: str) -> int:
     the unfinished one that is unfinished still."""
     if before and before == after:
         return len(before) - 1
-    return len(os.path.commonprefix([before, after]))
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+    return sum(1 for _ in alike)
 
 
 def _non_decreasing(starts: list[int]) -> list[int]:

@@ -283,12 +283,16 @@ def splitting(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
 
 
+LETTERS = ("\u00e9", "\u4e2d", "\U0001f600", "a")
+BLOCKS = [f"<{name}>{letter}</{name}>" for name in PLAN for letter in LETTERS]
+
+
 def bytes_of(tokenizer: Any, token: int) -> int:
     return len(tokenizer.convert_ids_to_tokens(token))  # a letter is a byte
 
 
 @settings(max_examples=300)
-@given(st.lists(st.sampled_from([*TAGS, *THINK, "\u00e9", "\u4e2d", "\U0001f600", "a"]), max_size=12), st.randoms())
+@given(st.lists(st.sampled_from([*BLOCKS, *TAGS, *THINK, *LETTERS, *LETTERS]), max_size=8), st.randoms())
 def test_spans_are_the_tokens_that_have_a_byte_of_the_block(splitting: Any, words: list[str], source: Any) -> None:
     """Whether a token ends inside a character or not; checked byte by byte, on tokens of one byte and of several."""
     text = "".join(words)
