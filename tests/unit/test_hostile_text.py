@@ -393,23 +393,28 @@ class HostileHouse:
 class Quoting:
     """A policy that repeats what it was shown in `before` + observation + `after`."""
 
-    def __init__(self, before: str, after: str) -> None:
-        self.before, self.after = before, after
+    def __init__(self, before: str, after: str, thinking: bool = False) -> None:
+        self.before, self.after, self.thinking = before, after, thinking
 
     def fits(self, prompt: str) -> bool:
         return True
 
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
         texts = [f"{self.before}{request.observation}{self.after}" for request in requests]
-        return [Response(text, tuple(range(len(text) + 1))) for text in texts]
+        return [Response(text, tuple(range(len(text) + 1)), thinking=self.thinking) for text in texts]
 
 
 def played(
-    before: str, after: str, style: str, interface: str = "plan_execute", name: str = "alfworld"
+    before: str,
+    after: str,
+    style: str,
+    interface: str = "plan_execute",
+    name: str = "alfworld",
+    thinking: bool = False,
 ) -> tuple[Trajectory, list[str]]:
     house = HostileHouse(name)
     prompt = Prompt(interface=interface, style=style, history_length=2, max_tokens=4000)
-    (trajectory,) = Rollout(house, Quoting(before, after), prompt).play(house.tasks("train"), [0], [0])
+    (trajectory,) = Rollout(house, Quoting(before, after, thinking), prompt).play(house.tasks("train"), [0], [0])
     return trajectory, house.done
 
 
@@ -437,6 +442,12 @@ def test_quoting_the_environment_inside_a_subgoal_executes_nothing(style: str) -
 
 
 def test_quoting_the_environment_in_a_thought_executes_nothing() -> None:
-    """The same for flat answers, which have no subgoal at all."""
-    trajectory, done = played("<think>", "</think><action>look</action>", "full", "react")
-    assert set(done) == {"look"} and all(turn.subgoal is None for turn in trajectory.turns)
+    """Of a flat answer or one with subgoals, whether the answer or the chat template has opened the thought; and cut
+    off inside it."""
+    for before, thinking in (("<think>", False), ("", True)):
+        trajectory, done = played(before, "</think><action>look</action>", "full", "react", thinking=thinking)
+        assert set(done) == {"look"} and all(turn.subgoal is None and turn.valid for turn in trajectory.turns)
+        trajectory, done = played(before, "</think>" + render(True, "find a mug", "look"), "full", thinking=thinking)
+        assert set(done) == {"look"} and {turn.subgoal for turn in trajectory.turns} == {"find a mug"}
+        for interface in ("react", "plan_execute"):
+            assert set(played(before, "", "full", interface, thinking=thinking)[1]) == {""}
