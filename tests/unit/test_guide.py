@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.learning.guide import NOT_IN_QUERIES, TEXT, Guide
 from hiper.learning.restrict import Restriction
 from hiper.plan_execute import CHINESE, FREE_TEXT, parse, parse_react, render
+from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.stages.warmstart import _examples
 
 ACTIONS = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1", f"search[{FREE_TEXT}]")
 
@@ -165,3 +169,26 @@ def test_any_guided_sample_is_valid_and_admissible(
     assert parsed.action in actions or (searched and not set(parsed.action[7:-1]) & set(NOT_IN_QUERIES))
     if interface == "plan_execute" and not parsed.switch:
         assert parsed.subgoal == subgoal
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+def test_what_is_demonstrated_may_be_sampled(small_pipeline: Path, small_settings: RunSettings, thinking: bool) -> None:
+    """Every demonstrated answer has a probability under the guide, in the tokens that the warm start trains; where the
+    template opens a thought, the answer begins by closing it."""
+    made = load_tokenizer(small_pipeline / "tokenizer")
+    made.chat_template += "<think>\n" if thinking else ""
+    text_tokens = small_settings.decoding.max_text_tokens
+    guide = Guide(made, "plan_execute", text_tokens, made.eos_token_id, thinking)
+    masks = Restriction(guide, len(made), "cpu").masks
+    for example in _examples(small_settings, small_pipeline / "demonstrations" / "demonstrations.jsonl", made)[0]:
+        prompt, answer = example.tokens[: example.start].tolist(), example.tokens[example.start :].tolist()
+        text = made.decode(answer[:-1])
+        parsed = parse(text, thinking=thinking)
+        assert parsed.valid and text.startswith("</think><switch>" if thinking else "<switch>")
+        assert made.decode(prompt).endswith("<think>" if thinking else "assistant\n")
+        state = guide.start([parsed.action], parsed.subgoal)
+        for token in answer:
+            allowed = state.allowed()
+            assert masks[allowed][token] if allowed in masks else token in allowed
+            over = state.advance(token)
+        assert over
