@@ -421,7 +421,7 @@ NAMES = ODD | st.sampled_from(
 @settings(max_examples=200)
 def test_an_answer_that_copies_an_action_does_it(values: dict[str, list[str]], mode: Mode) -> None:
     """Whatever options are called: each action of a product's page, copied into an answer, is accepted and, if no
-    button is called like it, chooses the value. But for values that the original's form of an action has no room for."""
+    button is called like it, chooses the value; but for values that the original's form of an action cannot hold."""
     made = webshop_rows.product(LAMP.asin, customization_options=webshop_rows.options(**values))
     shop = Shop()
     shop._products[LAMP.asin] = replace(LAMP, options=made.options)
