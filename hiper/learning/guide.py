@@ -51,11 +51,13 @@ class Node:
     shortest: int = sys.maxsize
 
     def add(self, tokens: Sequence[int], end: Node) -> None:
-        """Put `end` behind these tokens, one at least; what stood there is kept, with the children of both."""
+        """Put `end` behind these tokens, one at least; where free text may stand already, nothing is added."""
         node, left = self, len(tokens) + end.shortest
         for token in tokens[:-1]:
             node.shortest, left = min(node.shortest, left), left - 1
             node = node.children.setdefault(token, Node())
+            if node.gap is not None:
+                return
         node.shortest = min(node.shortest, left)
         node.children[tokens[-1]] = end
 

@@ -15,7 +15,7 @@ from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.locks import exclusive
 from hiper.manifest import write_manifest
-from hiper.plan_execute import render, render_react
+from hiper.plan_execute import parse, parse_react, render, render_react
 from hiper.policies.experts import make_expert
 from hiper.prompts import History, PromptBuilder, State
 from hiper.randomness import generator
@@ -68,7 +68,8 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
 def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     """Write `demonstrations.jsonl` and `manifest.json` into `output`.
 
-    The expert has `demonstrations.max_turns` turns; episodes it does not win are left out (their number is logged).
+    The expert has `demonstrations.max_turns` turns; episodes that it does not win, or not in answers that are read as
+    they are meant, are left out (their number is logged).
     """
     started = time.monotonic()
     limits = settings.benchmark.model_copy(update={"max_turns": settings.demonstrations.max_turns})
@@ -86,13 +87,16 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
         else:
             rows += episode
         if (number + 1) % SHOWN_EVERY == 0:
-            progress.show(number + 1, f"{lost} not won")
+            progress.show(number + 1, f"{lost} left out")
     if not rows:
         raise UserError(
             f"the expert won none of {len(tasks)} tasks of {settings.benchmark.dataset!r}; check the dataset"
         )
     log.info(
-        "%d demonstrations (%d turns), %d tasks not won by the expert left out", len(tasks) - lost, len(rows), lost
+        "%d demonstrations (%d turns); %d tasks left out, not won by the expert or not in answers that can be read",
+        len(tasks) - lost,
+        len(rows),
+        lost,
     )
     with exclusive(output):
         write_jsonl(output / "demonstrations.jsonl", rows)
@@ -113,8 +117,12 @@ def _play(
         decision = expert.act(observation, info.admissible_actions)
         if settings.prompt.interface == "plan_execute":
             answer = render(decision.switch, decision.subgoal, decision.action)
+            read = parse(answer)
         else:
             answer = render_react(decision.subgoal, decision.action)
+            read = parse_react(answer)
+        if not read.valid or read.action != decision.action.strip().lower():
+            return None  # a name of the data holds a tag, for example: no answer can say it
         messages = [{"role": "user", "content": prompts.build(state)}, {"role": "assistant", "content": answer}]
         shorter = prompts.build(state, with_history=False)
         row = {"task": task.id, "task_type": task.task_type, "turn": len(rows), "messages": messages}

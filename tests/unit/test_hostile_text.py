@@ -451,3 +451,21 @@ def test_quoting_the_environment_in_a_thought_executes_nothing() -> None:
         assert set(done) == {"look"} and {turn.subgoal for turn in trajectory.turns} == {"find a mug"}
         for interface in ("react", "plan_execute"):
             assert set(played(before, "", "full", interface, thinking=thinking)[1]) == {""}
+
+
+class EmptyHouse(HostileHouse):
+    """One in which nothing but `help` can be done after the first turn."""
+
+    def _info(self) -> Info:
+        return Info(HOSTILE[0], ("help",) if self.done else ("look", "help"), False, 0.0)
+
+
+def test_a_state_without_admissible_actions_ends_its_episode_only() -> None:
+    """It is a failure on record, not an error: the other episodes go on."""
+    empty, house = EmptyHouse("alfworld"), HostileHouse("alfworld")
+    prompt = Prompt(interface="plan_execute", style="full", history_length=2, max_tokens=4000)
+    rollout = Rollout(house, Quoting(render(True, "find a mug", "look"), ""), prompt)
+    rollout.environments = [empty, house]
+    broken, whole = rollout.play([*house.tasks("train"), *house.tasks("train")], [0, 1], [0])
+    assert broken.failure is not None and "no admissible action" in broken.failure and len(broken.turns) == 1
+    assert whole.failure is None and len(whole.turns) == len(HOSTILE)
