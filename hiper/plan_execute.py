@@ -4,11 +4,14 @@ A plan-execute response is `<switch>KEEP</switch><subgoal>…</subgoal><action>�
 `<think>…</think><action>…</action>`. Model output is hostile text: nothing here raises on it, and every function takes
 linear time.
 
-How blocks are found: reading from left to right, an opening tag and the next closing tag of the same name make a
-block, and reading goes on behind it. So blocks never overlap, and tags inside a block are plain text: an action that is
-written inside a subgoal is never executed. An opening tag without a later closing tag is plain text too. Of several
-blocks of one name the first counts. The original looks for the first opening and the first closing tag of each name
-anywhere, so there a tag inside another block counts.
+Thoughts come first: what stands before the last `</think>` is thought, and so is what stands behind a `<think>` that
+is never closed. Text of a thought opens no block, because an action that was only considered must not be executed.
+
+How blocks are found in the rest: reading from left to right, an opening tag and the next closing tag of the same name
+make a block, and reading goes on behind it. So blocks never overlap, and tags inside a block are plain text: an action
+that is written inside a subgoal is never executed. An opening tag without a later closing tag is plain text too. Of
+several blocks of one name the first counts. The original looks for the first opening and the first closing tag of each
+name anywhere, so there a tag inside another block or inside a thought counts.
 
 Tags of `action` are accepted in any letter case, all others as written above (both as in the original).
 """
@@ -24,21 +27,20 @@ Span = tuple[int, int]
 """Half-open range `[start, stop)` of characters or of tokens."""
 
 FREE_TEXT = "<your query>"
-"""In an admissible action this stands for any text of the agent's choice."""
+FREE_ACTION = f"search[{FREE_TEXT}]"
+"""The admissible action in which FREE_TEXT stands for any text of the agent's choice."""
 
 PLAN_EXECUTE_BLOCKS = ("switch", "subgoal", "action")
-REACT_BLOCKS = ("think", "action")
+REACT_BLOCKS = ("action",)
+THINK, THOUGHT = "<think>", "</think>"
 FALLBACK_CHARACTERS = 30
+CHINESE = re.compile("[\u4e00-\u9fff]")  # a turn with such a character is invalid
 
-_CHINESE = re.compile("[\u4e00-\u9fff]")
 _OPENING: dict[tuple[str, ...], re.Pattern[str]] = {
-    blocks: re.compile("<(" + "|".join("(?ai:action)" if name == "action" else name for name in blocks) + ")>")
+    blocks: re.compile("<(think|" + "|".join("(?ai:action)" if name == "action" else name for name in blocks) + ")>")
     for blocks in (PLAN_EXECUTE_BLOCKS, REACT_BLOCKS)
 }
-_CLOSING = {
-    name: re.compile("</(?ai:action)>" if name == "action" else f"</{name}>")
-    for name in {*PLAN_EXECUTE_BLOCKS, *REACT_BLOCKS}
-}
+_CLOSING = {name: re.compile("</(?ai:action)>" if name == "action" else f"</{name}>") for name in PLAN_EXECUTE_BLOCKS}
 
 
 @dataclass(frozen=True)
@@ -72,30 +74,44 @@ class _Block:
     text: str
 
 
-def parse(response: str, offsets: Sequence[int] | None = None) -> ParsedTurn:
+@dataclass(frozen=True)
+class _Reading:
+    """A response taken apart: the first block of each name, the part that is no thought, and the places in it where the
+    last 30 characters may not begin (text of a subgoal or of an unclosed tag)."""
+
+    blocks: dict[str, _Block]
+    said: Span
+    thoughtful: bool  # a thought has ended
+    hidden: list[Span]
+
+
+def parse(response: str, offsets: Sequence[int] | None = None, *, thinking: bool = False) -> ParsedTurn:
     """Parse a plan-execute response.
 
     `offsets` `[tokens + 1]`, non-decreasing: where each token's text starts in `response`, the last entry its total
-    length. Valid turns have all three blocks, a switch text that is KEEP or SWITCH (any case, blanks around it
+    length. `thinking`: the prompt has already opened a `<think>`, as chat templates of some reasoning models do. Valid
+    turns have all three blocks, a switch text that is KEEP or SWITCH (any case, blanks around it
     ignored) and no character U+4E00–U+9FFF. As in the original it is not checked that the action is admissible, that
     KEEP copies the subgoal, that nothing else is written, or the order of the blocks.
 
     The original's environment side reads an unknown switch text as KEEP and its credit assignment reads it as SWITCH;
     here it is KEEP everywhere, and the turn is invalid.
     """
-    blocks, unclosed = _find_blocks(response, PLAN_EXECUTE_BLOCKS)
-    decision = blocks["switch"].text.strip().upper() if "switch" in blocks else None
-    problems = [f"no {name} block" for name in PLAN_EXECUTE_BLOCKS if name not in blocks]
+    reading = _read(response, PLAN_EXECUTE_BLOCKS, thinking)
+    decision = reading.blocks["switch"].text.strip().upper() if "switch" in reading.blocks else None
+    problems = [f"no {name} block" for name in PLAN_EXECUTE_BLOCKS if name not in reading.blocks]
     if decision not in (None, "KEEP", "SWITCH"):
         problems.append("switch text is neither KEEP nor SWITCH")
-    return _parsed(response, offsets, blocks, unclosed, problems, switch=decision == "SWITCH")
+    return _parsed(response, offsets, reading, problems, switch=decision == "SWITCH")
 
 
-def parse_react(response: str, offsets: Sequence[int] | None = None) -> ParsedTurn:
-    """Parse a flat response: no switch and no subgoal. Valid with both blocks and no character U+4E00–U+9FFF."""
-    blocks, unclosed = _find_blocks(response, REACT_BLOCKS)
-    problems = [f"no {name} block" for name in REACT_BLOCKS if name not in blocks]
-    return _parsed(response, offsets, blocks, unclosed, problems, switch=False)
+def parse_react(response: str, offsets: Sequence[int] | None = None, *, thinking: bool = False) -> ParsedTurn:
+    """Parse a flat response: no switch and no subgoal. Valid with a thought that has ended, an action block behind it
+    and no character U+4E00–U+9FFF. The other arguments are those of `parse`."""
+    reading = _read(response, REACT_BLOCKS, thinking)
+    problems = [] if reading.thoughtful else ["no think block"]
+    problems += [f"no {name} block" for name in REACT_BLOCKS if name not in reading.blocks]
+    return _parsed(response, offsets, reading, problems, switch=False)
 
 
 def render(switch: bool, subgoal: str, action: str) -> str:
@@ -107,6 +123,19 @@ def render(switch: bool, subgoal: str, action: str) -> str:
 def render_react(thought: str, action: str) -> str:
     """The canonical flat response."""
     return f"<think>{thought}</think><action>{action}</action>"
+
+
+def continued(answer: str, thinking: bool) -> str:
+    """A canonical response as it follows a prompt: where that has already opened a thought (`thinking`), the answer
+    goes on with its own thought or, if it has none, closes the open one."""
+    if not thinking:
+        return answer
+    return answer.removeprefix(THINK) if answer.startswith(THINK) else THOUGHT + answer
+
+
+def opens_thought(text: str) -> bool:
+    """Whether a thought is open at the end of `text`: what a chat template puts before the answer, for example."""
+    return text.rfind(THINK) > text.rfind(THOUGHT)
 
 
 def carried_subgoal(previous: str | None, parsed: ParsedTurn) -> str | None:
@@ -131,23 +160,31 @@ def token_span(characters: Span, offsets: Sequence[int]) -> Span | None:
     return (start, stop) if start < stop else None
 
 
-def _find_blocks(response: str, names: tuple[str, ...]) -> tuple[dict[str, _Block], int | None]:
-    """First block of each name, and where the text behind the first unclosed tag other than `<action>` begins."""
+def _read(response: str, names: tuple[str, ...], thinking: bool) -> _Reading:
+    """The blocks of these names, in order."""
+    ended = response.rfind(THOUGHT)
+    start = ended + len(THOUGHT) if ended >= 0 else len(response) if thinking else 0
+    thoughtful = ended >= 0 and (thinking or THINK in response[:ended])
     last_closing = {name: _last_start(_CLOSING[name], response) for name in names}
     blocks: dict[str, _Block] = {}
-    unclosed = None
-    position = 0
+    hidden: list[Span] = []
+    position, stop = start, len(response)
     while opening := _OPENING[names].search(response, position):
         name, position = opening[1].lower(), opening.end()
+        if name == "think":
+            stop = opening.start()  # never closed: nothing behind it is said
+            break
         # Comparing with the last closing tag first keeps a long run of unclosed tags from being searched repeatedly.
         closing = _CLOSING[name].search(response, position) if last_closing[name] >= position else None
         if closing is None:
-            if unclosed is None and name != "action":
-                unclosed = position
+            if name != "action":
+                hidden.append((position, len(response)))
             continue
         blocks.setdefault(name, _Block((opening.start(), closing.end()), response[position : closing.start()]))
+        if name == "subgoal":
+            hidden.append((position, closing.start()))
         position = closing.end()
-    return blocks, unclosed
+    return _Reading(blocks, (start, stop), thoughtful, hidden)
 
 
 def _last_start(pattern: re.Pattern[str], text: str) -> int:
@@ -161,20 +198,20 @@ def _last_start(pattern: re.Pattern[str], text: str) -> int:
 def _parsed(
     response: str,
     offsets: Sequence[int] | None,
-    blocks: dict[str, _Block],
-    unclosed: int | None,
+    reading: _Reading,
     problems: list[str],
     *,
     switch: bool,
 ) -> ParsedTurn:
-    if _CHINESE.search(response):
+    if CHINESE.search(response):
         problems.append("Chinese character")
+    blocks = reading.blocks
     characters = {name: block.outer for name, block in blocks.items()}
     tokens = {name: token_span(span, offsets) for name, span in characters.items()} if offsets is not None else {}
     return ParsedTurn(
         switch=switch,
         subgoal=blocks["subgoal"].text.strip() if "subgoal" in blocks else None,
-        action=blocks["action"].text.strip().lower() if "action" in blocks else _fallback_action(response, unclosed),
+        action=blocks["action"].text.strip().lower() if "action" in blocks else _fallback_action(response, reading),
         valid=not problems,
         problems=tuple(problems),
         switch_characters=characters.get("switch"),
@@ -186,12 +223,14 @@ def _parsed(
     )
 
 
-def _fallback_action(response: str, unclosed: int | None) -> str:
-    """The last 30 characters, as in the original; nothing if all lie behind an unclosed switch, subgoal or think tag.
+def _fallback_action(response: str, reading: _Reading) -> str:
+    """The last 30 characters that are no thought, as in the original but for what begins in a subgoal's text or behind
+    an unclosed switch or subgoal tag.
 
-    Without the exception, blanks at the start of a subgoal that was cut short would let its end be executed.
+    Such text could be executed: blanks behind it can push the tag out of the 30 characters, and a shop ignores what
+    stands behind the brackets of an action.
     """
-    start = max(len(response) - FALLBACK_CHARACTERS, 0)
-    if unclosed is not None and start >= unclosed:
-        return ""
-    return response[start:].strip().lower()
+    first, stop = reading.said
+    start = max(stop - FALLBACK_CHARACTERS, first)
+    start = max([start, *(after for before, after in reading.hidden if before <= start < after)])
+    return response[start:stop].strip().lower()

@@ -34,6 +34,7 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "opening tags without closing": lambda size: _filled("<switch><subgoal><action>", size),
     "closing tags without opening": lambda size: _filled("</switch></subgoal></action>", size),
     "closing tags before opening": lambda size: _filled("</action>", size // 2) + _filled("<action>", size // 2),
+    "thoughts again and again": lambda size: _filled("<think><action></think>", size),
     "tags cut short": lambda size: _filled("<action</action<subgoal</subgoal", size),
     "angle brackets": lambda size: _filled("<", size),
     "one endless subgoal": lambda size: "<switch>KEEP</switch><subgoal>" + _filled("go to <action>desk ", size),

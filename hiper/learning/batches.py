@@ -56,7 +56,7 @@ def turn_arrays(trajectories: Sequence[Trajectory]) -> Turns:
             has["subgoal"][i, t] = turn.subgoal_span is not None
             has["action"][i, t] = turn.action_span is not None
             subgoal = _span_tokens(turn)
-            copied[i, t] = subgoal is not None and subgoal == before
+            copied[i, t] = subgoal is not None and (subgoal == before or _forced_copy(turn))
             before = subgoal
             probability[i, t] = switch_probability(turn)
             anchor[i, t] = observations.setdefault(turn.observation, len(observations))
@@ -91,6 +91,12 @@ def _span_tokens(turn: Turn) -> tuple[int, ...] | None:
     if turn.subgoal_span is None or turn.generation is None:
         return None
     return tuple(turn.generation.response_tokens[turn.subgoal_span.start : turn.subgoal_span.stop].tolist())
+
+
+def _forced_copy(turn: Turn) -> bool:
+    """Under the guide a KEEP can only copy the subgoal in force, which may have been written with other tokens: drawn
+    one by one, or with blanks around it."""
+    return turn.generation is not None and turn.generation.allowed is not None and not turn.switch
 
 
 def switch_probability(turn: Turn) -> float:

@@ -2,19 +2,21 @@
 
 The restriction changes the policy: probabilities are renormalised over the permitted tokens, by the sampler and, with
 the same sets, in training (`Restriction`). Under KEEP the current subgoal is copied; without one only SWITCH is
-permitted. Where an admissible action holds `FREE_TEXT` (a search), any text may stand in its place that cannot be taken
-for the end of the action.
+permitted. Where an admissible action is `FREE_ACTION` (a search), any text may stand in its place that cannot be taken
+for the end of the action. Free text can spell no tag. A choice after which no answer would end within the limit is not
+permitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.plan_execute import FREE_TEXT
+from hiper.plan_execute import FREE_ACTION, FREE_TEXT, parse
 
 # Entries of `Generation.allowed` that stand for a class of tokens instead of listing ids.
 TEXT_OR_CLOSE: tuple[int, ...] = ()
@@ -23,6 +25,7 @@ QUERY: tuple[int, ...] = (-2,)
 QUERY_OR_CLOSE: tuple[int, ...] = (-3,)
 CLASSES = (TEXT_OR_CLOSE, TEXT, QUERY, QUERY_OR_CLOSE)
 QUERY_END = "]"
+NOT_IN_TEXT = "<"  # begins every tag
 NOT_IN_QUERIES = "[]<>\n"  # would end the action, or make another one of it
 
 TAGS = ("<switch>", "</switch>", "<subgoal>", "</subgoal>", "<action>", "</action>", "<think>", "</think>")
@@ -40,25 +43,44 @@ class Gap:
 
 @dataclass
 class Node:
-    """A prefix tree over token sequences; `gap` says that free text begins here."""
+    """A prefix tree over token sequences; `gap` says that free text begins here. `shortest` is the number of tokens
+    from here to the nearest end."""
 
     children: dict[int, Node] = field(default_factory=dict)
     gap: Gap | None = None
+    shortest: int = sys.maxsize
 
-    def add(self, tokens: Iterable[int]) -> Node:
-        node = self
-        for token in tokens:
+    def add(self, tokens: Sequence[int], end: Node) -> None:
+        """Put `end` behind these tokens, one at least; where free text may stand already, nothing is added."""
+        node, left = self, len(tokens) + end.shortest
+        for token in tokens[:-1]:
+            node.shortest, left = min(node.shortest, left), left - 1
             node = node.children.setdefault(token, Node())
-        return node
+            if node.gap is not None:
+                return
+        node.shortest = min(node.shortest, left)
+        node.children[tokens[-1]] = end
+
+
+def _free(first: tuple[int, ...], later: tuple[int, ...], close: int, after: Node) -> Node:
+    return Node(gap=Gap(first, later, close, after), shortest=2 + after.shortest)
 
 
 class Guide:
     """Builds the state machine of one response. `tokenizer` is a Hugging Face fast tokenizer with the tags as single
-    tokens."""
+    tokens, `limit` the most tokens of a response; `thinking`: the chat template has already opened a `<think>`."""
 
-    def __init__(self, tokenizer: Any, interface: str, max_text_tokens: int, end: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        interface: str,
+        max_text_tokens: int,
+        end: int,
+        thinking: bool = False,
+        limit: int = sys.maxsize,
+    ) -> None:
         self.tokenizer, self.interface, self.end = tokenizer, interface, end
-        self.max_text_tokens = max_text_tokens
+        self.max_text_tokens, self.thinking, self.limit = max_text_tokens, thinking, limit
         self.tag = {}
         for tag in TAGS:
             ids = self.encode(tag)
@@ -74,35 +96,68 @@ class Guide:
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
+    @lru_cache(maxsize=65536)  # noqa: B019
+    def written(self, block: str, text: str) -> tuple[int, ...] | None:
+        """The tokens of a block's text; None where an answer that holds them would be read otherwise, because the text
+        closes the block or the answer, or the tokenizer does not give it back."""
+        tokens = self.encode(text)
+        answer = (self.tag[f"<{block}>"], *tokens, self.tag[f"</{block}>"])
+        parsed = parse(self.tokenizer.decode(answer, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        said = parsed.subgoal == text.strip() if block == "subgoal" else parsed.action == text.strip().lower()
+        return tokens if said and self.end not in tokens else None
+
     def start(self, admissible_actions: Sequence[str], subgoal: str | None) -> GuideState:
-        """`subgoal` is the one in force, None or empty when there is none."""
+        """`subgoal` is the one in force, None or empty when there is none. UserError where none of the actions can be
+        written, or not within the limit."""
         actions = Node()
         for action in admissible_actions:
             self._add(actions, action)
-        root, acting = Node(), Node({self.tag["<action>"]: actions})
+        if not actions.children:
+            shown = ", ".join(map(ascii, admissible_actions))[:200] or "there is none"
+            raise UserError(
+                f"decoding.mode=guided: no answer can name an admissible action of this state ({shown}); mend "
+                "the data, or use decoding.mode=free"
+            )
+        root = self._root(Node({self.tag["<action>"]: actions}, shortest=1 + actions.shortest), subgoal)
+        if root.shortest > self.limit:
+            raise UserError(
+                f"decoding.max_response_tokens = {self.limit}, but the shortest answer that decoding.mode=guided "
+                f"permits here has {root.shortest} tokens; raise it"
+            )
+        return GuideState(self, root)
+
+    def _root(self, acting: Node, subgoal: str | None) -> Node:
+        root = Node()
         if self.interface == "react":
             # the flat prompt's reasoning is free text between the think tags
-            root.add([self.tag["<think>"]]).gap = Gap(TEXT, TEXT_OR_CLOSE, self.tag["</think>"], acting)
-            return GuideState(self, root)
+            thought = _free(TEXT, TEXT_OR_CLOSE, self.tag["</think>"], acting)
+            if self.thinking:
+                return thought
+            root.add([self.tag["<think>"]], thought)
+            return root
+        before = [self.tag["</think>"]] if self.thinking else []  # no thoughts with subgoals: close the open one
+        before.append(self.tag["<switch>"])
         opened = (self.tag["</switch>"], self.tag["<subgoal>"])
-        stated = root.add([self.tag["<switch>"], *self.encode("SWITCH"), *opened])
-        stated.gap = Gap(TEXT, TEXT_OR_CLOSE, self.tag["</subgoal>"], acting)
-        if subgoal:
-            kept = (*self.encode(subgoal), self.tag["</subgoal>"], self.tag["<action>"])
-            root.add([self.tag["<switch>"], *self.encode("KEEP"), *opened, *kept]).children = actions.children
-        return GuideState(self, root)
+        stated = _free(TEXT, TEXT_OR_CLOSE, self.tag["</subgoal>"], acting)
+        root.add([*before, *self.encode("SWITCH"), *opened], stated)
+        kept = self.written("subgoal", subgoal) if subgoal else None
+        if kept:
+            root.add([*before, *self.encode("KEEP"), *opened, *kept, self.tag["</subgoal>"]], acting)
+        return root
 
     def _add(self, actions: Node, action: str) -> None:
         closed = (self.tag["</action>"], self.end)
-        before, free, after = action.partition(FREE_TEXT)
-        if not free:
-            actions.add((*self.encode(action), *closed))
+        if action != FREE_ACTION:
+            tokens = self.written("action", action)
+            if tokens is not None:
+                actions.add([*tokens, *closed], Node(shortest=0))
             return
+        before, _, after = action.partition(FREE_TEXT)
         if after != QUERY_END or len(self.encode(QUERY_END)) != 1:
             raise UserError(f"decoding.mode=guided needs {QUERY_END!r}, one token, behind the free text of {action!r}")
         rest = Node()
-        rest.add(closed)
-        actions.add(self.encode(before)).gap = Gap(QUERY, QUERY_OR_CLOSE, self.encode(QUERY_END)[0], rest)
+        rest.add(closed, Node(shortest=0))
+        actions.add(self.encode(before), _free(QUERY, QUERY_OR_CLOSE, self.encode(QUERY_END)[0], rest))
 
 
 class GuideState:
@@ -110,20 +165,22 @@ class GuideState:
 
     def __init__(self, guide: Guide, node: Node) -> None:
         self.guide, self.node = guide, node
+        self.left = guide.limit  # tokens that may still come
         self.text_tokens = 0  # of the gap that is being filled
 
     def allowed(self) -> tuple[int, ...]:
         gap = self.node.gap
         if gap is None:
-            return tuple(self.node.children)
+            return tuple(token for token, node in self.node.children.items() if node.shortest < self.left)
         if self.text_tokens == 0:
             return gap.first
-        if self.text_tokens >= self.guide.max_text_tokens:
+        if self.text_tokens >= self.guide.max_text_tokens or self.left < self.node.shortest:
             return (gap.close,)
         return gap.later
 
     def advance(self, token: int) -> bool:
         """True when the response is complete."""
+        self.left -= 1
         gap = self.node.gap
         if gap is not None:
             if token == gap.close:

@@ -20,6 +20,7 @@ from hiper.learning.logprobs import LogProbs
 from hiper.learning.qwen2 import Decoder
 from hiper.learning.restrict import Restriction
 from hiper.learning.training_engine import Engines, Run
+from hiper.randomness import seed_number
 
 
 @dataclass(frozen=True)
@@ -266,5 +267,5 @@ def _flat(batch: Sequence[TurnRow], select: Sequence[npt.NDArray[np.bool_]], nam
 def build_heads(hidden: int, names: Sequence[str], width: int, seed: Sequence[int]) -> ValueHeads:
     """Freshly initialised value heads; the same seed gives the same weights."""
     heads = ValueHeads(hidden, names, width)
-    heads.initialize(torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0])))
+    heads.initialize(torch.Generator().manual_seed(seed_number(seed)))
     return heads

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiper.config import Lora
 from hiper.learning.qwen2 import Decoder
+from hiper.randomness import seed_number
 
 Whole = Callable[[Tensor], Tensor]
 ADAPTER = (".lora_a", ".lora_b")  # how the names of adapters' parameters end
@@ -42,7 +42,7 @@ def adapt(decoder: Decoder, settings: Lora | None, seed: Sequence[int]) -> None:
     from ±1/√in (as Kaiming initialisation with a = √5, the reference implementation's), B is zero. None: nothing."""
     if settings is None:
         return
-    generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    generator = torch.Generator().manual_seed(seed_number(seed))
     decoder.requires_grad_(False)
     for parent in [*decoder.model.layers.modules()]:
         for name, plain in [*parent.named_children()]:

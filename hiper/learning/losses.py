@@ -6,6 +6,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LARGEST_LOG_RATIO = 20.0  # a ratio beyond exp(±20) tells nothing more, and its exponential would overflow
+
+
+def bounded_ratio(log_ratio: Tensor) -> Tensor:
+    """exp(log_ratio), the exponent kept within ±LARGEST_LOG_RATIO: finite, and without gradient beyond it."""
+    return log_ratio.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO).exp()
+
 
 def clipped_policy_loss(
     logprob: Tensor,
@@ -18,10 +25,10 @@ def clipped_policy_loss(
 ) -> tuple[Tensor, Tensor]:
     """PPO's clipped surrogate, negated and summed, and the number of clipped tokens; all inputs [tokens].
 
-    ρ = exp(logprob − old_logprob); loss = max(−ρA, −clip(ρ, 1−clip_low, 1+clip_high)A); with dual clip c and A < 0 the
-    loss is at most −cA (Ye et al. 2020, as in the released code). `importance` weighs each token's loss.
+    ρ = exp(logprob − old_logprob), bounded; loss = max(−ρA, −clip(ρ, 1−clip_low, 1+clip_high)A); with dual clip c and
+    A < 0 the loss is at most −cA (Ye et al. 2020, as in the released code). `importance` weighs each token's loss.
     """
-    ratio = (logprob - old_logprob).exp()
+    ratio = bounded_ratio(logprob - old_logprob)
     plain = -ratio * advantage
     clipped = -ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantage
     loss = torch.maximum(plain, clipped)
@@ -39,13 +46,13 @@ def truncated_importance(trainer: Tensor, sampler: Tensor, cap: float) -> Tensor
     A sampler with other arithmetic draws from another distribution than the one the trainer differentiates;
     E_sampler[w ∇ log π] is the trainer's gradient but for the truncation, which bounds the variance.
     """
-    return (trainer - sampler).exp().clamp(max=cap)
+    return bounded_ratio(trainer - sampler).clamp(max=cap)
 
 
 def k3_divergence(logprob: Tensor, reference_logprob: Tensor) -> Tensor:
     """Schulman's k3 estimate of KL(π ‖ π_ref), summed: exp(x) − x − 1 with x = log π_ref − log π, each term at most
     10."""
-    x = (reference_logprob - logprob).clamp(-20.0, 20.0)
+    x = (reference_logprob - logprob).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
     return (x.exp() - x - 1.0).clamp(-10.0, 10.0).sum()
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from hiper.learning.batches import TurnRow
-from hiper.learning.losses import truncated_importance
+from hiper.learning.losses import LARGEST_LOG_RATIO, truncated_importance
 
 Logprobs = npt.NDArray[np.float32]
 
@@ -32,14 +32,15 @@ def mismatch_metrics(rows: Sequence[TurnRow], trainer: Sequence[Logprobs], cap: 
     ours = np.concatenate([all_[row.chosen] for all_, row in zip(trainer, rows, strict=True)]).astype(np.float64)
     theirs = np.concatenate([row.logprob[row.chosen] for row in rows]).astype(np.float64)
     difference = ours - theirs if len(ours) else np.zeros(1)
+    bounded = difference.clip(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
     found = {
         "rollout/logprob_difference": float(np.abs(difference).mean()),
         "rollout/logprob_difference_max": float(np.abs(difference).max()),
-        "rollout/divergence": float((np.exp(difference) - difference - 1.0).mean()),
+        "rollout/divergence": float((np.exp(bounded) - bounded - 1.0).mean()),
         "rollout/probability_correlation": _correlation(np.exp(ours), np.exp(theirs)),
     }
     if cap is not None:
-        found["rollout/truncated"] = float((np.exp(difference) > cap).mean())
+        found["rollout/truncated"] = float((np.exp(bounded) > cap).mean())
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from hiper.learning.guide import (
     NOT_IN_QUERIES,
+    NOT_IN_TEXT,
     QUERY,
     QUERY_END,
     QUERY_OR_CLOSE,
@@ -17,20 +19,24 @@ from hiper.learning.guide import (
     Guide,
     allowed_rows,
 )
+from hiper.plan_execute import CHINESE
+
+_BEGUN = re.compile("[\u00e4-\u00e9].?$|<0xE[4-9]>$")
 
 
 class Restriction:
     """Turns `Generation.allowed` entries into masked logits."""
 
     def __init__(self, guide: Guide, vocabulary: int, device: str) -> None:
-        text = torch.ones(vocabulary, dtype=torch.bool)
-        text[[i for i in guide.special if i < vocabulary]] = False
         # ids beyond the tokenizer (padding of the embedding to a round size) are no text
-        text[len(guide.tokenizer) :] = False
-        query = text.clone()
-        query[[i for i in range(len(guide.tokenizer)) if text[i] and _ends_queries(guide.tokenizer.decode([i]))]] = (
-            False
-        )
+        known = range(min(len(guide.tokenizer), vocabulary))
+        pieces = {
+            i: guide.tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in known if i not in guide.special
+        }
+        plain = [i for i, piece in pieces.items() if NOT_IN_TEXT not in piece and not _is_chinese(guide, i, piece)]
+        text, query = torch.zeros(vocabulary, dtype=torch.bool), torch.zeros(vocabulary, dtype=torch.bool)
+        text[plain] = True
+        query[[i for i in plain if not any(character in pieces[i] for character in NOT_IN_QUERIES)]] = True
         close = guide.tag["</think>" if guide.interface == "react" else "</subgoal>"]
         masks = {TEXT: text, QUERY: query, TEXT_OR_CLOSE: text.clone(), QUERY_OR_CLOSE: query.clone()}
         masks[TEXT_OR_CLOSE][close] = True
@@ -49,5 +55,8 @@ class Restriction:
         return logits.masked_fill(~mask, float("-inf"))
 
 
-def _ends_queries(text: str) -> bool:
-    return any(character in text for character in NOT_IN_QUERIES)
+def _is_chinese(guide: Guide, token: int, piece: str) -> bool:
+    """Does the token hold a character that makes a turn invalid, or begin the bytes of one (E4 to E9, which byte-level
+    tokenizers write as the letters of these code points)?"""
+    unfinished = piece.endswith("\ufffd") and _BEGUN.search(guide.tokenizer.convert_ids_to_tokens(token))
+    return bool(CHINESE.search(piece) or unfinished)

@@ -26,11 +26,13 @@ class Request:
 @dataclass(frozen=True)
 class Response:
     """`offsets` [tokens + 1]: character position in `text` where each response token begins, last the length of `text`;
-    both token fields are None for policies without tokens."""
+    both token fields are None for policies without tokens. `thinking`: the chat template has opened a `<think>` before
+    `text`."""
 
     text: str
     offsets: tuple[int, ...] | None = None
     generation: Generation | None = None
+    thinking: bool = False
 
 
 class Policy(Protocol):

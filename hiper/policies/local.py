@@ -14,6 +14,7 @@ from hiper.learning.guide import CLASSES, GuideState
 from hiper.learning.qwen2 import Decoder, Packing
 from hiper.policies.base import Request, Response
 from hiper.policies.model_policy import ModelPolicy
+from hiper.randomness import generator
 from hiper.trajectory import Generation
 
 
@@ -42,7 +43,7 @@ class LocalPolicy(ModelPolicy):
             return self._respond(requests, seed)
 
     def _respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
-        random = np.random.default_rng(seed)
+        random = generator(seed)
         prompts = [self.encode_prompt(request.prompt) for request in requests]
         self.forget_prompts()
         limit = self.decoding.max_response_tokens
@@ -102,7 +103,7 @@ class LocalPolicy(ModelPolicy):
             allowed=tuple(draft.allowed) if self.guide else None,
             features=torch.cat(draft.features).float().cpu().numpy(),
         )
-        return Response(text, offsets, generation)
+        return Response(text, offsets, generation, self.thinking)
 
 
 def _unfinished(drafts: Sequence[_Draft]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from hiper.config import Decoding
 from hiper.errors import UserError
 from hiper.learning.guide import Guide
 from hiper.learning.restrict import Restriction
+from hiper.plan_execute import opens_thought
 from hiper.policies.tokenizer_files import chat_frame, ends
 from hiper.trajectory import IntArray
+
+UNFINISHED = "\ufffd"  # what decoders write for the bytes of a part of a character
 
 
 class ModelPolicy:
@@ -25,14 +29,20 @@ class ModelPolicy:
         self.tokenizer, self.decoding, self.device = tokenizer, decoding, device
         self.interface, self.max_prompt_tokens = interface, max_prompt_tokens
         self.before, self.after = chat_frame(tokenizer)
+        self.thinking = opens_thought(self.after)
         self.end = int(tokenizer.eos_token_id)
         self.ends = ends(tokenizer) if decoding.mode == "free" else frozenset((self.end,))  # the guide permits one
         self._encoded: dict[str, IntArray] = {}
         self.guide: Guide | None = None
         self.restriction: Restriction | None = None
         if decoding.mode == "guided":
-            self.guide = Guide(tokenizer, interface, decoding.max_text_tokens, self.end)
+            self.guide = Guide(tokenizer, *self.guided_by())
             self.restriction = Restriction(self.guide, vocabulary, device)
+
+    def guided_by(self) -> tuple[str, int, int, bool, int]:
+        """What a guide is made of besides the tokenizer."""
+        decoding = self.decoding
+        return self.interface, decoding.max_text_tokens, self.end, self.thinking, decoding.max_response_tokens
 
     def fits(self, prompt: str) -> bool:
         """Is the chat with this user message within the limit? What does is encoded again soon: it is remembered."""
@@ -62,24 +72,35 @@ class ModelPolicy:
     def decode(self, tokens: Sequence[int]) -> tuple[str, tuple[int, ...]]:
         """Response text (end token left out) and the character offset of each token, by decoding growing prefixes.
 
-        A character spread over several byte tokens belongs to the first of them.
+        A token that begins inside a character, as byte tokens may, has the offset of that character.
         """
-        pieces: list[int] = []
-        offsets, text = [0], ""
+        pieces: list[int] = []  # the tokens since the last that ended between two characters
+        starts: list[int] = []
+        text, seen = "", ""  # of the tokens before `pieces`, of `pieces`
         for token in tokens:
-            pieces.append(token)
             if token in self.ends:
-                offsets.append(offsets[-1])
-                pieces.pop()
+                starts.append(len(text) + len(seen))
                 continue
+            pieces.append(token)
             piece = self.tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            if piece.endswith("\ufffd"):
-                # an unfinished character: wait for the rest, the tokens so far share its position
-                offsets.append(len(text))
-                continue
-            text, pieces = text + piece, []
-            offsets.append(len(text))
-        if pieces:
-            text += self.tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            offsets[-1] = len(text)
-        return text, tuple(offsets)
+            starts.append(len(text) + _start_of_last(seen, piece))
+            seen = piece
+            if not piece.endswith(UNFINISHED):
+                text, seen, pieces = text + piece, "", []
+        text += seen
+        return text, (*_non_decreasing(starts), len(text))
+
+
+def _start_of_last(before: str, after: str) -> int:
+    """Where the token begins that turned the text `before` into `after`: at the first character that it changed, or at
+    the unfinished one that is unfinished still."""
+    if before and before == after:
+        return len(before) - 1
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+    return sum(1 for _ in alike)
+
+
+def _non_decreasing(starts: list[int]) -> list[int]:
+    """Some decoders write a mark for every byte of an unfinished character: then its tokens begin where the last
+    does."""
+    return list(accumulate(reversed(starts), min))[::-1]

@@ -19,6 +19,7 @@ from hiper.config import Decoding
 from hiper.policies.base import Request, Response
 from hiper.policies.model_policy import ModelPolicy
 from hiper.policies.vllm_engine import Finished, VllmEngine
+from hiper.randomness import seed_number
 from hiper.trajectory import Generation, IntArray
 
 
@@ -65,16 +66,17 @@ class VllmPolicy(ModelPolicy):
         options: dict[str, Any] = {
             "temperature": self.decoding.temperature,
             "max_tokens": self.decoding.max_response_tokens,
-            "seed": int(np.random.SeedSequence(seed).generate_state(1)[0]),
+            "seed": seed_number(seed),
             "ignore_eos": True,  # the ends are the policy's, whatever vLLM takes from the folder
             "stop_token_ids": sorted(self.ends),
         }
         if self.guide is not None:
             from hiper.policies.vllm_guide import GUIDE_KEY
 
-            wanted = {"interface": self.interface, "max_text_tokens": self.decoding.max_text_tokens, "end": self.end}
-            wanted |= {"actions": list(request.admissible_actions), "subgoal": request.subgoal}
-            options["extra_args"] = {GUIDE_KEY: wanted}
+            # an error is to be raised here, not in the engine
+            self.guide.start(request.admissible_actions, request.subgoal)
+            wanted = {"actions": list(request.admissible_actions), "subgoal": request.subgoal}
+            options["extra_args"] = {GUIDE_KEY: {"guide": list(self.guided_by()), **wanted}}
         return options
 
     def _response(self, done: Finished) -> Response:
@@ -86,7 +88,7 @@ class VllmPolicy(ModelPolicy):
             logprobs=np.asarray(done.logprobs, dtype=np.float32),
             allowed=self._allowed(request, done.tokens),
         )
-        return Response(text, offsets, generation)
+        return Response(text, offsets, generation, self.thinking)
 
     def _allowed(self, request: Request, tokens: Sequence[int]) -> tuple[tuple[int, ...], ...] | None:
         """The sets that the engine's guide permitted, found again by following the tokens."""

@@ -44,7 +44,7 @@ class GuideProcessor(LogitsProcessor):
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         self.folder, self.device = Path(vllm_config.model_config.model), str(device)
         self.vocabulary = int(vllm_config.model_config.get_vocab_size())
-        self.guides: dict[tuple[str, int, int], tuple[Guide, Restriction]] = {}
+        self.guides: dict[tuple[Any, ...], tuple[Guide, Restriction]] = {}
         self.answers: dict[int, tuple[Restriction, _Answer]] = {}
 
     def is_argmax_invariant(self) -> bool:
@@ -60,13 +60,12 @@ class GuideProcessor(LogitsProcessor):
         wanted = (parameters.extra_args or {}).get(GUIDE_KEY)
         if wanted is None:
             return None
-        guide, restriction = self._guide(wanted["interface"], wanted["max_text_tokens"], wanted["end"])
+        guide, restriction = self._guide(tuple(wanted["guide"]))
         return restriction, _Answer(guide.start(wanted["actions"], wanted["subgoal"]), tokens)
 
-    def _guide(self, interface: str, max_text_tokens: int, end: int) -> tuple[Guide, Restriction]:
-        key = (interface, max_text_tokens, end)
+    def _guide(self, key: tuple[Any, ...]) -> tuple[Guide, Restriction]:
         if key not in self.guides:
-            guide = Guide(load_tokenizer(self.folder), interface, max_text_tokens, end)
+            guide = Guide(load_tokenizer(self.folder), *key)
             self.guides[key] = guide, Restriction(guide, self.vocabulary, self.device)
         return self.guides[key]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiper.plan_execute import FREE_TEXT
+from hiper.plan_execute import FREE_ACTION
 from hiper.policies.experts import Decision
 
 SEPARATOR = " [SEP] "
@@ -90,7 +90,7 @@ class WebshopExpert:
 
     def _plan(self, texts: list[str], admissible: Sequence[str]) -> tuple[str, str]:
         find = f"find {self._errand.wanted}"
-        if f"search[{FREE_TEXT}]" in admissible:
+        if FREE_ACTION in admissible:
             return find, f"search[{self._errand.query}]"
         if NEXT in admissible:
             return find, self._from_results(texts, admissible)

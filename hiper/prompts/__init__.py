@@ -31,7 +31,7 @@ class History:
 
 @dataclass(frozen=True)
 class State:
-    """What there is to tell in one turn. `help` is never offered, as in the released code."""
+    """What there is to tell in one turn."""
 
     instruction: str
     history: History
@@ -41,7 +41,12 @@ class State:
 
     @property
     def actions(self) -> list[str]:
-        return [action for action in self.admissible_actions if action != "help"]
+        return offered(self.admissible_actions)
+
+
+def offered(admissible_actions: Sequence[str]) -> list[str]:
+    """Without `help`, as in the released code."""
+    return [action for action in admissible_actions if action != "help"]
 
 
 class PromptBuilder:

@@ -13,7 +13,7 @@ from hiper.config import Algorithm
 from hiper.learning.batches import turn_arrays
 from hiper.learning.critic import Critic, State, bootstrap_states, previous_subgoal_states, turn_state
 from hiper.learning.learner import Targets
-from hiper.plan_execute import render
+from hiper.plan_execute import continued, render
 from hiper.policies.model_policy import ModelPolicy
 from hiper.trajectory import Trajectory
 
@@ -83,6 +83,6 @@ class Assessor:
     def _encode_kept(self, subgoal: str | None) -> np.ndarray:
         """Tokens of an answer that keeps `subgoal`, up to the end of the subgoal block; no subgoal is called None, as
         in prompts."""
-        answer = render(False, subgoal or "None", "")
+        answer = continued(render(False, subgoal or "None", ""), self.policy.thinking)
         text = answer[: answer.index("</subgoal>") + len("</subgoal>")]
         return np.asarray(self.policy.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)

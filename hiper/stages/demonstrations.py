@@ -15,12 +15,13 @@ from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.locks import exclusive
 from hiper.manifest import data_hash, require_unchanged, write_manifest
-from hiper.plan_execute import render, render_react
+from hiper.plan_execute import parse, parse_react, render, render_react
 from hiper.policies.experts import make_expert
 from hiper.prompts import History, PromptBuilder, State
+from hiper.randomness import generator
 from hiper.records import MAKE_AGAIN, read_jsonl, require, write_jsonl
 from hiper.stages.metrics import Progress
-from hiper.stages.tasks import make_benchmark, split_train, stream
+from hiper.stages.tasks import STREAMS, make_benchmark, split_train
 from hiper.trajectory import Task
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
 def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     """Write `demonstrations.jsonl` and `manifest.json` into `output`.
 
-    The expert has `demonstrations.max_turns` turns; episodes it does not win are left out (their number is logged).
+    The expert has `demonstrations.max_turns` turns; episodes that it does not win, or not in answers that are read as
+    they are meant, are left out (their number is logged).
     """
     started = time.monotonic()
     data = data_hash(data_root, settings.benchmark.dataset)
@@ -79,20 +81,23 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     lost = 0
     progress = Progress("demonstrations", len(tasks), 0)
     for number, task in enumerate(tasks):
-        random = np.random.default_rng([settings.demonstrations.seed, stream(settings, "demonstrations")[1], number])
+        random = generator([settings.demonstrations.seed, STREAMS["demonstrations"], number])
         episode = _play(settings, environment, task, random)
         if episode is None:
             lost += 1
         else:
             rows += episode
         if (number + 1) % SHOWN_EVERY == 0:
-            progress.show(number + 1, f"{lost} not won")
+            progress.show(number + 1, f"{lost} left out")
     if not rows:
         raise UserError(
             f"the expert won none of {len(tasks)} tasks of {settings.benchmark.dataset!r}; check the dataset"
         )
     log.info(
-        "%d demonstrations (%d turns), %d tasks not won by the expert left out", len(tasks) - lost, len(rows), lost
+        "%d demonstrations (%d turns); %d tasks left out, not won by the expert or not in answers that can be read",
+        len(tasks) - lost,
+        len(rows),
+        lost,
     )
     require_unchanged(data, data_root, settings.benchmark.dataset)
     with exclusive(output):
@@ -115,8 +120,12 @@ def _play(
         decision = expert.act(observation, info.admissible_actions)
         if settings.prompt.interface == "plan_execute":
             answer = render(decision.switch, decision.subgoal, decision.action)
+            read = parse(answer)
         else:
             answer = render_react(decision.subgoal, decision.action)
+            read = parse_react(answer)
+        if not read.valid or read.action != decision.action.strip().lower():
+            return None  # a name of the data holds a tag, for example: no answer can say it
         messages = [{"role": "user", "content": prompts.build(state)}, {"role": "assistant", "content": answer}]
         shorter = prompts.build(state, with_history=False)
         row = {"task": task.id, "task_type": task.task_type, "turn": len(rows), "messages": messages}

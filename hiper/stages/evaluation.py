@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from hiper.benchmarks.base import Benchmark
 from hiper.compose import stage_digest
@@ -28,6 +27,7 @@ from hiper.manifest import (
     write_manifest,
 )
 from hiper.policies.players import FolderPlayers, Players
+from hiper.randomness import generator
 from hiper.stages.episodes import episode_record
 from hiper.stages.journal import Journal
 from hiper.stages.metrics import Progress
@@ -133,7 +133,7 @@ def _play(
 ) -> None:
     """Every model meets the same random numbers."""
     for batch in batches:
-        numbers = [batch.temperature, batch.first, *([] if batch.protocol == "exhaustive" else [1])]
+        numbers = [_number(batch.split), batch.temperature, batch.first, int(batch.protocol == "sampled")]
         seed = stream(settings, "evaluation", *numbers)
         played = rollouts[batch.temperature].play(batch.tasks, range(len(batch.tasks)), seed)
         temperature = settings.evaluation.temperatures[batch.temperature]
@@ -165,8 +165,13 @@ def evaluation_tasks(settings: RunSettings, benchmark: Benchmark, split: str, pr
     tasks = list(benchmark.tasks(settings.benchmark.splits.named(split)))
     if protocol == "exhaustive":
         return tasks
-    random = np.random.default_rng(stream(settings, "evaluation"))
+    random = generator(stream(settings, "evaluation", _number(split)))
     return [tasks[i] for i in random.integers(len(tasks), size=settings.evaluation.sampled_episodes)]
+
+
+def _number(split: str) -> int:
+    """What tells the random numbers of one split from another's, whatever else is evaluated."""
+    return zlib.crc32(split.encode())
 
 
 def episode_row(trajectory: Trajectory, batch: Batch, temperature: float) -> dict[str, Any]:

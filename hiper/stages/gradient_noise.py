@@ -21,6 +21,7 @@ from hiper.algorithms.interface import Floats, Ints
 from hiper.statistics import CONFIDENCE
 
 SPLITS = 200  # halvings that the agreement of halves is averaged over
+LARGEST_EXPONENT = 700.0  # whose exponential a float still holds
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def noise_ratio(first: Sequence[Left], second: Sequence[Left]) -> Estimate:
         return math.log(means[1] / means[0]) if means.min() > 0 else math.nan
 
     found = pooled(logarithm, [first, second])
-    return Estimate(*map(math.exp, (found.value, found.low, found.high)))
+    ends = (found.value, found.low, found.high)
+    return Estimate(*(math.inf if end > LARGEST_EXPONENT else math.exp(end) for end in ends))
 
 
 def alignment(products: Floats) -> float:

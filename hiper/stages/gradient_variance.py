@@ -34,6 +34,7 @@ from hiper.manifest import content_hash, data_hash, git_state, package_versions,
 from hiper.policies.local import LocalPolicy
 from hiper.policies.players import LocalPlayers
 from hiper.policies.usable import usable_tokenizer
+from hiper.randomness import generator
 from hiper.records import absolute, write_json
 from hiper.stages.assessment import Assessor
 from hiper.stages.gradient_records import Sample, rounded, summary
@@ -57,7 +58,7 @@ class Estimating:
         critic = settings.training.critic.model_copy(update={"backbone": "shared", "detach": True})
         training = settings.training.model_copy(update={"critic": critic, "kl": 0.0, "entropy": 0.0})
         kinds = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
-        seed = stream(settings, "initialization")
+        seed = stream(settings, "heads")
         heads = build_heads(actor.shape.hidden_size, sorted(kinds), critic.head_hidden, seed).to(policy.device)
         reader = Critic(actor.model, heads, kinds, training.micro_batch_tokens, policy.device)
         engines = LocalEngines(policy.device, settings.engine.dtype == "bfloat16")
@@ -166,7 +167,7 @@ class Measurement:
         for number in range(wanted.critic_batches):
             played = self._play(FITTING, number)
             for estimator in self.estimators.values():
-                random = np.random.default_rng(stream(self.settings, "variance", FITTING, number, 2))
+                random = generator(stream(self.settings, "variance", FITTING, number, 2))
                 estimator.fit(played, random)
             progress.show(number + 1, "value heads")
         samples: dict[str, list[Sample]] = {name: [] for name in self.estimators}
@@ -187,7 +188,7 @@ class Measurement:
         wanted = self.settings.variance
         repeats = wanted.group_size if part == MEASURING else 1
         count = wanted.tasks * wanted.group_size // repeats
-        draw = np.random.default_rng(stream(self.settings, "variance", part, number, 0))
+        draw = generator(stream(self.settings, "variance", part, number, 0))
         drawn = draw.choice(len(self.tasks), count, replace=count > len(self.tasks))
         groups = np.repeat(np.arange(count), repeats).tolist()
         seed = stream(self.settings, "variance", part, number, 1)

@@ -11,7 +11,7 @@ from hiper.config import Prompt
 from hiper.errors import UserError
 from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react
 from hiper.policies.base import Policy, Request, Response, StreamingPolicy
-from hiper.prompts import History, PromptBuilder, State
+from hiper.prompts import History, PromptBuilder, State, offered
 from hiper.trajectory import Task, TokenSpan, Trajectory, Turn
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,18 @@ class _Episode:
 
     def begin(self) -> None:
         try:
-            self.observation, self.info = self.environment.reset(self.task)
+            observation, info = self.environment.reset(self.task)
         except UserError:
             raise  # a damaged game is a mistake to be mended: counted as a lost episode it would hide in the rates
         except Exception as error:
             self.fail("reset", error)
+            return
+        self._arrive(observation, info)
+
+    def _arrive(self, observation: str, info: Info) -> None:
+        self.observation, self.info = observation, info
+        if not self.over and not offered(info.admissible_actions):
+            self.fail("choice", ValueError("the environment offers no admissible action"))
 
     def fail(self, verb: str, error: Exception) -> None:
         self.failure = f"{verb}: {type(error).__name__}: {error}"
@@ -59,7 +66,8 @@ class _Episode:
         return Request(prompt, tuple(state.actions), self.subgoal, info.instruction, self.observation, shortened)
 
     def play(self, request: Request, response: Response, interface: str) -> None:
-        parsed = (parse if interface == "plan_execute" else parse_react)(response.text, response.offsets)
+        reader = parse if interface == "plan_execute" else parse_react
+        parsed = reader(response.text, response.offsets, thinking=response.thinking)
         try:
             answer, reward, self.terminated, self.truncated, info = self.environment.step(parsed.action)
         except UserError:
@@ -70,7 +78,7 @@ class _Episode:
         self.subgoal = carried_subgoal(self.subgoal, parsed)
         self.turns.append(_turn(self.observation, request, response, parsed, self.subgoal, reward))
         self.history.add(self.observation, parsed.action)
-        self.observation, self.info = answer, info
+        self._arrive(answer, info)
 
     def trajectory(self, prompts: PromptBuilder, fits: Callable[[str], bool]) -> Trajectory:
         won = self.info is not None and self.info.won

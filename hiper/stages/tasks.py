@@ -11,6 +11,7 @@ import numpy as np
 from hiper.benchmarks.base import Benchmark
 from hiper.config import AlfworldSettings, BenchmarkSettings, RunSettings
 from hiper.errors import UserError
+from hiper.randomness import generator
 from hiper.trajectory import Task
 
 # Streams of random numbers, one per purpose, so that a change in one leaves the others as they were.
@@ -26,11 +27,13 @@ STREAMS = {
     "validation": 9,
     "variance": 10,
     "adapters": 11,
+    "heads": 12,
+    "held out": 13,
 }
 
 
 def stream(settings: RunSettings, purpose: str, *numbers: int) -> list[int]:
-    """Seed sequence entropy for one purpose of a run; `numbers` are counters such as the iteration."""
+    """One purpose of a run as `hiper.randomness` takes it; `numbers` are counters such as the iteration."""
     return [settings.seed, STREAMS[purpose], *numbers]
 
 
@@ -80,7 +83,7 @@ def draw_tasks(tasks: Sequence[Task], settings: RunSettings, iteration: int) -> 
     chosen: list[Task] = []
     for index in range(iteration * draws, (iteration + 1) * draws):
         epoch, place = divmod(index, len(tasks))
-        order = np.random.default_rng(stream(settings, "tasks", epoch)).permutation(len(tasks))
+        order = generator(stream(settings, "tasks", epoch)).permutation(len(tasks))
         chosen.append(tasks[order[place]])
     groups = [group for group in range(draws) for _ in range(settings.algorithm.group_size)]
     return [chosen[group] for group in groups], groups

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
@@ -34,6 +32,7 @@ from hiper.manifest import (
 )
 from hiper.policies.players import training_players
 from hiper.policies.usable import usable_tokenizer
+from hiper.randomness import generator
 from hiper.records import sha256_file
 from hiper.stages import checkpoint, episodes
 from hiper.stages.assessment import Assessor
@@ -115,7 +114,7 @@ class Trainer:
             self.actor.shape.hidden_size,
             sorted(self.kinds),
             settings.training.critic.head_hidden,
-            stream(settings, "initialization"),
+            stream(settings, "heads"),
         ).to(engines.home)
         backbone = self.actor.model
         if self.kinds and settings.training.critic.backbone == "separate":
@@ -177,7 +176,7 @@ class Trainer:
         clock.lap("rollout")
         assessed = self.assessor.assess(trajectories)
         clock.lap("credit")
-        random = np.random.default_rng(stream(settings, "update", iteration))
+        random = generator(stream(settings, "update", iteration))
         updates = self.learner.update_critic(assessed.states, assessed.targets(), random)
         clock.lap("critic")
         rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit))

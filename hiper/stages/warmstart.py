@@ -24,14 +24,16 @@ from hiper.learning.lora import adapt, merged_weights, trainable
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
 from hiper.manifest import files_of, require_data, verify_outputs, withdraw_manifest, write_manifest
+from hiper.plan_execute import continued, opens_thought
 from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
+from hiper.randomness import generator, seed_number
 from hiper.records import sha256_file
 from hiper.stages import checkpoint
 from hiper.stages.demonstrations import read_demonstrations
 from hiper.stages.interruption import Notice, listening
 from hiper.stages.metrics import MetricsLog, Progress
-from hiper.stages.tasks import stream
+from hiper.stages.tasks import STREAMS, stream
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +115,7 @@ def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device
             tie_word_embeddings=True,
         )
     )
-    seed = np.random.SeedSequence(stream(settings, "initialization")).generate_state(1)[0]
-    decoder.initialize(torch.Generator().manual_seed(int(seed)))
+    decoder.initialize(torch.Generator().manual_seed(seed_number(stream(settings, "initialization"))))
     return decoder.to(device)
 
 
@@ -122,7 +123,7 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
     """(training, held-out) examples; whole episodes are held out."""
     rows = read_demonstrations(path)
     tasks = sorted({row.task for row in rows})
-    random = np.random.default_rng([settings.demonstrations.seed, stream(settings, "sft")[1]])
+    random = generator([settings.demonstrations.seed, STREAMS["held out"]])
     held = set(random.permutation(tasks)[: math.ceil(settings.warm_start.held_out * len(tasks))].tolist())
     if held.issuperset(tasks):
         raise UserError(
@@ -132,7 +133,9 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
     before, after = chat_frame(tokenizer)
     # batched: the tokenizer's own parallel encoding is an order of magnitude faster than one call per text
     prompts = tokenizer([before + row.prompt + after for row in rows], add_special_tokens=False)["input_ids"]
-    answers = tokenizer([row.answer for row in rows], add_special_tokens=False)["input_ids"]
+    thinking = opens_thought(after)
+    texts = [continued(row.answer, thinking) for row in rows]
+    answers = tokenizer(texts, add_special_tokens=False)["input_ids"]
     parts: tuple[list[Example], list[Example]] = ([], [])
     longest, shortened, left_out, limit = 0, 0, 0, settings.prompt.max_tokens
     for row, whole, answer in zip(rows, prompts, answers, strict=True):
@@ -227,7 +230,7 @@ def _draw(settings: RunSettings, count: int, step: int) -> npt.NDArray[np.int64]
     size = min(settings.warm_start.batch_turns, count)
     per_epoch = count // size
     epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng(stream(settings, "sft", epoch)).permutation(count)
+    order = generator(stream(settings, "sft", epoch)).permutation(count)
     return order[place * size : (place + 1) * size]
 
 

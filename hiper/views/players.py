@@ -9,7 +9,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
-from hiper.plan_execute import FREE_TEXT, render, render_react
+from hiper.plan_execute import FREE_ACTION, FREE_TEXT, render, render_react
 from hiper.policies.base import Request, Response
 from hiper.policies.experts import Expert, make_expert
 from hiper.views.terminal import inline, seen
@@ -55,9 +55,9 @@ class Person:
     def _filled(self, action: str) -> str:
         """The action, its free text asked for where it still has none."""
         text = ""
-        while FREE_TEXT in action and not text:
+        while action == FREE_ACTION and not text:
             text = self._read(FREE_TEXT.strip("<>"))
-        return action.replace(FREE_TEXT, text)
+        return action.replace(FREE_TEXT, text) if text else action
 
     def _read(self, what: str = "") -> str:
         asked = what or f"turn {self.asked} of {self.max_turns}"
@@ -74,9 +74,10 @@ class Person:
 
 def _is_form_of(typed: str, action: str) -> bool:
     """Is it the action, with any words in the place of its free text?"""
-    before, free, after = action.partition(FREE_TEXT)
+    before, _, after = action.partition(FREE_TEXT)
     long_enough = len(typed) > len(before) + len(after)
-    return typed == action or bool(free and long_enough and typed.startswith(before) and typed.endswith(after))
+    free = action == FREE_ACTION and long_enough
+    return typed == action or (free and typed.startswith(before) and typed.endswith(after))
 
 
 class Scripted:

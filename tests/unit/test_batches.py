@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import count
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hiper.algorithms.shaping import consistency_penalty
 from hiper.learning.batches import micro_batches, mini_batches, turn_arrays
-from hiper.trajectory import Generation, Task, Trajectory, Turn
+from hiper.trajectory import Generation, Task, TokenSpan, Trajectory, Turn
 
 NUMBERS = count()
 FREE_TEXT = (-1,)  # a class of tokens, which the guide leaves to the policy
@@ -57,3 +59,28 @@ def test_chosen_tokens_are_those_that_the_guide_did_not_force() -> None:
     trajectory = Trajectory(Task("t", "train", "look"), 0, (guided, free), False, True, False, None)
     chosen = turn_arrays([trajectory]).chosen
     assert chosen.tolist() == [[[False, True, True], [True, True, False]]]
+
+
+def _said(switch: bool, tokens: list[int], guided: bool) -> Turn:
+    """A turn whose subgoal block is all of these tokens."""
+    generation = Generation(
+        np.array([7], np.int32),
+        np.array(tokens, np.int32),
+        np.zeros(len(tokens), np.float32),
+        tuple((token,) for token in tokens) if guided else None,
+    )
+    span = TokenSpan(0, len(tokens))
+    return Turn("", "", "", switch, "a", "a", "look", True, 0.0, subgoal_span=span, generation=generation)
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_the_copy_that_the_guide_forces_is_never_an_altered_one(guided: bool) -> None:
+    """It may be written with other tokens than the subgoal was drawn with, with a blank before it for example; without
+    a guide tokens are compared, as in the original."""
+    drawn, written = [1, 2, 3], [1, 3]
+    turns = _said(True, drawn, guided), _said(False, written, guided), _said(False, written, guided)
+    trajectory = Trajectory(Task("t", "train", "look"), 0, turns, False, True, False, None)
+    arrays = turn_arrays([trajectory])
+    assert arrays.copied.tolist() == [[False, guided, True]]
+    penalty = consistency_penalty(arrays.present & ~arrays.switch, arrays.copied, arrays.has_subgoal, -0.3, False)
+    assert penalty.tolist() == [[0.0, 0.0 if guided else -0.3, 0.0]]

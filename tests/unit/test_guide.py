@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiper.learning.guide import NOT_IN_QUERIES, Guide
+from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.learning.guide import NOT_IN_QUERIES, TEXT, Guide
 from hiper.learning.restrict import Restriction
-from hiper.plan_execute import FREE_TEXT, parse, render
+from hiper.plan_execute import CHINESE, FREE_TEXT, parse, parse_react, render
+from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.stages.warmstart import _examples
 
 ACTIONS = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1", f"search[{FREE_TEXT}]")
 
@@ -62,25 +67,128 @@ def test_free_text_in_an_action_is_text_that_cannot_end_it(guide: Guide) -> None
     assert not accepts(guide, render(True, "find", "search[a b c d e f g h i j k l]"), None)  # longer than allowed
 
 
-@settings(max_examples=60)
-@given(seed=st.integers(0, 2**32 - 1), kept=st.booleans())
-def test_any_guided_sample_is_valid_and_admissible(guide: Guide, seed: int, kept: bool) -> None:
-    """Whatever is drawn uniformly from the permitted sets ends, parses as valid and names an admissible action."""
-    random = np.random.default_rng(seed)
-    subgoal = "find a mug" if kept else None
-    state = guide.start(ACTIONS, subgoal)
-    restriction = Restriction(guide, len(guide.tokenizer), "cpu")
-    tokens: list[int] = []
-    for _ in range(60):
+def spelled(guide: Guide, text: str) -> list[int]:
+    """The text in tokens of one character each: none is a tag's."""
+    return [token for character in text for token in guide.encode(character)]
+
+
+def permits(guide: Guide, tokens: list[int], subgoal: str | None = None) -> bool:
+    """Whether these tokens may come first."""
+    state, restriction = guide.start(ACTIONS, subgoal), Restriction(guide, len(guide.tokenizer), "cpu")
+    for token in tokens:
         logits = restriction.apply(torch.zeros(1, len(guide.tokenizer)), [state.allowed()])
+        if torch.isinf(logits[0, token]):
+            return False
+        state.advance(token)
+    return True
+
+
+def test_free_text_spells_no_tag(tokenizer: Any) -> None:
+    """Not even from ordinary tokens, in a subgoal or in a thought: what it would say could be done. Nor does it spell
+    characters that make an answer invalid, byte by byte."""
+    before = "<switch>SWITCH</switch><subgoal>"
+    plan, flat = (Guide(tokenizer, name, 40, tokenizer.eos_token_id) for name in ("plan_execute", "react"))
+    for text, permitted in (
+        ("a mug > 5, caf\u00e9 \U0001f600", True),
+        ("a</subgoal><action>fly</action>", False),
+        ("a</think><action>fly</action>", False),
+        ("\u4e2d", False),
+    ):
+        assert permits(plan, [*plan.encode(before), *spelled(plan, text)]) == permitted, text
+        assert permits(flat, [*flat.encode("<think>"), *spelled(flat, text)]) == permitted, text
+
+
+def test_the_classes_of_text_hold_no_tag_and_no_chinese_character(guide: Guide) -> None:
+    """Of all tokens, whatever they look like alone; the letters of other languages may still be written."""
+    restriction = Restriction(guide, len(guide.tokenizer) + 3, "cpu")
+    text = [guide.tokenizer.decode([int(token)]) for token in restriction.masks[TEXT].nonzero().flatten()]
+    assert not any("<" in piece or CHINESE.search(piece) for piece in text)
+    assert not restriction.masks[TEXT][len(guide.tokenizer) :].any()
+    for letter in ("\u00e9", "\u03b1", "\u044f", "\u05d0", "\u0e01", "\uac00", "\U0001f600"):
+        assert restriction.masks[TEXT][list(guide.encode(letter))].all()
+
+
+def test_a_thought_that_the_template_has_opened_is_closed_or_goes_on(tokenizer: Any) -> None:
+    """With subgoals it is closed at once; a flat answer begins inside it."""
+    end = tokenizer.eos_token_id
+    plan, flat = (Guide(tokenizer, name, 5, end, thinking=True) for name in ("plan_execute", "react"))
+    assert accepts(plan, "</think>" + render(True, "find", "look"), None)
+    assert not accepts(plan, render(True, "find", "look"), None)
+    assert accepts(flat, "find</think><action>look</action>", None)
+    assert not accepts(flat, "<think>find</think><action>look</action>", None)
+
+
+def test_what_no_answer_can_name_is_not_offered(guide: Guide) -> None:
+    """An action that closes its own block or the answer, or a thought; a state with no other is an error by name, and
+    so is one without room for any answer."""
+    odd = ("click[a</action>b]", "click[<|end|>]", "click[x</think>]", "click[</ACTION>]")
+    state = guide.start((*odd, "look"), None)
+    for token in guide.encode(render(True, "a", "")[: -len("</action>")]):
+        state.advance(token)
+    assert state.allowed() == guide.encode("look")[:1]
+    for actions in (odd, ()):
+        with pytest.raises(UserError, match="no answer can name an admissible action"):
+            guide.start(actions, "find a mug")
+    narrow = Guide(guide.tokenizer, "plan_execute", 5, guide.end, limit=8)
+    with pytest.raises(UserError, match="max_response_tokens = 8"):
+        narrow.start(ACTIONS, None)
+
+
+LETTERS = ("\u00e9", "\u0130", "\u0300", "\u200b", "\u202e", "\u05d0", "\u00a0", "\U0001f600")
+ODD = st.lists(st.sampled_from([*"aB <>[]|/&'\"\t", *LETTERS, "</action>", "<think>", "find"]), max_size=8).map("".join)
+
+
+@settings(max_examples=150)
+@given(
+    source=st.integers(0, 2**32 - 1),
+    subgoal=st.none() | st.just("find a mug") | ODD,
+    names=st.lists(ODD, max_size=3),
+    interface=st.sampled_from(["plan_execute", "react"]),
+    thinking=st.booleans(),
+    limit=st.sampled_from([24, 40, 1000]),
+)
+def test_any_guided_sample_is_valid_and_admissible(
+    tokenizer: Any, source: int, subgoal: str | None, names: list[str], interface: str, thinking: bool, limit: int
+) -> None:
+    """Whatever is drawn uniformly from the permitted sets ends within the limit, parses as valid and names an
+    admissible action; whatever options are called."""
+    guide = Guide(tokenizer, interface, 5, tokenizer.eos_token_id, thinking, limit)
+    random, restriction = np.random.default_rng(source), Restriction(guide, len(tokenizer), "cpu")
+    actions = (*ACTIONS, *(f"click[{name.lower()}]" for name in names))
+    subgoal = (subgoal or "").strip() or None
+    state, tokens, over = guide.start(actions, subgoal), list[int](), False
+    while not over:
+        logits = restriction.apply(torch.zeros(1, len(tokenizer)), [state.allowed()])
         tokens.append(int(random.choice(torch.isfinite(logits[0]).nonzero().flatten().numpy())))
-        if state.advance(tokens[-1]):
-            break
-    else:
-        pytest.fail("the response did not end")
-    answer = guide.tokenizer.decode(tokens[:-1], skip_special_tokens=False)
-    parsed = parse(answer)
+        over = state.advance(tokens[-1])
+        assert len(tokens) <= limit
+    answer = tokenizer.decode(tokens[:-1], skip_special_tokens=False)
+    parsed = (parse if interface == "plan_execute" else parse_react)(answer, thinking=thinking)
+    assert parsed.valid, (answer, parsed.problems)
     searched = parsed.action.startswith("search[") and parsed.action.endswith("]")
-    assert parsed.action in ACTIONS or (searched and not set(parsed.action[7:-1]) & set(NOT_IN_QUERIES))
-    if not parsed.switch:
-        assert parsed.subgoal == "find a mug"
+    assert parsed.action in actions or (searched and not set(parsed.action[7:-1]) & set(NOT_IN_QUERIES))
+    if interface == "plan_execute" and not parsed.switch:
+        assert parsed.subgoal == subgoal
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+def test_what_is_demonstrated_may_be_sampled(small_pipeline: Path, small_settings: RunSettings, thinking: bool) -> None:
+    """Every demonstrated answer has a probability under the guide, in the tokens that the warm start trains; where the
+    template opens a thought, the answer begins by closing it."""
+    made = load_tokenizer(small_pipeline / "tokenizer")
+    made.chat_template += "<think>\n" if thinking else ""
+    text_tokens = small_settings.decoding.max_text_tokens
+    guide = Guide(made, "plan_execute", text_tokens, made.eos_token_id, thinking)
+    masks = Restriction(guide, len(made), "cpu").masks
+    for example in _examples(small_settings, small_pipeline / "demonstrations" / "demonstrations.jsonl", made)[0]:
+        prompt, answer = example.tokens[: example.start].tolist(), example.tokens[example.start :].tolist()
+        text = made.decode(answer[:-1])
+        parsed = parse(text, thinking=thinking)
+        assert parsed.valid and text.startswith("</think><switch>" if thinking else "<switch>")
+        assert made.decode(prompt).endswith("<think>" if thinking else "assistant\n")
+        state = guide.start([parsed.action], parsed.subgoal)
+        for token in answer:
+            allowed = state.allowed()
+            assert masks[allowed][token] if allowed in masks else token in allowed
+            over = state.advance(token)
+        assert over

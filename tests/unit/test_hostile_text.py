@@ -23,14 +23,16 @@ from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.plan_execute import ParsedTurn, parse, parse_react, render
 from hiper.policies.base import Request, Response
 from hiper.policies.local import LocalPolicy
+from hiper.policies.model_policy import ModelPolicy
 from hiper.stages.rollout import Rollout
 from hiper.trajectory import Task, Trajectory
 
 OUTPUTS = int(os.environ.get("HIPER_HOSTILE", "100000"))
 SEED = int(os.environ.get("HIPER_HOSTILE_SEED", "0"))
 
-PLAN, FLAT = ("switch", "subgoal", "action"), ("think", "action")
-TAGS = [f"<{mark}{name}>" for name in (*PLAN, "think") for mark in ("", "/")]
+PLAN, FLAT = ("switch", "subgoal", "action"), ("action",)
+TAGS = [f"<{mark}{name}>" for name in PLAN for mark in ("", "/")]
+THINK = ["<think>", "</think>"]
 CASES = ["<ACTION>", "</Action>", "<aCTION>", "</ACTION>", "<Switch>", "</SWITCH>", "<SUBGOAL>", "</Subgoal>"]
 LOOKALIKES = [
     *("\uff1caction\uff1e", "\uff1c/action\uff1e", "<\uff41ction>", "\u2039action\u203a", "<\u0430ction>"),
@@ -45,7 +47,7 @@ ODD = [
     *("e\u0301" * 3, "\u202e", "\u2066", "\u200d", "\u0130", "\u00df", "\u017f", "\u212a", "\ufb01"),
     *("\u4e00", "\u9fff", "\u3400", "\uff46", "<", ">", "</", "/>", "<>", "</>", "'", '"', "\\"),
 ]
-PIECES = TAGS * 3 + CASES + LOOKALIKES + WORDS * 2 + ODD
+PIECES = TAGS * 3 + THINK + CASES + LOOKALIKES + WORDS * 2 + ODD
 
 
 def soup(random: random.Random, most: int) -> str:
@@ -57,6 +59,8 @@ def almost_a_turn(random: random.Random) -> str:
     names = random.choices([*PLAN, *PLAN, "think"], k=random.randrange(1, 6))
     if random.random() < 0.5:
         names[:3] = PLAN
+    if random.random() < 0.8:
+        names.sort(key=lambda name: name != "think")  # thoughts come first
     parts = []
     for name in names:
         inside = random.choice(WORDS) if random.random() < 0.5 else soup(random, 5)
@@ -101,24 +105,32 @@ def tokenization(random: random.Random, text: str) -> list[int]:
 
 @dataclass
 class Reading:
-    """The reference: blocks with their tags, their texts, where the text of the first unclosed tag (other than an
-    action's) begins, and per character the name of the block or unclosed tag whose text it is."""
+    """The reference: blocks with their tags, their texts, whether a thought has ended, where the text of the first
+    unclosed tag (other than an action's) begins, and per character the name of the block whose text it is, or
+    `think`."""
 
     blocks: dict[str, tuple[int, int]]
     texts: dict[str, str]
-    unclosed: int | None
+    thoughtful: bool
+    unclosed: int
     owner: list[str]
 
 
-def read(text: str, names: Sequence[str]) -> Reading:
-    """The rules, one character at a time: an opening tag and the next closing tag of its name make a block, reading
-    goes on behind it; an unclosed tag is passed over, and what follows it may still be its text."""
-    reading = Reading({}, {}, None, [""] * len(text))
-    left, at = "", 0
+def read(text: str, names: Sequence[str], thinking: bool = False) -> Reading:
+    """The rules, one character at a time. The last `</think>` ends a thought, which began with the text; an opening tag
+    behind it and the next closing tag of its name make a block, reading goes on behind it; an unclosed tag is passed
+    over, and what follows it may still be its text; behind an unclosed `<think>` all is its text."""
+    closings = (i for i in reversed(range(len(text))) if text[i] == "<" and tag_at(text, i, ["think"], "</"))
+    end = next(closings, None)
+    at = end + len("</think>") if end is not None else len(text) if thinking else 0
+    opened = thinking or any(tag_at(text, i, ["think"], "<") for i in range(at) if text[i] == "<")
+    reading = Reading({}, {}, end is not None and opened, len(text), ["think"] * at + [""] * (len(text) - at))
     while at < len(text):
-        name = tag_at(text, at, names, "<") if text[at] == "<" else None
+        name = tag_at(text, at, [*names, "think"], "<") if text[at] == "<" else None
+        if name == "think":
+            reading.owner[at:] = ["think"] * (len(text) - at)
+            break
         if name is None:
-            reading.owner[at] = left
             at += 1
             continue
         inside = end = at + len(name) + 2
@@ -130,8 +142,8 @@ def read(text: str, names: Sequence[str]) -> Reading:
             reading.texts.setdefault(name, text[inside:end])
             at = end + len(name) + 3
         else:
-            if name != "action" and reading.unclosed is None:
-                left, reading.unclosed = name, inside
+            if name != "action":
+                reading.unclosed = min(reading.unclosed, inside)
             at = inside
     return reading
 
@@ -157,13 +169,14 @@ def tokens_of(characters: tuple[int, int], offsets: Sequence[int]) -> tuple[int,
     return touching[0], touching[-1] + 1
 
 
-def check(text: str, offsets: Sequence[int]) -> ParsedTurn:
-    """Both parsers against the reference; what is executed is the action block's text, or else no subgoal's."""
-    turns = parse(text, offsets), parse_react(text, offsets)
+def check(text: str, offsets: Sequence[int], thinking: bool = False) -> ParsedTurn:
+    """Both parsers against the reference; what is executed is the action block's text, or else no subgoal's and no
+    thought's. `thinking`: the prompt has opened a thought."""
     foreign = any("\u4e00" <= character <= "\u9fff" for character in text)
-    for names, parsed in zip((PLAN, FLAT), turns, strict=True):
-        reading = read(text, names)
-        plan = reading if names is PLAN else Reading({}, {}, None, [])
+    turns = parse_react(text, offsets, thinking=thinking), parse(text, offsets, thinking=thinking)
+    for names, parsed in zip((FLAT, PLAN), turns, strict=True):
+        reading = read(text, names, thinking)
+        plan = reading if names is PLAN else Reading({}, {}, False, 0, [])
         for name, blocks in (("switch", plan.blocks), ("subgoal", plan.blocks), ("action", reading.blocks)):
             expected = blocks.get(name)
             assert getattr(parsed, f"{name}_characters") == expected, name
@@ -172,23 +185,24 @@ def check(text: str, offsets: Sequence[int]) -> ParsedTurn:
         assert parsed.switch == (decision == "SWITCH")
         assert parsed.subgoal == (plan.texts["subgoal"].strip() if "subgoal" in plan.texts else None)
         wrong = foreign or set(names) - reading.blocks.keys()
-        assert parsed.valid == (not wrong and (names is FLAT or decision in ("KEEP", "SWITCH")))
+        assert parsed.valid == (not wrong and (reading.thoughtful if names is FLAT else decision in ("KEEP", "SWITCH")))
         assert parsed.valid == (not parsed.problems)
         check_action(parsed, text, reading)
-    return turns[0]
+    return turns[1]
 
 
 def check_action(parsed: ParsedTurn, text: str, reading: Reading) -> None:
-    """Without an action block the end of the output stands in, unless all of it is the text of an unclosed block; where
-    it holds any character of another block's text, it also holds the end of a tag, which no command does."""
+    """Without an action block the end of what was said stands in, from where no subgoal's text and no unclosed tag's
+    goes on: where such text is in it, its tag is too, which no command begins with."""
     if "action" in reading.texts:
         assert parsed.action == reading.texts["action"].strip().lower()
         return
-    start = max(len(text) - 30, 0)
-    hidden = reading.unclosed is not None and start >= reading.unclosed
-    assert parsed.action == ("" if hidden else text[start:].strip().lower())
-    foreign = any(owner and not c.isspace() for c, owner in zip(text[start:], reading.owner[start:], strict=True))
-    assert not (parsed.action and foreign) or ">" in parsed.action
+    said = [at for at, owner in enumerate(reading.owner) if owner != "think"]
+    assert not said or said == list(range(said[0], said[-1] + 1))
+    last = said[-30:]
+    while last and (reading.owner[last[0]] == "subgoal" or last[0] >= reading.unclosed):
+        last = last[1:]
+    assert parsed.action == "".join(text[at] for at in last).strip().lower()
 
 
 def test_a_hundred_thousand_hostile_outputs_are_read_by_the_rules() -> None:
@@ -200,7 +214,7 @@ def test_a_hundred_thousand_hostile_outputs_are_read_by_the_rules() -> None:
         text = output(source)
         offsets = tokenization(source, text)
         try:
-            parsed = check(text, offsets)
+            parsed = check(text, offsets, thinking=generated % 10 == 0)
         except Exception as error:
             raise AssertionError(f"output {generated} of seed {SEED}: {text!r} with offsets {offsets}") from error
         generated += 1
@@ -217,10 +231,10 @@ TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(st.characters(), max
 
 
 @settings(max_examples=300)
-@given(TEXTS, st.lists(st.integers(0, 12), max_size=80))
-def test_any_output_is_read_by_the_rules(text: str, widths: list[int]) -> None:
+@given(TEXTS, st.lists(st.integers(0, 12), max_size=80), st.booleans())
+def test_any_output_is_read_by_the_rules(text: str, widths: list[int], thinking: bool) -> None:
     """The same, with inputs that shrink to the smallest that fails."""
-    check(text, [0, *(min(edge, len(text)) for edge in accumulate(widths)), len(text)])
+    check(text, [0, *(min(edge, len(text)) for edge in accumulate(widths)), len(text)], thinking)
 
 
 def test_spans_lie_on_the_tokens_of_a_real_tokenizer(tokenizer: Any) -> None:
@@ -231,7 +245,7 @@ def test_spans_lie_on_the_tokens_of_a_real_tokenizer(tokenizer: Any) -> None:
     decoder = Decoder(shape)  # without weights: it is not asked for any answer
     policy = LocalPolicy(decoder, tokenizer, decoding, "plan_execute", 100, "cpu")
     source, found = random.Random(SEED), 0
-    tags = [tokenizer.convert_tokens_to_ids(tag) for tag in TAGS[:6]]
+    tags = [tokenizer.convert_tokens_to_ids(tag) for tag in TAGS]
     for _ in range(1000):
         tokens = [source.choice((*tags, source.randrange(1, len(tokenizer)))) for _ in range(source.randrange(24))]
         text, offsets = policy.decode(tokens)
@@ -246,6 +260,57 @@ def test_spans_lie_on_the_tokens_of_a_real_tokenizer(tokenizer: Any) -> None:
                 assert block not in tokenizer.decode(tokens[span[0] + 1 : span[1]])
                 assert block not in tokenizer.decode(tokens[span[0] : span[1] - 1])
     assert found > 100
+
+
+@pytest.fixture(scope="module")
+def splitting(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A byte-level tokenizer whose tags are spelled, with tokens that end or begin inside a character at a tag's
+    edge."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # \u00e9 is the bytes C3 A9, \u4e2d E4 B8 AD; byte-level tokenizers write a byte as a letter
+    signs = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [(">", "\u00c3"), ("\u00a9", "<"), (">", "\u00e4"), ("\u00b8", "\u0143"), ("\u0143", "<"), ("<", "/")]
+    pieces = [*signs, *("".join(merge) for merge in merges), "<|end|>"]
+    made = Tokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, merges))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = decoders.ByteLevel()
+    path = tmp_path_factory.mktemp("splitting") / "tokenizer.json"
+    made.save(str(path))
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(path), eos_token="<|end|>", chat_template="{{ messages[0]['content'] }}"
+    )
+
+
+LETTERS = ("\u00e9", "\u4e2d", "\U0001f600", "a")
+BLOCKS = [f"<{name}>{letter}</{name}>" for name in PLAN for letter in LETTERS]
+
+
+def bytes_of(tokenizer: Any, token: int) -> int:
+    return len(tokenizer.convert_ids_to_tokens(token))  # a letter is a byte
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from([*BLOCKS, *TAGS, *THINK, *LETTERS, *LETTERS]), max_size=8), st.randoms())
+def test_spans_are_the_tokens_that_have_a_byte_of_the_block(splitting: Any, words: list[str], source: Any) -> None:
+    """Whether a token ends inside a character or not; checked byte by byte, on tokens of one byte and of several."""
+    text = "".join(words)
+    decoding = Decoding(mode="free", temperature=1.0, max_response_tokens=24, max_text_tokens=5)
+    policy = ModelPolicy(splitting, decoding, "plan_execute", 100, len(splitting), "cpu")
+    parts = [text] if source.random() < 0.5 else list(text)  # encoded as a whole, or without tokens across characters
+    tokens = [token for part in parts for token in splitting.encode(part, add_special_tokens=False)]
+    decoded, offsets = policy.decode([*tokens, policy.end])
+    assert decoded == text and list(offsets) == sorted(offsets) and offsets[-1] == len(text)
+    assert len(offsets) == len(tokens) + 2
+    parsed = parse(decoded, offsets)
+    edges = list(accumulate((bytes_of(splitting, token) for token in tokens), initial=0))
+    for name in PLAN:
+        characters, span = getattr(parsed, f"{name}_characters"), getattr(parsed, f"{name}_span")
+        if characters is not None:
+            first, last = (len(text[:place].encode()) for place in characters)
+            touching = [i for i, (begin, end) in enumerate(pairwise(edges)) if begin < last and first < end]
+            assert span == (touching[0], touching[-1] + 1)
 
 
 MEGABYTE = 1_000_000
@@ -264,6 +329,8 @@ SHAPES = {
     "growing": "İ",
     "look-alikes": "\uff1caction\uff1e",
     "thoughts": "<think>",
+    "ends of thoughts": "</think>",
+    "thoughts again and again": "<think></think>",
 }
 
 
@@ -326,23 +393,28 @@ class HostileHouse:
 class Quoting:
     """A policy that repeats what it was shown in `before` + observation + `after`."""
 
-    def __init__(self, before: str, after: str) -> None:
-        self.before, self.after = before, after
+    def __init__(self, before: str, after: str, thinking: bool = False) -> None:
+        self.before, self.after, self.thinking = before, after, thinking
 
     def fits(self, prompt: str) -> bool:
         return True
 
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
         texts = [f"{self.before}{request.observation}{self.after}" for request in requests]
-        return [Response(text, tuple(range(len(text) + 1))) for text in texts]
+        return [Response(text, tuple(range(len(text) + 1)), thinking=self.thinking) for text in texts]
 
 
 def played(
-    before: str, after: str, style: str, interface: str = "plan_execute", name: str = "alfworld"
+    before: str,
+    after: str,
+    style: str,
+    interface: str = "plan_execute",
+    name: str = "alfworld",
+    thinking: bool = False,
 ) -> tuple[Trajectory, list[str]]:
     house = HostileHouse(name)
     prompt = Prompt(interface=interface, style=style, history_length=2, max_tokens=4000)
-    (trajectory,) = Rollout(house, Quoting(before, after), prompt).play(house.tasks("train"), [0], [0])
+    (trajectory,) = Rollout(house, Quoting(before, after, thinking), prompt).play(house.tasks("train"), [0], [0])
     return trajectory, house.done
 
 
@@ -370,6 +442,30 @@ def test_quoting_the_environment_inside_a_subgoal_executes_nothing(style: str) -
 
 
 def test_quoting_the_environment_in_a_thought_executes_nothing() -> None:
-    """The same for flat answers, which have no subgoal at all."""
-    trajectory, done = played("<think>", "</think><action>look</action>", "full", "react")
-    assert set(done) == {"look"} and all(turn.subgoal is None for turn in trajectory.turns)
+    """Of a flat answer or one with subgoals, whether the answer or the chat template has opened the thought; and cut
+    off inside it."""
+    for before, thinking in (("<think>", False), ("", True)):
+        trajectory, done = played(before, "</think><action>look</action>", "full", "react", thinking=thinking)
+        assert set(done) == {"look"} and all(turn.subgoal is None and turn.valid for turn in trajectory.turns)
+        trajectory, done = played(before, "</think>" + render(True, "find a mug", "look"), "full", thinking=thinking)
+        assert set(done) == {"look"} and {turn.subgoal for turn in trajectory.turns} == {"find a mug"}
+        for interface in ("react", "plan_execute"):
+            assert set(played(before, "", "full", interface, thinking=thinking)[1]) == {""}
+
+
+class EmptyHouse(HostileHouse):
+    """One in which nothing but `help` can be done after the first turn."""
+
+    def _info(self) -> Info:
+        return Info(HOSTILE[0], ("help",) if self.done else ("look", "help"), False, 0.0)
+
+
+def test_a_state_without_admissible_actions_ends_its_episode_only() -> None:
+    """It is a failure on record, not an error: the other episodes go on."""
+    empty, house = EmptyHouse("alfworld"), HostileHouse("alfworld")
+    prompt = Prompt(interface="plan_execute", style="full", history_length=2, max_tokens=4000)
+    rollout = Rollout(house, Quoting(render(True, "find a mug", "look"), ""), prompt)
+    rollout.environments = [empty, house]
+    broken, whole = rollout.play([*house.tasks("train"), *house.tasks("train")], [0, 1], [0])
+    assert broken.failure is not None and "no admissible action" in broken.failure and len(broken.turns) == 1
+    assert whole.failure is None and len(whole.turns) == len(HOSTILE)

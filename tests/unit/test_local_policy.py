@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hiper.errors import UserError
 from hiper.learning.batches import chosen_tokens
 from hiper.learning.critic import Critic, ValueHeads, kept_state, turn_state
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
-from hiper.plan_execute import parse
+from hiper.plan_execute import parse, parse_react
 from hiper.policies.base import Request
 from hiper.policies.conformance import check_policy
 from hiper.policies.local import LocalPolicy
@@ -28,12 +29,14 @@ REQUESTS = [
 ]
 
 
-def policy(tokenizer: Any, mode: str, temperature: float = 1.0, max_prompt: int = 200) -> LocalPolicy:
+def policy(
+    tokenizer: Any, mode: str, temperature: float = 1.0, max_prompt: int = 200, interface: str = "plan_execute"
+) -> LocalPolicy:
     shape = DecoderShape(len(tokenizer), 32, 48, 2, 4, 2, True, 512, 10000.0, 1e-6)
     decoder = Decoder(shape)
     decoder.initialize(torch.Generator().manual_seed(1))
     decoding = Decoding(mode=mode, temperature=temperature, max_response_tokens=24, max_text_tokens=5)
-    return LocalPolicy(decoder, tokenizer, decoding, "plan_execute", max_prompt, "cpu")
+    return LocalPolicy(decoder, tokenizer, decoding, interface, max_prompt, "cpu")
 
 
 @pytest.mark.parametrize("mode", ["free", "guided"])
@@ -74,6 +77,22 @@ def test_guided_responses_are_valid_and_admissible(tokenizer: Any) -> None:
             parsed = parse(answer.text, answer.offsets)
             assert parsed.action in request.admissible_actions
             assert parsed.switch or parsed.subgoal == request.subgoal
+
+
+@pytest.mark.parametrize(("interface", "parser"), [("plan_execute", parse), ("react", parse_react)])
+def test_templates_that_open_a_thought_are_understood(tokenizer: Any, interface: str, parser: Any) -> None:
+    """The answer goes on from the open `<think>`: closed or filled under the guide, and read that way."""
+    thinking = copy.deepcopy(tokenizer)
+    thinking.chat_template += "<think>\n"
+    for request, answer in zip(
+        REQUESTS, policy(thinking, "guided", interface=interface).respond(REQUESTS, [0]), strict=True
+    ):
+        parsed = parser(answer.text, answer.offsets, thinking=answer.thinking)
+        assert answer.thinking and "<think>" not in answer.text and "</think>" in answer.text
+        assert parsed.valid and parsed.action in request.admissible_actions
+    closed = copy.deepcopy(tokenizer)
+    closed.chat_template += "<think>\n\n</think>\n\n"
+    assert not policy(closed, "free").thinking
 
 
 def test_a_prompt_over_the_limit_is_a_user_error(tokenizer: Any) -> None:

@@ -38,6 +38,28 @@ def test_dual_clip_bounds_the_loss_of_bad_actions_only() -> None:
     assert policy_loss(10.0, 2.0, 3.0) == pytest.approx(-2.4, rel=1e-5)
 
 
+@pytest.mark.parametrize("advantage", [2.0, -2.0, 0.0])
+@pytest.mark.parametrize(("new", "old"), [(-0.1, -95.0), (-95.0, -0.1), (-0.1, -2000.0)])
+def test_no_ratio_makes_an_infinite_gradient(new: float, old: float, advantage: float) -> None:
+    """exp(94.9) overflows float32 in products and exp(2000) by itself: the exponent is bounded."""
+    logprob = torch.tensor([new], requires_grad=True)
+    for dual_clip in (None, 3.0):
+        loss, _ = losses.clipped_policy_loss(
+            logprob, torch.tensor([old]), torch.tensor([advantage]), 0.2, 0.2, dual_clip, torch.ones(1)
+        )
+        (gradient,) = torch.autograd.grad(loss, logprob)
+        assert torch.isfinite(loss) and torch.isfinite(gradient).all()
+    assert 0.0 < float(losses.truncated_importance(torch.tensor([new]), torch.tensor([old]), 2.0)) <= 2.0
+
+
+def test_ratios_within_the_bound_are_plain_exponentials() -> None:
+    """Bit for bit, with the gradients of the exponential."""
+    exponents = torch.linspace(-20.0, 20.0, 1001, requires_grad=True)
+    assert torch.equal(losses.bounded_ratio(exponents), exponents.exp())
+    (gradient,) = torch.autograd.grad(losses.bounded_ratio(exponents).sum(), exponents)
+    assert torch.equal(gradient, exponents.exp())
+
+
 def test_k3_is_zero_for_equal_policies_and_positive_otherwise() -> None:
     """exp(x) − x − 1 at x = ln 2 is 2 − 0.6931 − 1 = 0.3069; huge differences are clamped to 10."""
     same = torch.tensor([-1.0])

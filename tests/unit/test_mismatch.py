@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_the_update_gets_the_trainers_log_probabilities_and_the_weights() -> Non
     assert second.importance.tolist() == pytest.approx([0.5])
     assert first.tokens is ROWS[0].tokens and first.advantage is ROWS[0].advantage
     assert all(corrected.importance is None for corrected in corrected_rows(ROWS, TRAINER, None))
+
+
+def test_probabilities_that_have_nothing_in_common_have_finite_metrics() -> None:
+    """Log probabilities of −0.1 and −2000, either way round: the divergence counts exp(20) at most."""
+    one, other = np.full(1, -0.1, np.float32), np.full(1, -2000.0, np.float32)
+    for ours, theirs in ((one, other), (other, one)):
+        found = mismatch_metrics([replace(ROWS[1], logprob=theirs)], [ours], 2.0)
+        assert all(math.isfinite(value) for value in found.values())
+        assert found["rollout/logprob_difference_max"] == pytest.approx(1999.9)
 
 
 def test_nothing_chosen_is_no_mismatch() -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react, render, render_react, token_span
+from hiper.plan_execute import (
+    ParsedTurn,
+    carried_subgoal,
+    continued,
+    parse,
+    parse_react,
+    render,
+    render_react,
+    token_span,
+)
 
 PLAIN = st.text(st.characters(exclude_characters="<>", exclude_categories=("Cs",)), max_size=20)
 TAGS = ["<switch>", "</switch>", "<subgoal>", "</subgoal>", "<action>", "</action>", "<ACTION>", "<think>", "</think>"]
@@ -130,6 +139,59 @@ def test_a_subgoal_cut_short_is_not_executed() -> None:
     assert parse("<switch>KEEP</switch><subgoal>" + " " * 40 + "look").action == ""
     assert parse_react("<think>" + " " * 40 + "look").action == ""
     assert parse("<action>" + " " * 40 + "look").action == "look"
+
+
+def test_a_subgoal_is_not_executed_where_blanks_hide_its_tag() -> None:
+    """A shop ignores what stands behind an action's brackets, so the last 30 characters may not begin in a subgoal."""
+    assert parse("<switch>KEEP</switch><subgoal>never click[buy now]      </subgoal>").action == "</subgoal>"
+
+
+CONSIDERED = "<action>open fridge 1</action>"
+TURN = render(True, "find the mug", "go to drawer 1")
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [
+        f"<think>Maybe {CONSIDERED}? No.</think>\n",
+        f"First {CONSIDERED} comes to mind.</think>\n",  # the chat template has opened the thought
+        "<think>I write <switch>KEEP</switch> and a <subgoal>text</subgoal>.</think>",
+        f"<think>a</think>{CONSIDERED}<think>b</think>",  # nothing counts before the last thought
+        f"<think>a<think>b</think>{CONSIDERED}</think>",
+        "<think>A <subgoal> and an <action> that nothing closes.</think>",
+        f"{CONSIDERED.upper()}<switch>SWITCH</switch><subgoal>x</think>",
+    ],
+)
+def test_nothing_in_a_thought_is_executed(thought: str) -> None:
+    """Up to the last `</think>` no tag opens a block, whoever has opened the thought, and the spans lie behind it."""
+    for thinking in (False, True):
+        parsed = parse(thought + TURN, list(range(len(thought + TURN) + 1)), thinking=thinking)
+        assert parsed.valid and parsed.switch
+        assert (parsed.subgoal, parsed.action) == ("find the mug", "go to drawer 1")
+        assert parsed.switch_span == (len(thought), len(thought) + 23)
+        assert parsed.action_span == (len(thought + TURN) - 31, len(thought + TURN))
+        flat = parse_react(thought + "<action>look</action>", thinking=thinking)
+        assert flat.action == "look" and flat.valid == (thinking or "<think>" in thought)
+
+
+def test_an_answer_cut_off_in_its_thought_does_nothing() -> None:
+    """Whether it opened the thought itself or the template did; blocks before a thought stand."""
+    cut = f"Maybe {CONSIDERED}? No, click[buy now]"
+    for parser in (parse, parse_react):
+        for parsed in (parser(f"<think>{cut}"), parser(f"<think>a</think> <think>{cut}"), parser(cut, thinking=True)):
+            assert (parsed.action, parsed.valid, parsed.action_characters) == ("", False, None)
+    assert parse(f"{TURN}<think>{cut}").action == "go to drawer 1"
+    assert parse("<switch>KEEP</switch><subgoal>a <think> b</subgoal><action>look</action>").action == "look"
+
+
+def test_a_thought_that_the_template_has_opened_makes_a_flat_answer_complete() -> None:
+    """Without such a template its opening tag is missing, as in the original. A canonical answer goes on with its own
+    thought, or closes the one that is open."""
+    answer = "The mug may be in the drawer.</think>\n<action>go to drawer 1</action>"
+    assert parse_react(answer, thinking=True).valid
+    assert parse_react(answer).problems == ("no think block",)
+    assert continued(render_react("hm", "look"), True) == "hm</think><action>look</action>"
+    assert parse(continued(TURN, True), thinking=True).valid and continued(TURN, False) == TURN
 
 
 def test_flat_responses_have_no_switch_and_no_subgoal() -> None:

@@ -16,8 +16,8 @@ from webshop_rows import options, product, raw_instruction
 
 from hiper.benchmarks.webshop.goals import (
     NO_CAP,
+    Goal,
     HumanInstruction,
-    clickable,
     goal_record,
     human_goals,
     parse_goal,
@@ -30,7 +30,7 @@ from hiper.benchmarks.webshop.orders import (
     original_order,
 )
 from hiper.benchmarks.webshop.products import Product
-from hiper.benchmarks.webshop.reward import score
+from hiper.benchmarks.webshop.session import Session
 from hiper.errors import UserError
 
 SHOES = product("S", customization_options=options(Size=["8", "9"], Color=["navy", "coal"]))
@@ -84,30 +84,66 @@ def test_human_goals_draw_a_cap_each_and_keep_their_options_as_a_list() -> None:
     assert [(goal.options, goal.weight, goal.reachable) for goal in goals] == [(("navy", "8"), 1.0, True)] * 2
 
 
+class Shelf:
+    """A shop of one product, at this price."""
+
+    def __init__(self, made: Product, price: float) -> None:
+        self.made, self.paid = made, price
+
+    def product(self, asin: str) -> Product:
+        return self.made
+
+    def price(self, asin: str) -> float:
+        return self.paid
+
+    def search(self, keywords: str) -> list[str]:
+        return [self.made.asin]
+
+    def nouns(self, title: str) -> list[str]:
+        return ["x"]
+
+    def random_products(self, count: int) -> list[str]:
+        return []
+
+    by_query = by_category = search
+
+
+def best_purchase(goal: Goal, shelf: Shelf) -> float:
+    """The best score of all ways to click a value, or none, of each option before buying."""
+    best = 0.0
+    for values in itertools.product(*([None, *listed] for listed in shelf.made.options.values())):
+        session = Session(shelf, goal)
+        clicks = [f"click[{value}]" for value in values if value is not None]
+        for action in ("search[x]", f"click[{goal.asin.lower()}]", *clicks, "click[buy now]"):
+            best = max(best, session.step(action).reward)
+    return best
+
+
+BUTTON_NAMES = ("search", "Buy Now", "description", "reviews", "< Prev", "back to search", "next >")
+ODD_VALUES = ("a[b]", "a]b]", "", "x\ny", "a/b", " RED ", "\u0130x", "\u00a0", "<b>", "click[8]", '"8"', "x\u200by")
 VALUES = st.sampled_from(
-    ["red", "dark red", "8", "9", "xl", "tan", "tangerine", "a[b]", "search", "coal grey", "", "x\ny"]
+    ["red", "dark red", "8", "9", "xl", "tan", "tangerine", "coal grey", *ODD_VALUES, *BUTTON_NAMES]
 )
-OPTIONS = st.dictionaries(st.sampled_from("abc"), st.lists(VALUES, max_size=3), max_size=3)
+OPTIONS = st.dictionaries(st.sampled_from(["a", "b", "A"]), st.lists(VALUES, max_size=3), max_size=3)
+PRICES = st.sampled_from([5.0, 970.0, 985.0, NO_CAP, 2 * NO_CAP])
+ATTRIBUTES = st.lists(st.sampled_from(["rubber sole", "Rubber Sole", "wash", "arch", " "]), min_size=1, max_size=2)
 
 
 @settings(max_examples=300)
-@given(OPTIONS, st.none() | st.lists(VALUES, max_size=3))
-def test_a_goal_is_reachable_when_some_choice_on_its_product_scores_1(
-    values: dict[str, list[str]], human: list[str] | None
+@given(OPTIONS, st.none() | st.lists(VALUES, max_size=3), PRICES, ATTRIBUTES)
+def test_a_goal_is_reachable_when_some_purchase_of_its_product_scores_1(
+    values: dict[str, list[str]], human: list[str] | None, price: float, attributes: list[str]
 ) -> None:
-    """Found by trying all choices that clicks can make: a value of several options sets the last of them."""
-    made = product("P", customization_options=options(**values))
+    """Found by making every purchase in the shop: a value of several options sets the last of them, a button of the
+    page goes before an option of its name, and no cap is high enough for some prices."""
+    made = product("P", raw_instruction(instruction_attributes=attributes), customization_options=options(**values))
     if human is None:
-        goals = synthetic_goals([made], [5.0], Random(0))
+        goals = synthetic_goals([made], [price], Random(0))
     else:
-        wish = HumanInstruction("x", ("rubber sole",), tuple(human))
-        goals = human_goals([made], [5.0], {"P": [wish]}, Random(0))
-    last = {value: name for name, listed in made.options.items() for value in listed}
-    free = [[None, *(v for v, n in last.items() if n == name and clickable(v))] for name in made.options]
+        wish = HumanInstruction("x", tuple(attributes), tuple(human))
+        goals = human_goals([made], [price], {"P": [wish]}, Random(0))
     for goal in goals:
-        choices = (dict(zip(made.options, chosen, strict=True)) for chosen in itertools.product(*free))
-        totals = (score(goal, made, {n: v for n, v in one.items() if v}, 5.0, ["x"], ["x"]).total for one in choices)
-        assert goal.reachable is (max(totals) == 1.0)
+        assert goal.reachable is (best_purchase(goal, Shelf(made, price)) == 1.0)
 
 
 def test_the_colours_of_synthetic_goals_can_be_out_of_reach() -> None:
@@ -118,7 +154,7 @@ def test_the_colours_of_synthetic_goals_can_be_out_of_reach() -> None:
     assert [goal.reachable for goal in human_goals([made], [5.0], human, Random(0))] == [True]
 
 
-@pytest.mark.parametrize("value", ["a [b", "two\nlines", "", "search"])
+@pytest.mark.parametrize("value", ["a [b", "two\nlines", "", "search", "buy now", "< prev", "features"])
 def test_a_value_that_no_click_can_name_makes_its_goal_unreachable(value: str) -> None:
     """The form of an action has no room for it, or takes it for something else."""
     made = product("P", customization_options=options(size=[value, "8"]))

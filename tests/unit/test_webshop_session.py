@@ -8,15 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import webshop_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hiper.benchmarks.webshop.environment import admissible
 from hiper.benchmarks.webshop.goals import Goal
 from hiper.benchmarks.webshop.pages import CACHED_PRODUCTS, SEPARATOR, Page, ProductPages, done_page, shown
 from hiper.benchmarks.webshop.products import Product
 from hiper.benchmarks.webshop.reward import score
 from hiper.benchmarks.webshop.search import HITS
 from hiper.benchmarks.webshop.session import Mode, Session, Step, parse_action
+from hiper.plan_execute import parse, render
 
 INSTRUCTION = "Find me a green lamp, and price lower than 30.00 dollars"
 HEAD = f"Instruction: [SEP] {INSTRUCTION} [SEP] Back to Search"
@@ -404,3 +407,33 @@ def test_no_action_upsets_a_strict_session(actions: list[str]) -> None:
             assert step.reward == 0.0
         assert step.done or not done
         done = step.done
+
+
+ODD = st.text(
+    st.sampled_from("aB8 []|/<>&'\"\t\n\u00e9\u0130\u03a3\u0300\u200b\u202e\u05d0\u00a0\u4e2d\U0001f600"), max_size=8
+)
+NAMES = ODD | st.sampled_from(
+    ["buy now", "Next >", "<action>look", "x [SEP] y", "&lt;b&gt;", "</subgoal>", "<your query>"]
+)
+
+
+@given(st.dictionaries(ODD, st.lists(NAMES, max_size=4), max_size=2), st.sampled_from(["strict", "exact"]))
+@settings(max_examples=200)
+def test_an_answer_that_copies_an_action_does_it(values: dict[str, list[str]], mode: Mode) -> None:
+    """Whatever options are called: each action of a product's page, copied into an answer, is accepted and, if no
+    button is called like it, chooses the value; but for values that the original's form of an action cannot hold."""
+    made = webshop_rows.product(LAMP.asin, customization_options=webshop_rows.options(**values))
+    shop = Shop()
+    shop._products[LAMP.asin] = replace(LAMP, options=made.options)
+    shopping = Session(shop, GOAL, mode)
+    for action in (*ON_LAMP, "click[description]", "click[< prev]"):
+        assert shopping.step(action).accepted
+    buttons = [*shopping.page.clickables[:6]]
+    assert buttons == ["back to search", "< prev", "description", "features", "reviews", "buy now"]
+    for action in admissible(shopping.page)[6:]:
+        parsed = parse(render(True, "choose", action))
+        assert parsed.action == action and parsed.subgoal == "choose"
+        step, form = shopping.step(parsed.action), re.match(r"(.+)\[(.+)\]", action)
+        named = form is not None and form[1] == "click" and form[2] == action[6:-1] != "search"
+        assert step.accepted == named
+        assert (action[6:-1] in shopping.chosen.values()) == named

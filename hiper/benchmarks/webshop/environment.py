@@ -14,10 +14,10 @@ from hiper.benchmarks.webshop.pages import SEARCH, Page, ProductPages
 from hiper.benchmarks.webshop.session import Session
 from hiper.config import WebshopSettings
 from hiper.errors import UserError
-from hiper.plan_execute import FREE_TEXT
+from hiper.plan_execute import FREE_ACTION
 from hiper.trajectory import Task
 
-SEARCH_ACTION = f"search[{FREE_TEXT}]"
+SEARCH_ACTION = FREE_ACTION
 
 
 class WebshopEnvironment:

@@ -17,6 +17,7 @@ from hiper.benchmarks.webshop.raw_files import Entries
 from hiper.errors import UserError
 
 NO_CAP = 1_000_000.0  # dollars: the goal names no price
+BUTTONS = frozenset(("search", "back to search", "< prev", "description", "features", "reviews", "buy now"))
 PRICE_CAPS = tuple(10.0 * step for step in range(1, 100))
 
 
@@ -78,7 +79,7 @@ def synthetic_goals(products: Iterable[Product], prices: Iterable[float], random
             options = dict(zip(names, values, strict=True))
             listed = ", and ".join(f"{name}: {value}" for name, value in options.items())
             text = f"{product.instruction}{' with ' + listed if listed else ''}{cap_text}"
-            reachable = reach.has(tuple(options.items()))
+            reachable = price <= cap and reach.has(tuple(options.items()))
             goals.append(_goal(product, text, product.instruction_attributes, cap, options, reachable))
             holders.update(product.instruction_attributes)
     return [replace(goal, weight=_weight(goal.attributes, holders)) for goal in goals]
@@ -97,7 +98,7 @@ def human_goals(
             if not one.attributes:
                 continue
             cap, cap_text = _price_cap(price, random)
-            reachable = _Reach(product, one.attributes).has(one.options)
+            reachable = price <= cap and _Reach(product, one.attributes).has(one.options)
             goals.append(_goal(product, one.text.strip(".") + cap_text, one.attributes, cap, one.options, reachable))
     return goals
 
@@ -191,7 +192,7 @@ class _Reach:
     def __init__(self, product: Product, attributes: Sequence[str]) -> None:
         texts = searched_texts(product)
         self._attributes = all(attribute_matches(wanted, product.attributes, texts) for wanted in attributes)
-        # A value that several options have sets the last of them; `search` and what no action can spell sets none.
+        # A value that several options have sets the last of them.
         self._names = {value: name for name, values in product.options.items() for value in values if clickable(value)}
 
     def has(self, wanted: Sequence[str | tuple[str, str]]) -> bool:
@@ -215,5 +216,6 @@ def searched_texts(product: Product) -> tuple[str, str, str]:
 
 
 def clickable(value: str) -> bool:
-    """Whether an action `click[value]` can name the value: its form allows neither `[` nor a line break in it."""
-    return bool(value) and "[" not in value and "\n" not in value and value != "search"
+    """Whether an action `click[value]` chooses the value: its form allows neither `[` nor a line break in it, and a
+    button of the page goes before an option that is called like it."""
+    return bool(value) and "[" not in value and "\n" not in value and value not in BUTTONS
