@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 _WHERE = ("benchmark", "model", "algorithm", "split", "temperature", "protocol", "checkpoint")
 SUCCESS_COLUMNS = (
-    *(*_WHERE, "task_type", "mean", "std", "wilson_low", "wilson_high", "bootstrap_low", "bootstrap_high"),
+    *(*_WHERE, "task_type", "mean", "std", "low", "high", "tasks_low", "tasks_high"),
     *("score", "score_std", "reachable"),
     *("won", "episodes", "seeds", "runs", "iqm", "iqm_low", "iqm_high"),
 )
 IMPROVEMENT_COLUMNS = (
-    *(*_WHERE, "baseline", "difference", "low", "high", "seed_std", "tasks", "seeds"),
+    *(*_WHERE, "baseline", "difference", "low", "high", "tasks_low", "tasks_high", "seed_std", "tasks", "seeds"),
     *("probability", "probability_low", "probability_high"),
 )
 EFFICIENCY_COLUMNS = (
@@ -140,5 +140,5 @@ def _metrics(studies: list[Study]) -> dict[str, dict[str, float]]:
             rate = success_rate(study.of(algorithm), condition)
             assert rate is not None
             cells = nested.setdefault(f"{study.benchmark}-{study.model}-{algorithm}", {})
-            cells[f"{condition.place}_t{condition.temperature}"] = round(rate.mean, 4)
+            cells[f"{condition.place}_t{condition.temperature}"] = round(rate.success.mean, 4)
     return nested

@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = Path("results/demo/tables")
 SUCCESS = (
-    "benchmark,model,algorithm,split,temperature,protocol,checkpoint,task_type,mean,wilson_low,wilson_high\n"
+    "benchmark,model,algorithm,split,temperature,protocol,checkpoint,task_type,mean,low,high\n"
     "alfworld_small,tiny,hiper,unseen,0.4,exhaustive,last,all,{},0.4,0.6\n"
 )
 CURVES = "benchmark,model,algorithm,seed,episodes,smoothed_success\nalfworld_small,tiny,hiper,0,64,0.25\n"
