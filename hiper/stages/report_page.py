@@ -42,8 +42,8 @@ SECTIONS = {
 FIGURES = {
     "learning_curves": "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones "
     "their mean; moving averages over a fifteenth of a run. Bands are 95 % intervals of the mean for new seeds "
-    "(Student's over seeds at each point), never narrower than Wilson's of the episodes that a point averages; with one "
-    "seed they are the latter, and say nothing about others. In a run's first iterations the critic alone learns "
+    "(Student's over seeds at each point), never narrower than Wilson's of the episodes that a point averages; with "
+    "one seed they are the latter, and say nothing about others. In a run's first iterations the critic alone learns "
     "(training.critic.warmup_iterations), so that success there is still that of the model training begins from.",
     "efficiency": "The same over the tokens that the agent generated in training.",
     "success": "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % intervals for new seeds "
@@ -94,8 +94,8 @@ def _headline(study: Study) -> Markup:
         for algorithm, baseline, where, difference in improvements(study)
         if where == condition and (algorithm == MAIN or MAIN not in study.algorithms)
     ]
-    counts = {len(set(one.seed for one in study.of(name) if one.played(condition))) for name in study.algorithms} - {0}
-    note = tag("p", reach(counts | {difference.seeds for _, difference in found}), class_="quiet")
+    seeds = {sum(bool(run.played(condition)) for run in study.of(name)) for name in study.algorithms}
+    note = tag("p", reach(seeds | {difference.seeds for _, difference in found}), class_="quiet")
     verdicts = tag("ul", *(tag("li", _verdict(names, difference)) for names, difference in found))
     return join([_title(study), tag("p", sentence), tag("div", *bars, class_="bars"), verdicts, note])
 

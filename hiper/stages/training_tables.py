@@ -23,12 +23,12 @@ BUDGETS = ("episodes", "turns", "tokens")
 STAYED = 6  # iterations in a row, so that chance seldom passes for a level that was reached
 EFFICIENCY_CAPTION = (
     "What training had used when its success reached a level and stayed there: after the first of "
-    f"{STAYED} iterations in a row of which each won at least that share of its episodes. Episodes played, turns taken, "
-    "tokens generated; mean ± sample standard deviation over seeds. A seed that did not get there counts with all it "
-    "used, so that the mean is a lower bound: ≥. The highest levels that any run reached. In a simulation with 64 "
-    "episodes an iteration, of runs that stay 4 points below a level fewer than 1 % of those of 12 iterations seem to "
-    "reach it, 2 % of those of 40, and 7 % where eight episodes play the same task. The price: a level is dated up to "
-    f"three iterations late, and one reached in the last {STAYED - 1} iterations does not count."
+    f"{STAYED} iterations in a row of which each won at least that share of its episodes. Episodes played, turns "
+    "taken, tokens generated; mean ± sample standard deviation over seeds. A seed that did not get there counts with "
+    "all it used, so that the mean is a lower bound: ≥. The highest levels that any run reached. In a simulation with "
+    "64 episodes an iteration, of runs that stay 4 points below a level fewer than 1 % of those of 12 iterations seem "
+    "to reach it, 2 % of those of 40, and 7 % where eight episodes play the same task. The price: a level is dated up "
+    f"to three iterations late, and one reached in the last {STAYED - 1} iterations does not count."
 )
 
 Series = npt.NDArray[np.float64]
