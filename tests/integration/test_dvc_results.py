@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,11 +81,13 @@ def test_results_are_compared_with_those_of_a_commit(checkout: Path) -> None:
 
 
 def test_the_plots_name_columns_that_the_report_writes() -> None:
-    """x and y of each plot are columns of its table."""
+    """x and y of each plot, and what its template reads, are columns of its table."""
     from hiper.stages import reporting
 
     written = {"curves.csv": reporting.CURVE_COLUMNS, "success.csv": reporting.SUCCESS_COLUMNS}
     for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]:
         ((path, shown),) = plot.items()
         assert {shown["x"], shown["y"]} <= set(written[Path(path).name])
-        assert (ROOT / ".dvc" / "plots" / f"{shown['template']}.json").exists()
+        template = (ROOT / ".dvc" / "plots" / f"{shown['template']}.json").read_text(encoding="utf-8")
+        made = {"rev", *re.findall(r'"as": "(\w+)"', template)}
+        assert set(re.findall(r'"field": "(\w+)"', template)) - made <= set(written[Path(path).name])
