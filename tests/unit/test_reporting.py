@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
 
 from hiper.errors import UserError
@@ -216,6 +217,19 @@ def test_bands_are_around_the_mean_curve() -> None:
     won = curves.window_sums(8 * success, 3)
     assert won / curves.window_sums(np.full(5, 8.0), 3) == pytest.approx(curves.smooth(success, 3))
     assert won.tolist() == [6.0, 12.0, 18.0, 18.0, 12.0]
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_bands_contain_how_much_seeds_vary(tmp_path: Path, seeds: int) -> None:
+    """Three seeds at 40, 50 and 60 %: 50 ± 4.3027 · 10/√3; one: Wilson of 26 of 64 episodes; two: none."""
+    for seed in range(seeds):
+        folder = add_run(tmp_path, "hiper", seed, [True, False])
+        rows = [{**metrics(i, success=0.4 + 0.1 * seed, switch_rate=0.5), "episodes": 64 * i} for i in (1, 2)]
+        write_jsonl(folder / "metrics.jsonl", rows)
+    axis = Figure().subplots()
+    curves.draw_band(axis, load_studies(tmp_path)[0], "hiper")
+    found = [sorted(set(band.get_paths()[0].vertices[:, 1].round(2))) for band in axis.collections]
+    assert found == [[[29.46, 52.85]], [], [[25.16, 74.84]]][seeds - 1]
 
 
 def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
