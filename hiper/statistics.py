@@ -1,56 +1,86 @@
-"""Intervals for success rates, differences paired over tasks, aggregates over seeds, and what reaching a level took.
+"""Means over seeds and tasks with their intervals, aggregates over kinds of tasks, and what reaching a level took.
 
-Two questions, two kinds of intervals. `wilson`, `bootstrap_mean` and `paired_difference` take the seeds as given: they
-say how far the tasks and the sampling of actions may have moved a number. `aggregate` and `probability_of_improvement`
-resample seeds: they say how far another set of training seeds may move it, and need several seeds to say anything.
+A table of results has seeds × tasks, and both are samples: of the models that training could have made, and of the
+tasks that could have been drawn. A headline interval is for new seeds and new tasks. What all seeds share
+(demonstrations, tokenizer, splits) is in no interval. With one seed there is none for new seeds: only `over_tasks`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
-RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
-Draws = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
+Outcomes = Mapping[int, Mapping[Hashable, Sequence[float]]]
+"""Training seed → task → results of its episodes."""
 Scores = Mapping[int, Mapping[Hashable, float]]
-"""Training seed → task → score."""
+"""Training seed → kind of task → score."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """`low` and `high` end of a confidence interval, in the unit of the estimate."""
+    """`low` and `high` end of a confidence interval, in the unit of the estimate; NaN where there is none."""
 
     low: float
     high: float
 
 
+NO_INTERVAL = Interval(math.nan, math.nan)
+
+
 @dataclass(frozen=True)
-class Difference:
-    """Mean of A minus B: the estimate, its interval over tasks, its sample standard deviation over paired seeds (NaN
-    below two), and how many tasks and seed pairs it rests on."""
+class Grid:
+    """`means` [seed, task] of the results there, 0 where none is, and of how many `episodes` [seed, task] they are. A
+    seed may lack tasks, or have played one more often than another did; it has at least one episode."""
+
+    tasks: tuple[Hashable, ...]
+    means: Floats
+    episodes: Floats
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over seeds of each seed's mean over episodes, and the sample standard deviation of the latter (NaN below two
+    seeds). `interval` is for new seeds and new tasks (none below two seeds), `over_tasks` for new tasks alone, played
+    by these seeds' models."""
 
     mean: float
+    spread: float
     interval: Interval
-    seed_spread: float
-    tasks: int
+    over_tasks: Interval
     seeds: int
+    tasks: int
+
+    @property
+    def known(self) -> Interval:
+        """What there is: with one seed only `over_tasks`."""
+        return self.interval if self.seeds > 1 else self.over_tasks
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A number that summarises `seeds` × `tasks` scores, with its interval over seeds (NaN below two)."""
+    """A number that summarises scores of `seeds` × `kinds`, and the plain mean of the same scores, with intervals as
+    those of `Mean`."""
 
     value: float
+    mean: float
     interval: Interval
+    over_tasks: Interval
     seeds: int
-    tasks: int
+    kinds: int
+
+    @property
+    def known(self) -> Interval:
+        """What there is: with one seed only `over_tasks`."""
+        return self.interval if self.seeds > 1 else self.over_tasks
 
 
 @dataclass(frozen=True)
@@ -66,7 +96,57 @@ class Needed:
     runs: int
 
 
-def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+def grid(outcomes: Outcomes) -> Grid:
+    """Every seed's every task; ValueError when a seed has no episode, or there is no seed."""
+    return _grid(
+        [
+            {task: (float(np.mean(wins)), len(wins)) for task, wins in outcomes[seed].items()}
+            for seed in sorted(outcomes)
+        ]
+    )
+
+
+def paired(first: Outcomes, second: Outcomes) -> Grid:
+    """`first` minus `second` on each task that both played with the same seed; of a task that was drawn several times,
+    as many pairs as both have episodes. ValueError when they have no seed and task in common."""
+    rows = []
+    for seed in sorted(first.keys() & second.keys()):
+        ours, theirs = first[seed], second[seed]
+        common = ours.keys() & theirs.keys()
+        row = {
+            task: (float(np.mean(ours[task]) - np.mean(theirs[task])), min(len(ours[task]), len(theirs[task])))
+            for task in sorted(common, key=str)
+        }
+        rows += [row] if row else []
+    return _grid(rows)
+
+
+def mean_rate(found: Grid) -> Mean:
+    """The mean of results in [0, 1], such as wins; its intervals have Wilson's form. `over_tasks` is that of as many
+    episodes as have the variance of the mean over tasks: of one seed that plays each task once, their number."""
+
+    def over_tasks(mean: float, square: float) -> Interval:
+        return _over_tasks(mean, square, found)
+
+    return _mean(found, over_tasks, _wilson_form)
+
+
+def mean_difference(found: Grid) -> Mean:
+    """The mean of paired differences in [−1, 1]. `over_tasks` is Agresti and Min's: Student's interval with two tasks
+    more, half of one for each outcome of a pair (2005, "Simple improved confidence intervals for comparing matched
+    proportions"), so that results which all agree are no certainty."""
+    count = len(found.tasks)
+
+    def over_tasks(mean: float, square: float) -> Interval:
+        centre = mean * count / (count + 2)
+        squares = count * count * square + count * mean * mean + 1
+        half = student(count + 1) * math.sqrt(squares / (count + 2) - centre * centre) / math.sqrt(count + 2)
+        return Interval(max(-1.0, min(mean, centre - half)), min(1.0, max(mean, centre + half)))
+
+    return _mean(found, over_tasks, lambda mean, half: Interval(max(-1.0, mean - half), min(1.0, mean + half)))
+
+
+def wilson(successes: float, trials: float, confidence: float = CONFIDENCE) -> Interval:
     """Wilson score interval of a proportion; [0, 1] without trials. Raises ValueError unless 0 ≤ successes ≤ trials.
 
     centre = (p + z²/2n) / (1 + z²/n), half width = z/(1 + z²/n) · √(p(1 − p)/n + z²/4n²)
@@ -83,148 +163,165 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Inter
     return Interval(centre - half if successes else 0.0, centre + half if successes < trials else 1.0)
 
 
+@cache
+def student(freedom: int, confidence: float = CONFIDENCE) -> float:
+    """The two-sided quantile of Student's distribution. With t = √ν tan θ its density is proportional to cos^(ν−1) θ,
+    which is summed up here."""
+    angles = np.linspace(0.0, min(math.pi / 2, 20 / math.sqrt(freedom)), 20_001)
+    density = np.cos(angles) ** (freedom - 1)
+    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(freedom) * math.tan(float(np.interp(confidence * mass[-1], mass, angles)))
+
+
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """(mean, sample standard deviation) of one number per seed; NaN for a mean of none, a spread of less than two."""
     mean = float(np.mean(values)) if len(values) else math.nan
     return mean, float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
-def bootstrap_mean(
-    strata: Sequence[Sequence[float]], seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> Interval:
-    """Percentile bootstrap interval of the mean over all values, resampled within each stratum (a seed's tasks).
-
-    Deterministic in `seed`. Raises ValueError when a stratum is empty or there is none.
-    """
-    if not strata or not all(len(values) for values in strata):
-        raise ValueError("bootstrap_mean needs at least one value in every stratum")
-    rng = np.random.default_rng(seed)
-    total = np.zeros(resamples)
-    for values in strata:
-        total += _resampled_means(np.asarray(values, dtype=np.float64), rng, resamples) * len(values)
-    return _percentiles(total / sum(len(values) for values in strata), confidence)
+def over_seeds(values: Sequence[float]) -> Interval:
+    """Student's interval of the mean of one number per seed; none below two."""
+    mean, spread = mean_and_spread(values)
+    if len(values) < 2:
+        return NO_INTERVAL
+    half = student(len(values) - 1) * spread / math.sqrt(len(values))
+    return Interval(mean - half, mean + half)
 
 
-def paired_difference(
-    first: Scores,
-    second: Scores,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-) -> Difference:
-    """Mean of `first` minus `second`, paired over the tasks that all runs share.
-
-    Seeds that both have are compared with each other; if there are none, all seeds of each side are averaged. The
-    interval is a percentile bootstrap over tasks: a task's results under all seeds are drawn together, because they are
-    not independent. Raises ValueError when no task is shared.
-    """
-    seeds = sorted(first.keys() & second.keys())
-    ours = [first[s] for s in seeds] or list(first.values())
-    theirs = [second[s] for s in seeds] or list(second.values())
-    if not ours or not theirs:
-        raise ValueError("paired_difference needs at least one run on each side")
-    tasks = sorted(set.intersection(*(set(run) for run in [*ours, *theirs])), key=str)
-    if not tasks:
-        raise ValueError("no task was played by all runs: nothing to pair")
-    a, b = (np.array([[run[task] for task in tasks] for run in side]) for side in (ours, theirs))
-    gains = a.mean(axis=0) - b.mean(axis=0)
-    draws = _resampled_means(gains, np.random.default_rng(seed), resamples)
-    _, spread = mean_and_spread((a - b).mean(axis=1).tolist() if seeds else [])
-    return Difference(float(gains.mean()), _percentiles(draws, confidence), spread, len(tasks), len(seeds))
-
-
-def interquartile_mean(values: Sequence[float] | Draws) -> float:
+def interquartile_mean(values: Sequence[float] | Floats) -> float:
     """Mean of the middle half: of n values the ⌊n/4⌋ smallest and as many of the largest are left out; NaN for none."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     return float(_middle(ordered).mean()) if ordered.size else math.nan
 
 
-def aggregate(scores: Scores, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> Aggregate:
-    """Interquartile mean over all seeds and the tasks they share, with the percentile interval of a stratified
-    bootstrap: each task is a stratum, within which seeds are drawn with replacement (Agarwal et al. 2021, "Deep
-    reinforcement learning at the edge of the statistical precipice").
+def aggregate(found: Grid, kinds: Sequence[Hashable]) -> Aggregate:
+    """Interquartile mean of the success rates of all seeds and kinds of tasks (Agarwal et al. 2021, "Deep reinforcement
+    learning at the edge of the statistical precipice"); `kinds` [task], of which those count that all seeds played.
 
-    Scores should be means of many episodes: of single wins and losses the middle half says little. Raises ValueError
-    when no task is shared.
+    The interval adds a jackknife over seeds, each left out with all its kinds, because they share a model, and one over
+    the tasks of each kind, each left out for all seeds. ValueError when no kind was played by all seeds.
     """
-    table = _table(list(scores.values()))
-    draws = np.sort(_seeds_drawn(table, seed, resamples).reshape(resamples, -1), axis=1)
-    interval = _over_seeds(_middle(draws).mean(axis=1), len(table), confidence)
-    return Aggregate(interquartile_mean(table.ravel()), interval, *table.shape)
+    member = np.array([[kind == name for name in dict.fromkeys(kinds)] for kind in kinds], dtype=np.float64)
+    member = member[:, (found.episodes @ member > 0).all(axis=0)]
+    if not member.size:
+        raise ValueError("no kind of task was played by all seeds")
+    counts, wins = found.episodes @ member, (found.episodes * found.means) @ member
+    table = wins / counts
+    value, seeds, tasks = interquartile_mean(table.ravel()), len(table), int(member.sum())
+    left = counts - found.episodes.T[:, :, None] * member[:, None, :]  # without each task: [task, seed, kind]
+    kept = wins - (found.episodes * found.means).T[:, :, None] * member[:, None, :]
+    without = np.where(left > 0, kept / np.maximum(left, 1.0), table)
+    moved = _middle(np.sort(without.reshape(len(member), -1), axis=1)).mean(axis=1)
+    square = sum(_jackknife(moved[column > 0]) for column in member.T)
+    over_tasks = _over_tasks(value, square, found)
+    interval = NO_INTERVAL
+    if seeds > 1:
+        of_seeds = _jackknife(np.array([interquartile_mean(np.delete(table, s, axis=0).ravel()) for s in range(seeds)]))
+        half = math.hypot(student(seeds - 1) * math.sqrt(of_seeds), student(max(1, tasks - 1)) * math.sqrt(square))
+        interval = _hull(_wilson_form(value, half), over_tasks)
+    return Aggregate(value, float(table.mean()), interval, over_tasks, seeds, table.shape[1])
 
 
-def probability_of_improvement(
-    first: Scores, second: Scores, seed: int = 0, resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> Aggregate:
-    """How often `first` scores higher than `second` on the same task with the same seed, draws counting one half.
+def probability_of_improvement(first: Scores, second: Scores) -> Aggregate:
+    """How often `first` scores higher than `second` on the same kind of task with the same seed, draws counting half.
 
-    P = mean over tasks and seeds of [a > b] + ½ [a = b]; the interval is that of `aggregate`, a seed's two runs drawn
-    together. As there, scores should be means of many episodes: for single wins and losses P is just (1 + difference
-    of the rates) / 2. Raises ValueError when no seed or no task is shared.
+    P = mean over seeds and kinds of [a > b] + ½ [a = b]. The interval is Student's over each seed's P, in Wilson's
+    form; where all seeds agree, it is Wilson's of as many trials as seeds. It is for new seeds on these tasks.
+    Scores should be means of many episodes: for single wins and losses P is just (1 + difference of the rates) / 2.
+    Raises ValueError when no seed or no kind is shared.
     """
     seeds = sorted(first.keys() & second.keys())
-    table = _table([side[s] for side in (first, second) for s in seeds])
-    a, b = table[: len(seeds)], table[len(seeds) :]
-    better = (a > b) + 0.5 * (a == b)
-    draws = _seeds_drawn(better, seed, resamples).mean(axis=(1, 2))
-    return Aggregate(float(better.mean()), _over_seeds(draws, len(seeds), confidence), *better.shape)
+    runs = [side[seed] for side in (first, second) for seed in seeds]
+    kinds = sorted(set.intersection(*map(set, runs)), key=str) if runs else []
+    if not kinds:
+        raise ValueError("no kind of task with a score in all runs, or no run")
+    a, b = np.array([[run[kind] for kind in kinds] for run in runs]).reshape(2, len(seeds), len(kinds))
+    better = ((a > b) + 0.5 * (a == b)).mean(axis=1)
+    value, interval = float(better.mean()), NO_INTERVAL
+    if len(seeds) > 1:
+        half = over_seeds(better.tolist()).high - value
+        interval = _wilson_form(value, half) if half > 1e-6 else wilson(value * len(seeds), len(seeds))
+    return Aggregate(value, value, interval, NO_INTERVAL, len(seeds), len(kinds))
 
 
-def first_reaching(values: Sequence[float] | Draws, level: float, window: int = 1) -> int | None:
-    """Where the mean of the last `window` values is at least `level` for the first time; None if it never is.
-
-    Later values do not count: at that place training could have been stopped.
-    """
-    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, dtype=np.float64))])
-    if len(sums) <= window:
-        return None
-    # cumulative sums of rates like 0.1 are off by some 1e-16
-    reached = np.flatnonzero((sums[window:] - sums[:-window]) / window >= level - 1e-9)
-    return int(reached[0]) + window - 1 if reached.size else None
+def first_staying(values: Sequence[float] | Floats, level: float, length: int) -> int | None:
+    """The first of `length` places in a row with a value of at least `level`; None where there are none."""
+    # rates like 0.3 may be off by some 1e-16
+    there = np.concatenate([[0], np.cumsum(np.asarray(values, dtype=np.float64) >= level - 1e-9)])
+    found = np.flatnonzero(there[length:] - there[:-length] == length) if len(there) > length else np.array([])
+    return int(found[0]) if found.size else None
 
 
-def needed(spent: Sequence[Sequence[float] | Draws], places: Sequence[int | None]) -> Needed:
+def needed(spent: Sequence[Sequence[float] | Floats], places: Sequence[int | None]) -> Needed:
     """What the runs had spent where they reached a level; `spent` `[run][place]` is cumulative, `places` as
-    `first_reaching` gives them."""
+    `first_staying` gives them."""
     amounts = [float(run[-1 if place is None else place]) for run, place in zip(spent, places, strict=True)]
     return Needed(*mean_and_spread(amounts), sum(place is not None for place in places), len(amounts))
 
 
-def _table(runs: Sequence[Mapping[Hashable, float]]) -> Draws:
-    """Scores `[run, task]` of the tasks that all runs share."""
-    tasks = sorted(set.intersection(*map(set, runs)), key=str) if runs else []
-    if not tasks:
-        raise ValueError("no task with a score in all runs, or no run")
-    return np.array([[run[task] for task in tasks] for run in runs], dtype=np.float64)
+def _grid(rows: Sequence[Mapping[Hashable, tuple[float, int]]]) -> Grid:
+    tasks = {task: column for column, task in enumerate(dict.fromkeys(task for row in rows for task in row))}
+    if not tasks or not all(rows):
+        raise ValueError("no episode, or a seed without one")
+    cells = np.zeros((2, len(rows), len(tasks)))
+    for number, row in enumerate(rows):
+        cells[:, number, [tasks[task] for task in row]] = np.array(list(row.values())).T
+    return Grid(tuple(tasks), cells[0], cells[1])
 
 
-def _seeds_drawn(table: Draws, seed: int, resamples: int) -> Draws:
-    """`[resamples, seed, task]`: the column of each task drawn with replacement, independently of the others."""
-    rows = np.random.default_rng(seed).integers(len(table), size=(resamples, *table.shape))
-    return np.asarray(np.take_along_axis(table[None], rows, axis=1))
+def _mean(
+    found: Grid, over_tasks: Callable[[float, float], Interval], form: Callable[[float, float], Interval]
+) -> Mean:
+    """The headline interval is Howe's (1974, "Approximate confidence limits on the mean of X + Y"): Student's over the
+    seeds' means, and over what their tasks have in common, added in quadrature. It is never narrower than that over
+    tasks alone.
+
+    Of two seeds' means, whose variance contains that of the tasks each played, the tasks that both played make the
+    covariance: the mean over pairs of seeds of Σ_t u_st u_s't, u the share of a task in a seed's mean, times how far it
+    is from it.
+    """
+    seeds, tasks = found.means.shape
+    played = found.episodes.sum(axis=1)
+    of_seeds = (found.episodes * found.means).sum(axis=1) / played
+    moved = found.episodes / played[:, None] * (found.means - of_seeds[:, None])
+    mean, spread = mean_and_spread(of_seeds.tolist())
+    given = over_tasks(mean, float((moved.mean(axis=0) ** 2).sum()))
+    interval = NO_INTERVAL
+    if seeds > 1:
+        covariance = float((moved.sum(axis=0) ** 2 - (moved**2).sum(axis=0)).sum()) / (seeds * (seeds - 1))
+        common = math.sqrt(max(0.0, covariance) * tasks / max(1, tasks - 1))
+        half = math.hypot(student(seeds - 1) * spread / math.sqrt(seeds), student(max(1, tasks - 1)) * common)
+        interval = _hull(form(mean, half), given)
+    return Mean(mean, spread, interval, given, seeds, tasks)
 
 
-def _middle(ordered: Draws) -> Draws:
+def _hull(*intervals: Interval) -> Interval:
+    return Interval(min(one.low for one in intervals), max(one.high for one in intervals))
+
+
+def _over_tasks(rate: float, square: float, found: Grid) -> Interval:
+    """`square`: the variance of the rate over tasks. Where there is none because all results agree, every task counts
+    as one episode: whether seeds differ on a task cannot be seen there."""
+    tasks, episodes = len(found.tasks), float(found.episodes.sum())
+    trials = min(rate * (1 - rate) / square, episodes) if square > 1e-12 else float(tasks)
+    return wilson(rate * trials, trials)
+
+
+def _wilson_form(rate: float, half: float) -> Interval:
+    """Wilson's interval of as many trials as give rate ± half in the normal approximation: it stays in [0, 1], and its
+    ends are as far away as the variance there asks."""
+    if half < 1e-6 or not 0 < rate < 1:
+        return Interval(rate, rate)
+    trials = (NormalDist().inv_cdf((1 + CONFIDENCE) / 2) / half) ** 2 * rate * (1 - rate)
+    return wilson(rate * trials, trials)
+
+
+def _jackknife(without: Floats) -> float:
+    """The variance of a statistic, given what it is without each part."""
+    return (len(without) - 1) / len(without) * float(((without - without.mean()) ** 2).sum())
+
+
+def _middle(ordered: Floats) -> Floats:
     """The middle half of the last axis, which is in order."""
     cut = ordered.shape[-1] // 4
     return ordered[..., cut : ordered.shape[-1] - cut]
-
-
-def _over_seeds(draws: Draws, seeds: int, confidence: float) -> Interval:
-    return _percentiles(draws, confidence) if seeds > 1 else Interval(math.nan, math.nan)
-
-
-def _resampled_means(values: Draws, rng: np.random.Generator, resamples: int) -> Draws:
-    """Means of `resamples` samples with replacement, `[resamples]`.
-
-    Success rates take few distinct values, so the counts of each value are drawn instead of indices: the same
-    distribution, in memory and time that do not grow with the number of tasks.
-    """
-    distinct, counts = np.unique(np.round(values, 12), return_counts=True)
-    drawn = rng.multinomial(len(values), counts / len(values), size=resamples)
-    return np.asarray(drawn @ distinct / len(values), dtype=np.float64)
-
-
-def _percentiles(draws: Draws, confidence: float) -> Interval:
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))

@@ -6,31 +6,50 @@ middle half says little, and the probability of improvement only repeats the dif
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hiper.stages.conditions import Condition, columns, explain
-from hiper.stages.results import Study, cell_name, describe
-from hiper.stages.table_formats import Table, interval_text, joined, percent
-from hiper.statistics import Aggregate, Scores, aggregate, mean_and_spread, probability_of_improvement
+from hiper.stages.results import Run, Study, cell_name, describe
+from hiper.stages.table_formats import Table, headline, joined, percent, reach
+from hiper.statistics import Aggregate, Scores, aggregate, grid, probability_of_improvement
 
 AGGREGATE_CAPTION = (
-    "Interquartile mean in percent: the middle half of the success rates of all seeds and task types, with the 95 % "
-    "interval of a bootstrap that draws seeds within each task type (one seed: none; of fewer than five seeds it says "
-    "little). Mean: of the same rates, every task type counting alike."
+    "Interquartile mean in percent: the middle half of the success rates of all seeds and task types. Mean: of the "
+    "same rates, every task type counting alike. Task types that a seed did not play are left out of both."
 )
+
+Task = tuple[str, str]  # type and name
+
+
+def outcomes(
+    runs: Sequence[Run], condition: Condition, task_type: str | None = None
+) -> dict[int, dict[Task, list[float]]]:
+    """Seed → task → won or not, of each of its episodes there; seeds without any are left out."""
+    found: dict[int, dict[Task, list[float]]] = {}
+    for run in runs:
+        for episode in run.played(condition):
+            if task_type in (None, episode["task_type"]):
+                task = episode["task_type"], episode["task"]
+                found.setdefault(run.seed, {}).setdefault(task, []).append(float(episode["won"]))
+    return found
 
 
 def type_scores(study: Study, algorithm: str, condition: Condition) -> Scores:
     """Seed → task type → success rate, of the runs that played there."""
     found: dict[int, dict[str, list[float]]] = {}
-    for run in study.of(algorithm):
-        for episode in run.played(condition):
-            found.setdefault(run.seed, {}).setdefault(episode["task_type"], []).append(float(episode["won"]))
-    return {seed: {name: mean_and_spread(wins)[0] for name, wins in by_type.items()} for seed, by_type in found.items()}
+    for seed, tasks in outcomes(study.of(algorithm), condition).items():
+        for (name, _), wins in tasks.items():
+            found.setdefault(seed, {}).setdefault(name, []).extend(wins)
+    return {seed: {name: sum(wins) / len(wins) for name, wins in by_type.items()} for seed, by_type in found.items()}
 
 
 def overall(study: Study, algorithm: str, condition: Condition) -> Aggregate | None:
     """The interquartile mean; None where no task type was played by all seeds."""
-    scores = type_scores(study, algorithm, condition)
-    return aggregate(scores) if scores and set.intersection(*map(set, scores.values())) else None
+    played = outcomes(study.of(algorithm), condition)
+    if not played or not set.intersection(*({name for name, _ in tasks} for tasks in played.values())):
+        return None
+    found = grid(played)
+    return aggregate(found, [task[0] for task in found.tasks])
 
 
 def chance(study: Study, algorithm: str, baseline: str, condition: Condition) -> Aggregate | None:
@@ -42,21 +61,21 @@ def chance(study: Study, algorithm: str, baseline: str, condition: Condition) ->
 
 def aggregate_table(study: Study) -> Table:
     """One row per algorithm and main condition; percent."""
-    rows, links, where = [], [], columns(study.main_conditions)
+    rows, links, where, seeds = [], [], columns(study.main_conditions), set()
     for algorithm in study.algorithms:
         for condition in study.main_conditions:
             if (found := overall(study, algorithm, condition)) is None:
                 continue
-            scores = type_scores(study, algorithm, condition)
-            mean, _ = mean_and_spread([rate for by_type in scores.values() for rate in by_type.values()])
             rows.append(
                 (
                     *(study.label(algorithm), *condition.cells(where)),
-                    *(percent(found.value), interval_text(found.interval), percent(mean)),
-                    *(str(found.tasks), str(found.seeds)),
+                    *(percent(found.value), headline(found), percent(found.mean)),
+                    *(str(found.kinds), str(found.seeds)),
                 )
             )
+            seeds.add(found.seeds)
             links.append({"Algorithm": cell_name(study, algorithm, condition)})
     header = ("Algorithm", *where, "IQM", "95 % interval", "Mean", "Task types", "Seeds")
-    caption = joined(AGGREGATE_CAPTION, study.main_note, explain(study.main_conditions), describe(study), study.gaps())
+    explained = study.main_note, explain(study.main_conditions), describe(study), study.gaps()
+    caption = joined(AGGREGATE_CAPTION, reach(seeds), *explained)
     return Table(caption, header, tuple(rows), tuple(links))

@@ -39,8 +39,7 @@ def draw(studies: Sequence[Study], folder: Path) -> list[Path]:
 
 
 def learning_curves(studies: Sequence[Study]) -> Figure:
-    """Training success over episodes, one column per study; bands are 95 % Wilson intervals of the episodes that a
-    point averages, of all seeds."""
+    """Training success over episodes, one column per study; bands are those of `draw_band`."""
     figure, axes = _grid(1, studies)
     for column, study in enumerate(studies):
         draw_curves(axes[0][column], study, "train/success", "episodes", 100.0)
@@ -85,7 +84,8 @@ def switching(studies: Sequence[Study]) -> Figure:
 
 
 def success(studies: Sequence[Study]) -> Figure:
-    """Evaluated success: bars are means over seeds, dots single seeds, whiskers the pooled 95 % Wilson interval."""
+    """Evaluated success: bars are means over seeds, dots single seeds, whiskers the 95 % interval for new seeds and
+    tasks (of one seed: for new tasks)."""
     figure, axes = _grid(1, studies)
     for column, study in enumerate(studies):
         axis, conditions = axes[0][column], study.main_conditions
@@ -133,11 +133,12 @@ def _bars(
         if rate is None:
             continue
         place = number + offset
-        axis.bar(place, 100 * rate.mean, 0.9 * width, color=colour, alpha=0.75, label=name)
+        axis.bar(place, 100 * rate.success.mean, 0.9 * width, color=colour, alpha=0.75, label=name)
         name = "_nolegend_"
-        axis.vlines(place, 100 * rate.interval.low, 100 * rate.interval.high, color="black", linewidth=1.2)
+        interval = rate.success.known
+        axis.vlines(place, 100 * interval.low, 100 * interval.high, color="black", linewidth=1.2)
         seeds = [success_rate([run], condition, task_type) for run in study.of(algorithm)]
-        points = [100 * one.mean for one in seeds if one is not None]
+        points = [100 * one.success.mean for one in seeds if one is not None]
         axis.scatter([place] * len(points), points, s=10, color="white", edgecolors="black", linewidths=0.7, zorder=3)
 
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from hiper.algorithms.interface import Floats, Ints
-from hiper.statistics import CONFIDENCE
+from hiper.statistics import student
 
 SPLITS = 200  # halvings that the agreement of halves is averaged over
 LARGEST_EXPONENT = 700.0  # whose exponential a float still holds
@@ -160,16 +159,3 @@ def pooled(statistic: Callable[[Floats], float], parts: Sequence[Sequence[Left]]
         freedom += len(found) - 1
     value, half = statistic(means), student(freedom) * math.sqrt(square)
     return Estimate(value, value - half, value + half)
-
-
-def student(freedom: int, confidence: float = CONFIDENCE) -> float:
-    """The two-sided quantile of Student's distribution by its expansion around the normal one (Abramowitz and Stegun
-    1964, 26.7.5); from 3 degrees of freedom on within half a percent."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
-from hiper.stages.aggregates import chance
+from hiper.stages.aggregates import chance, outcomes
 from hiper.stages.conditions import Condition, columns, explain
-from hiper.stages.results import WARM_START, Run, Study, cell_name, describe, kind
-from hiper.stages.table_formats import Table, aggregate_columns, interval_text, joined, number, percent, signed
+from hiper.stages.results import WARM_START, Study, cell_name, describe, kind
+from hiper.stages.table_formats import (
+    Table,
+    aggregate_columns,
+    headline,
+    interval_columns,
+    interval_text,
+    joined,
+    number,
+    percent,
+    reach,
+    signed,
+    signed_interval,
+)
 from hiper.stages.tables import cell_columns
-from hiper.statistics import Aggregate, Difference, paired_difference
+from hiper.statistics import Aggregate, Mean, mean_difference, paired
 
 HIERARCHICAL = "hiper"  # the estimator of HiPER and its variants; all others are flat
 IMPROVEMENT_CAPTION = (
-    "Difference of success rates in percentage points, paired over tasks and averaged over common seeds, with the 95 % "
-    "bootstrap interval over tasks (seeds fixed) and the sample standard deviation of the per-seed differences. P "
-    "(better): percentage of the seeds and task types with the higher success rate, draws counting one half, with the "
-    "95 % bootstrap interval over seeds (of fewer than five it says little)."
+    "Difference of success rates in percentage points, paired over the seeds and tasks that both have, and the sample "
+    "standard deviation of the per-seed differences. P (better): percentage of the seeds and task types with the "
+    "higher success rate, draws counting one half; its 95 % interval is for new seeds on these tasks (one seed: none)."
 )
 
 
@@ -32,15 +41,26 @@ def comparisons(study: Study) -> list[tuple[str, str]]:
     return pairs + list(product(hierarchical, flat))
 
 
-def improvements(study: Study) -> list[tuple[str, str, Condition, Difference]]:
-    """(algorithm, baseline, condition, difference) for every comparison that has common tasks."""
+def improvements(study: Study) -> list[tuple[str, str, Condition, Mean]]:
+    """(algorithm, baseline, condition, difference) for every comparison that has a common seed and task."""
     found = []
     for algorithm, baseline in comparisons(study):
         for condition in study.main_conditions:
-            ours, theirs = (_by_seed_and_task(study.of(name), condition) for name in (algorithm, baseline))
-            if ours and theirs and set.intersection(*map(set, [*ours.values(), *theirs.values()])):
-                found.append((algorithm, baseline, condition, paired_difference(ours, theirs)))
+            ours, theirs = (outcomes(study.of(name), condition) for name in (algorithm, baseline))
+            if any(ours[seed].keys() & theirs[seed].keys() for seed in ours.keys() & theirs.keys()):
+                found.append((algorithm, baseline, condition, mean_difference(paired(ours, theirs))))
     return found
+
+
+def unpaired(study: Study) -> str:
+    """Which comparisons the table lacks because no seed and task is common, as a sentence; empty where none."""
+    shown = {(algorithm, baseline) for algorithm, baseline, _, _ in improvements(study)}
+    missing = [
+        f"{study.label(algorithm)} − {study.label(baseline)}"
+        for algorithm, baseline in comparisons(study)
+        if (algorithm, baseline) not in shown
+    ]
+    return f"Without a common seed and task, so not compared: {', '.join(missing)}." if missing else ""
 
 
 def improvement_table(study: Study) -> Table:
@@ -49,16 +69,16 @@ def improvement_table(study: Study) -> Table:
     rows = tuple(
         (
             *(f"{study.label(algorithm)} − {study.label(baseline)}", *condition.cells(where)),
-            *(signed(difference.mean), f"[{signed(difference.interval.low)}, {signed(difference.interval.high)}]"),
-            *(percent(difference.seed_spread), str(difference.tasks), str(difference.seeds)),
+            *(signed(difference.mean), headline(difference, signed_interval)),
+            *(percent(difference.spread), str(difference.tasks), str(difference.seeds)),
             _chance(chance(study, algorithm, baseline, condition)),
         )
         for algorithm, baseline, condition, difference in found
     )
     links = tuple({"Comparison": cell_name(study, algorithm, condition)} for algorithm, _, condition, _ in found)
-    caption = joined(
-        IMPROVEMENT_CAPTION, study.main_note, explain(study.main_conditions), describe(study), study.gaps()
-    )
+    gaps = reach({difference.seeds for *_, difference in found}), unpaired(study)
+    explained = study.main_note, explain(study.main_conditions), describe(study), study.gaps()
+    caption = joined(IMPROVEMENT_CAPTION, *gaps, *explained)
     header = ("Comparison", *where, "Difference", "95 % interval", "Seed std", "Tasks", "Seeds", "P (better)")
     return Table(caption, header, rows, links)
 
@@ -69,27 +89,14 @@ def improvement_records(study: Study) -> list[dict[str, str]]:
             **cell_columns(study, algorithm, condition),
             "baseline": baseline,
             "difference": number(difference.mean),
-            "low": number(difference.interval.low),
-            "high": number(difference.interval.high),
-            "seed_std": number(difference.seed_spread),
+            **interval_columns(difference),
+            "seed_std": number(difference.spread),
             "tasks": str(difference.tasks),
             "seeds": str(difference.seeds),
             **aggregate_columns("probability", chance(study, algorithm, baseline, condition)),
         }
         for algorithm, baseline, condition, difference in improvements(study)
     ]
-
-
-def _by_seed_and_task(runs: Sequence[Run], condition: Condition) -> dict[int, dict[Any, float]]:
-    """Seed → task → success; a task that was drawn several times counts with its mean."""
-    result: dict[int, dict[Any, float]] = {}
-    for run in runs:
-        wins: dict[Any, list[float]] = {}
-        for episode in run.played(condition):
-            wins.setdefault(episode["task"], []).append(float(episode["won"]))
-        if wins:
-            result[run.seed] = {task: sum(values) / len(values) for task, values in wins.items()}
-    return result
 
 
 def _chance(found: Aggregate | None) -> str:

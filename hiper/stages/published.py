@@ -122,7 +122,11 @@ def _cell(study: Study, algorithm: str, condition: Condition, column: str) -> st
     rate = success_rate(study.of(algorithm), condition, None if column in TITLES else column)
     if rate is None:
         return "–"
-    return mean_spread(rate.score, rate.score_spread) if column == "score" else mean_spread(rate.mean, rate.spread)
+    return (
+        mean_spread(rate.score, rate.score_spread)
+        if column == "score"
+        else mean_spread(rate.success.mean, rate.success.spread)
+    )
 
 
 def _caption(benchmark: str, rows: Sequence[Row]) -> str:

@@ -18,7 +18,7 @@ from hiper.stages.published import published_table
 from hiper.stages.report_markup import Markup, document, image, join, link, numbers, tag
 from hiper.stages.results import WARM_START, Study, cell_name, describe
 from hiper.stages.selection_table import selection_table
-from hiper.stages.table_formats import Table, interval_text, mean_spread, signed
+from hiper.stages.table_formats import Table, headline, mean_spread, reach, signed, signed_interval
 from hiper.stages.tables import (
     cells_side_by_side,
     main_cells,
@@ -28,7 +28,7 @@ from hiper.stages.tables import (
 )
 from hiper.stages.training_tables import efficiency_table
 from hiper.stages.variance_table import variance_table
-from hiper.statistics import Difference
+from hiper.statistics import Mean
 
 FILE = "report.html"
 SECTIONS = {
@@ -41,13 +41,15 @@ SECTIONS = {
 }
 FIGURES = {
     "learning_curves": "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones "
-    "their mean, bands the 95 % Wilson intervals of the episodes that a point averages; moving averages over a "
-    "fifteenth of a run. In a run's first iterations the critic alone learns (training.critic.warmup_iterations), so "
-    "that success there is still that of the model training begins from.",
+    "their mean; moving averages over a fifteenth of a run. Bands are 95 % intervals of the mean for new seeds "
+    "(Student's over seeds at each point), never narrower than Wilson's of the episodes that a point averages; with "
+    "one seed they are the latter, and say nothing about others; of two there are none, as they would fill the figure. "
+    "In a run's first iterations the critic alone learns "
+    "(training.critic.warmup_iterations), so that success there is still that of the model training begins from.",
     "efficiency": "The same over the tokens that the agent generated in training.",
-    "success": "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % Wilson intervals of all "
-    "episodes.",
-    "task_types": "Evaluated success by task type, on the last split.",
+    "success": "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % intervals for new seeds "
+    "and new tasks (with one seed: for new tasks alone), as in the tables.",
+    "task_types": "The same by task type, on the last split.",
     "switching": "How often the agent replaces its subgoal, and how many turns it keeps one.",
 }
 MAIN = "hiper"  # whose differences stand at the top; the table has all
@@ -89,29 +91,27 @@ def _headline(study: Study) -> Markup:
     bars = [_bar(study, name, condition) for name, where in played_cells(study) if where == condition]
     sentence = f"Episodes won on the split {condition.split} ({condition.decoding}):"
     found = [
-        tag("li", _verdict(f"{study.label(algorithm)} − {study.label(baseline)}", difference))
+        (f"{study.label(algorithm)} − {study.label(baseline)}", difference)
         for algorithm, baseline, where, difference in improvements(study)
         if where == condition and (algorithm == MAIN or MAIN not in study.algorithms)
     ]
-    return join([_title(study), tag("p", sentence), tag("div", *bars, class_="bars"), tag("ul", *found), *_note(found)])
-
-
-def _note(found: Sequence[Markup]) -> list[Markup]:
-    text = (
-        "These intervals are over tasks: another training seed may change more. Spreads over seeds stand behind the ±."
-    )
-    return [tag("p", text, class_="quiet")] if found else []
+    seeds = {sum(bool(run.played(condition)) for run in study.of(name)) for name in study.algorithms}
+    note = tag("p", reach(seeds | {difference.seeds for _, difference in found}), class_="quiet")
+    verdicts = tag("ul", *(tag("li", _verdict(names, difference)) for names, difference in found))
+    return join([_title(study), tag("p", sentence), tag("div", *bars, class_="bars"), verdicts, note])
 
 
 def _bar(study: Study, algorithm: str, condition: Condition) -> Markup:
     """A bar for the mean with a line for the interval; links to where the number comes from."""
     rate = success_rate(study.of(algorithm), condition)
     assert rate is not None
-    low, high = 100 * rate.interval.low, 100 * rate.interval.high
+    low, high = 100 * rate.success.known.low, 100 * rate.success.known.high
     seeds = f"{len(rate.runs)} seed{'s' * (len(rate.runs) > 1)}"
-    value = f"{mean_spread(rate.mean, rate.spread)} %  {interval_text(rate.interval)}, {seeds}"
+    value = f"{mean_spread(rate.success.mean, rate.success.spread)} %  {headline(rate.success)}, {seeds}"
     bar = tag(
-        "span", class_="fill start" if algorithm == WARM_START else "fill", style=f"width: {100 * rate.mean:.1f}%"
+        "span",
+        class_="fill start" if algorithm == WARM_START else "fill",
+        style=f"width: {100 * rate.success.mean:.1f}%",
     )
     whisker = tag("span", class_="whisker", style=f"left: {low:.1f}%; width: {high - low:.1f}%")
     return join(
@@ -123,13 +123,14 @@ def _bar(study: Study, algorithm: str, condition: Condition) -> Markup:
     )
 
 
-def _verdict(names: str, difference: Difference) -> str:
-    low, high = difference.interval.low, difference.interval.high
-    found = f"{names}: {signed(difference.mean)} points, 95 % interval [{signed(low)}, {signed(high)}]"
+def _verdict(names: str, difference: Mean) -> str:
+    low, high = difference.known.low, difference.known.high
+    found = f"{names}: {signed(difference.mean)} points, 95 % interval {headline(difference, signed_interval)}"
+    which = "" if difference.seeds > 1 else " with this seed; of others it says nothing"
     if low > 0:
-        return f"{found}: better on these tasks."
+        return f"{found}: better{which}."
     if high < 0:
-        return f"{found}: worse on these tasks."
+        return f"{found}: worse{which}."
     return f"{found}: could be chance."
 
 

@@ -4,6 +4,7 @@ ends with."""
 from __future__ import annotations
 
 import logging
+import textwrap
 from pathlib import Path
 
 from hiper.locks import exclusive
@@ -11,10 +12,10 @@ from hiper.records import absolute, write_json, write_text
 from hiper.stages import figures, report_page, selection_table, variance_table
 from hiper.stages.aggregates import aggregate_table
 from hiper.stages.curves import curve_records
-from hiper.stages.improvement_tables import improvement_records, improvement_table
+from hiper.stages.improvement_tables import improvement_records, improvement_table, improvements
 from hiper.stages.published import published_table
 from hiper.stages.results import DEFAULT_EXPERIMENT, Study, load_studies
-from hiper.stages.table_formats import Table, to_csv, to_markdown, to_text
+from hiper.stages.table_formats import Table, reach, to_csv, to_markdown, to_text
 from hiper.stages.table_latex import to_latex
 from hiper.stages.tables import (
     main_cells,
@@ -28,12 +29,12 @@ log = logging.getLogger(__name__)
 
 _WHERE = ("benchmark", "model", "algorithm", "split", "temperature", "protocol", "checkpoint")
 SUCCESS_COLUMNS = (
-    *(*_WHERE, "task_type", "mean", "std", "wilson_low", "wilson_high", "bootstrap_low", "bootstrap_high"),
+    *(*_WHERE, "task_type", "mean", "std", "low", "high", "tasks_low", "tasks_high"),
     *("score", "score_std", "reachable"),
     *("won", "episodes", "seeds", "runs", "iqm", "iqm_low", "iqm_high"),
 )
 IMPROVEMENT_COLUMNS = (
-    *(*_WHERE, "baseline", "difference", "low", "high", "seed_std", "tasks", "seeds"),
+    *(*_WHERE, "baseline", "difference", "low", "high", "tasks_low", "tasks_high", "seed_std", "tasks", "seeds"),
     *("probability", "probability_low", "probability_high"),
 )
 EFFICIENCY_COLUMNS = (
@@ -49,6 +50,7 @@ CURVE_COLUMNS = (
     *("success", "smoothed_success", "validation_success"),
 )
 SUMMARY_COLUMNS = ("Algorithm", "Split", "Temp.", "All", "95 % interval", "Score", "Reachable", "Episodes", "Seeds")
+SUMMARY_WIDTH = 110
 SUMMARY_DIFFERENCES = ("Comparison", "Split", "Temp.", "Difference", "95 % interval", "Seed std", "Tasks", "Seeds")
 
 
@@ -106,14 +108,18 @@ def summary(experiment: Path) -> str:
     """The result in plain text: success, improvement over the warm start, where the figures and MLflow are."""
     parts = []
     for study in load_studies(experiment):
+        cells = main_cells(study)
         parts.append(f"Success rate in % on {study.benchmark}, model {study.model} (mean ± deviation over seeds)")
-        parts.append(to_text(_columns(success_table(study, main_cells(study)), SUMMARY_COLUMNS)))
+        parts.append(to_text(_columns(success_table(study, cells), SUMMARY_COLUMNS)))
         if study.main_note:
             parts.append(f"{study.main_note} The rest: {experiment / 'tables' / 'success.md'}")
         improvement = improvement_table(study)
         if improvement.rows:
-            parts.append("Differences in percentage points, paired over tasks")
+            parts.append("Differences in percentage points, paired over seeds and tasks")
             parts.append(to_text(_columns(improvement, SUMMARY_DIFFERENCES)))
+        seeds = {sum(bool(run.played(condition)) for run in study.of(name)) for name, condition in cells}
+        seeds |= {difference.seeds for *_, difference in improvements(study)}
+        parts.append(textwrap.fill(reach(seeds), SUMMARY_WIDTH))
         if gaps := study.gaps():
             parts.append(gaps)
     name = absolute(experiment).name
@@ -140,5 +146,5 @@ def _metrics(studies: list[Study]) -> dict[str, dict[str, float]]:
             rate = success_rate(study.of(algorithm), condition)
             assert rate is not None
             cells = nested.setdefault(f"{study.benchmark}-{study.model}-{algorithm}", {})
-            cells[f"{condition.place}_t{condition.temperature}"] = round(rate.mean, 4)
+            cells[f"{condition.place}_t{condition.temperature}"] = round(rate.success.mean, 4)
     return nested

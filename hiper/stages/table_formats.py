@@ -5,10 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from hiper.statistics import Aggregate, Interval
+from hiper.statistics import Aggregate, Interval, Mean
+
+SHARED = (
+    "All seeds share the demonstrations, the tokenizer and the task splits, and the algorithms of one seed share its "
+    "warm start: what others of these would change is in no interval."
+)
+ONE_SEED = "tasks only"  # behind an interval that says nothing about other seeds
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,29 @@ def mean_spread(mean: float, spread: float) -> str:
 
 def interval_text(interval: Interval) -> str:
     return "–" if math.isnan(interval.low) else f"[{percent(interval.low)}, {percent(interval.high)}]"
+
+
+def signed_interval(interval: Interval) -> str:
+    return "–" if math.isnan(interval.low) else f"[{signed(interval.low)}, {signed(interval.high)}]"
+
+
+def headline(found: Mean | Aggregate, text: Callable[[Interval], str] = interval_text) -> str:
+    """The interval for new seeds and tasks; that of one seed for new tasks, and which it is."""
+    return text(found.known) if found.seeds > 1 else f"{text(found.known)} {ONE_SEED}"
+
+
+def reach(seeds: Collection[int]) -> str:
+    """What `headline` intervals of results of so many seeds each generalise to, in sentences."""
+    one = f'With one seed there is none for other seeds: "{ONE_SEED}" is for new tasks alone.' if 1 in seeds else ""
+    two = "Two seeds say little about others, hence the width." if 2 in seeds else ""
+    several = "The 95 % intervals are for new training seeds and new tasks of the same kind."
+    return joined(several, one, two, SHARED)
+
+
+def interval_columns(found: Mean) -> dict[str, str]:
+    """`low` and `high` for new seeds and tasks (empty for one seed), `tasks_low` and `tasks_high` for new tasks."""
+    ends = {"": found.interval, "tasks_": found.over_tasks}
+    return {f"{name}{end}": number(getattr(one, end)) for name, one in ends.items() for end in ("low", "high")}
 
 
 def aggregate_columns(name: str, found: Aggregate | None) -> dict[str, str]:

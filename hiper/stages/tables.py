@@ -8,43 +8,40 @@ from typing import Any
 
 import numpy as np
 
-from hiper.stages.aggregates import overall
+from hiper.stages.aggregates import outcomes, overall
 from hiper.stages.conditions import Condition, columns, explain
 from hiper.stages.results import Run, Study, cell_name, describe, task_label
 from hiper.stages.table_formats import (
     Table,
     aggregate_columns,
-    interval_text,
+    headline,
+    interval_columns,
     joined,
     mean_spread,
     number,
     percent,
+    reach,
 )
-from hiper.statistics import Interval, bootstrap_mean, mean_and_spread, wilson
+from hiper.statistics import Mean, grid, mean_and_spread, mean_rate
 
 Cell = tuple[str, Condition]  # an algorithm and where it was played
-SUCCESS_CAPTION = (
-    "Success rate in percent: mean ± sample standard deviation over seeds (one seed: no deviation), and the 95 % "
-    "Wilson interval of all episodes of all seeds together."
-)
+SUCCESS_CAPTION = "Success rate in percent: mean ± sample standard deviation over seeds (one seed: no deviation)."
+UNEQUAL_CAPTION = "Where seeds played different numbers of episodes, every seed counts alike."
 SCORE_CAPTION = "Score: the benchmark's task score times 100, likewise."
 REACHABLE_CAPTION = "Reachable: share of the episodes whose goal can be won at all with the product it is about."
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Success of one algorithm under one condition; `mean` and `spread` are over seeds, the interval pools episodes.
-    `score` and `score_spread` are the same for the task score, `reachable` is the share of episodes whose goal can be
-    won."""
+    """Success of one algorithm under one condition. `score` and `score_spread` are mean and deviation over seeds of the
+    task score, `reachable` is the share of episodes whose goal can be won; `episodes` of each of the `runs`."""
 
-    mean: float
-    spread: float
+    success: Mean
     score: float
     score_spread: float
     reachable: float
-    interval: Interval
     won: int
-    episodes: int
+    episodes: tuple[int, ...]
     runs: tuple[str, ...]
 
 
@@ -53,12 +50,11 @@ def success_rate(runs: Sequence[Run], condition: Condition, task_type: str | Non
     played = _played(runs, condition, task_type)
     if not played:
         return None
-    wins = [[float(row["won"]) for row in rows] for rows in played.values()]
+    success = mean_rate(grid(outcomes(runs, condition, task_type)))
     score, score_spread = mean_and_spread([float(np.mean([_score(row) for row in rows])) for rows in played.values()])
     reachable = float(np.mean([reachable_goal(row) for rows in played.values() for row in rows]))
-    won, episodes = int(sum(map(sum, wins))), sum(map(len, wins))
-    mean, spread = mean_and_spread([float(np.mean(of_run)) for of_run in wins])
-    return Rate(mean, spread, score, score_spread, reachable, wilson(won, episodes), won, episodes, tuple(played))
+    won = sum(bool(row["won"]) for rows in played.values() for row in rows)
+    return Rate(success, score, score_spread, reachable, won, tuple(map(len, played.values())), tuple(played))
 
 
 def _played(runs: Sequence[Run], condition: Condition, task_type: str | None) -> dict[str, list[dict[str, Any]]]:
@@ -107,7 +103,7 @@ def success_table(study: Study, cells: Sequence[Cell] | None = None) -> Table:
     episodes = [episode for run in study.runs for episode in run.episodes]
     graded = any(_score(episode) != float(episode["won"]) for episode in episodes)
     limited = not all(map(reachable_goal, episodes))
-    rows, links, where = [], [], columns(conditions)
+    rows, links, where, seeds, unequal = [], [], columns(conditions), set(), False
     for algorithm, condition in chosen:
         runs = study.of(algorithm)
         rate = success_rate(runs, condition)
@@ -118,12 +114,15 @@ def success_table(study: Study, cells: Sequence[Cell] | None = None) -> Table:
         rows.append(
             (
                 *(study.label(algorithm), *condition.cells(where)),
-                *(_rate(rate), interval_text(rate.interval), *shown),
-                *(str(rate.episodes), str(len(rate.runs))),
+                *(_rate(rate), headline(rate.success), *shown),
+                *(str(sum(rate.episodes)), str(len(rate.runs))),
             )
         )
+        seeds.add(len(rate.runs))
+        unequal |= len(set(rate.episodes)) > 1
         links.append(dict.fromkeys(("Algorithm", "All"), cell_name(study, algorithm, condition)))
-    further = [text for text, shown in ((SCORE_CAPTION, graded), (REACHABLE_CAPTION, limited)) if shown]
+    texts = (UNEQUAL_CAPTION, unequal), (SCORE_CAPTION, graded), (REACHABLE_CAPTION, limited)
+    further = [reach(seeds), *(text for text, shown in texts if shown)]
     note = study.main_note if len(conditions) < len(played_cells(study)) else ""
     caption = joined(SUCCESS_CAPTION, *further, note, explain(conditions), describe(study), study.gaps())
     names = ("Algorithm", *where, "All", "95 % interval", *(("Score",) if graded else ()))
@@ -140,23 +139,18 @@ def success_records(study: Study) -> list[dict[str, str]]:
             rate = success_rate(runs, condition, task_type)
             if rate is None:
                 continue
-            wins = [[float(row["won"]) for row in rows] for rows in _played(runs, condition, task_type).values()]
-            bootstrap = bootstrap_mean(wins)
             records.append(
                 {
                     **cell_columns(study, algorithm, condition),
                     "task_type": task_type or "all",
-                    "mean": number(rate.mean),
-                    "std": number(rate.spread),
-                    "wilson_low": number(rate.interval.low),
-                    "wilson_high": number(rate.interval.high),
-                    "bootstrap_low": number(bootstrap.low),
-                    "bootstrap_high": number(bootstrap.high),
+                    "mean": number(rate.success.mean),
+                    "std": number(rate.success.spread),
+                    **interval_columns(rate.success),
                     "score": number(rate.score),
                     "score_std": number(rate.score_spread),
                     "reachable": number(rate.reachable),
                     "won": str(rate.won),
-                    "episodes": str(rate.episodes),
+                    "episodes": str(sum(rate.episodes)),
                     "seeds": str(len(rate.runs)),
                     "runs": " ".join(rate.runs),
                     **aggregate_columns("iqm", None if task_type else overall(study, algorithm, condition)),
@@ -172,4 +166,4 @@ def cell_columns(study: Study, algorithm: str, condition: Condition) -> dict[str
 
 
 def _rate(rate: Rate | None) -> str:
-    return "–" if rate is None else mean_spread(rate.mean, rate.spread)
+    return "–" if rate is None else mean_spread(rate.success.mean, rate.success.spread)

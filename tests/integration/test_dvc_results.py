@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = Path("results/demo/tables")
 SUCCESS = (
-    "benchmark,model,algorithm,split,temperature,protocol,checkpoint,task_type,mean,wilson_low,wilson_high\n"
+    "benchmark,model,algorithm,split,temperature,protocol,checkpoint,task_type,mean,low,high\n"
     "alfworld_small,tiny,hiper,unseen,0.4,exhaustive,last,all,{},0.4,0.6\n"
 )
 CURVES = "benchmark,model,algorithm,seed,episodes,smoothed_success\nalfworld_small,tiny,hiper,0,64,0.25\n"
@@ -80,11 +81,13 @@ def test_results_are_compared_with_those_of_a_commit(checkout: Path) -> None:
 
 
 def test_the_plots_name_columns_that_the_report_writes() -> None:
-    """x and y of each plot are columns of its table."""
+    """x and y of each plot, and what its template reads, are columns of its table."""
     from hiper.stages import reporting
 
     written = {"curves.csv": reporting.CURVE_COLUMNS, "success.csv": reporting.SUCCESS_COLUMNS}
     for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]:
         ((path, shown),) = plot.items()
         assert {shown["x"], shown["y"]} <= set(written[Path(path).name])
-        assert (ROOT / ".dvc" / "plots" / f"{shown['template']}.json").exists()
+        template = (ROOT / ".dvc" / "plots" / f"{shown['template']}.json").read_text(encoding="utf-8")
+        made = {"rev", *re.findall(r'"as": "(\w+)"', template)}
+        assert set(re.findall(r'"field": "(\w+)"', template)) - made <= set(written[Path(path).name])

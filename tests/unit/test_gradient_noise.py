@@ -52,12 +52,6 @@ def test_the_jackknife_interval_of_a_mean_is_the_ordinary_one() -> None:
     assert (found.low, found.high) == pytest.approx((4.6 - half, 4.6 + half), abs=5e-3)
 
 
-@pytest.mark.parametrize(("freedom", "quantile"), [(3, 3.1824), (7, 2.3646), (15, 2.1314), (100, 1.9840)])
-def test_students_quantiles_are_those_of_tables(freedom: int, quantile: float) -> None:
-    """Within half a percent from three degrees of freedom on."""
-    assert gradient_noise.student(freedom) == pytest.approx(quantile, rel=5e-3)
-
-
 def test_variance_and_signal_of_a_known_distribution_lie_in_their_intervals() -> None:
     """50 numbers of mean 1 and deviation 2: tr Σ = 200, ‖μ‖² = 50, noise scale 4; of 200 repetitions some 95 % of the
     intervals hold the truth, and both estimates are unbiased."""
