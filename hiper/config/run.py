@@ -98,6 +98,7 @@ class Algorithm(Settings):
     gamma: Probability
     lam_turn: Probability
     lam_seg: Probability
+    lam_boundary: Probability | Literal["auto"]  # 0: as published; auto: by V_high's explained variance
     switch_advantage: Literal["return", "paper", "none"]
     normalize: bool
     bootstrap_truncated: bool

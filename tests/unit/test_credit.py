@@ -28,7 +28,7 @@ def _token_credit() -> Credit:
 
 def _credit() -> Credit:
     zeros = np.zeros(SHAPE)
-    return Credit(zeros, zeros, zeros, zeros, True, TURNS.present, {"state": (zeros, TURNS.present)})
+    return Credit(zeros, zeros, zeros, zeros, True, TURNS.present, {"state": (zeros, TURNS.present)}, returns=zeros)
 
 
 def test_a_fitting_credit_passes() -> None:
@@ -42,6 +42,7 @@ def test_a_fitting_credit_passes() -> None:
         (lambda c: replace(c, action=np.zeros((3, 5))), "Credit.action has shape (3, 5), but"),
         (lambda c: replace(c, other=0.0), "Credit.other has shape None"),
         (lambda c: replace(c, switch=np.full(SHAPE, np.nan)), "Credit.switch is not finite"),
+        (lambda c: replace(c, returns=None), "Credit.returns has shape None"),
         (lambda c: replace(c, targets={}), "is for the heads [], heads() names ['state']"),
         (lambda c: replace(c, targets={"state": (np.zeros((3, 5)), TURNS.present)}), "Credit.targets['state'], return"),
     ],
