@@ -93,6 +93,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     cut = train(prepared, tmp_path / "cut", chosen)
     for name in SAME:
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+    averaged = [row.get("critic/lam_boundary") for row in read_jsonl(whole / "metrics.jsonl")]
+    assert all(0 < one <= 1 for one in averaged) if chosen.algorithm.lam_boundary == "auto" else not any(averaged)
 
 
 def require_low_rank(start: Path, changed: Path, prefix: str = "model.") -> dict[str, torch.Tensor]:
