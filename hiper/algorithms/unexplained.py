@@ -27,7 +27,7 @@ class Unexplained:
         return cls(float((returns - values).var()), float(returns.var())) if returns.size else cls()
 
     def then(self, later: Unexplained) -> Unexplained:
-        """The exponential average with a further batch; its weight after the first cancels in `share`."""
+        """The exponential average with a further batch; that it grows from nothing cancels in `share`."""
         left, total = (
             MEMORY * before + (1.0 - MEMORY) * after
             for before, after in ((self.left, later.left), (self.total, later.total))
