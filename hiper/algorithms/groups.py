@@ -104,9 +104,10 @@ def whole_response(
     turns: Turns,
     settings: AlgorithmSettings,
     targets: Mapping[str, tuple[Floats, Bools]] = MappingProxyType({}),
+    returns: Floats | None = None,
 ) -> Credit:
     """The same advantage for every token of a response, the end token included; standardised over the batch's turns if
-    `settings.normalize`. `targets` are those of the value heads, if there are any."""
+    `settings.normalize`. `targets` and `returns` are those of the value heads, if there are any."""
     dealt = standardize(advantage, turns.present) if settings.normalize else masked(advantage, turns.present)
     return Credit(
         switch=dealt,
@@ -116,4 +117,5 @@ def whole_response(
         trains_other=True,
         trained_subgoal=turns.present & turns.has_subgoal,
         targets=targets,
+        returns=returns,
     )

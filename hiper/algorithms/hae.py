@@ -13,6 +13,14 @@ Where paper and released code differ:
   the bootstraps are arguments and mean the real next state.
 - The original pads the turn batch with copies of turns before this computation, which doubles rewards; nothing is
   copied here.
+
+Beyond both: `lam_boundary`, λ_b. What follows a segment is worth, to the actions and switch decisions inside it,
+
+    after_segment[b] = V_high(s_b) + λ_b · A_high[b]
+
+at the boundary b that ends it. λ_b = 0 is the published method: V_high alone. A_high is the subgoal level's own
+estimate, which does not depend on λ_b. With λ_turn = λ_seg = λ_b = 1 every level is the return less its baseline, and
+the policy gradient unbiased whatever the critics are: docs/method.md has the proof.
 """
 
 from __future__ import annotations
@@ -23,6 +31,7 @@ import numpy as np
 
 from hiper.algorithms.interface import Bools, Floats
 from hiper.algorithms.returns import (
+    discounted_returns,
     discounts,
     generalized_advantages,
     last_turns,
@@ -38,6 +47,8 @@ class Hierarchy:
 
     `boundary` marks segment starts. `low` and `low_return` stand at every turn, `high` and `high_return` at boundaries
     (0 elsewhere), `switch` and `segment_return` at every turn. `segment_return` is the target of the switch head.
+    `returns` are the Monte-Carlo returns to go of the episode as it was played: nothing stands for what a truncated one
+    would still have earned.
     """
 
     boundary: Bools
@@ -47,6 +58,7 @@ class Hierarchy:
     high_return: Floats
     switch: Floats
     segment_return: Floats
+    returns: Floats
 
 
 def boundaries(switch: Bools, present: Bools) -> Bools:
@@ -71,8 +83,8 @@ def low_advantages(
     δ[t] = r[t] + γ · next[t] − V_low[t],   next[t] = V_low[t+1] inside a segment, after_segment[t] at its end
     A[t] = δ[t] + γ λ_turn · A[t+1],        A[t+1] := 0 at the end of a segment
 
-    `after_segment` holds V_high(s_{b_{k+1}}) at inner segment ends and the low bootstrap at the trajectory's last turn;
-    `discount` is γ, 0 where terminated.
+    `after_segment` holds V_high(s_b) + λ_b · A_high[b], b = b_{k+1}, at inner segment ends and the low bootstrap at the
+    trajectory's last turn; `discount` is γ, 0 where terminated.
     """
     following = np.zeros(present.shape)
     following[:, :-1] = value_low[:, 1:]
@@ -81,29 +93,27 @@ def low_advantages(
 
 
 def segment_returns(reward: Floats, after_segment: Floats, ends: Bools, discount: Floats) -> Floats:
-    """Monte-Carlo return to the end of the segment, then V_high:
+    """Monte-Carlo return to the end of the segment, then what `after_segment` says:
 
     R[t] = r[t] + γ · R[t+1],   R[t+1] := after_segment[t] at the end of a segment
 
-    that is Σ_{j=t}^{b_{k+1}−1} γ^{j−t} r_j + γ^{b_{k+1}−t} V_high(s_{b_{k+1}}). At a boundary it is r̃_k + γ̃_k V_high of
-    the next boundary: the one-step target of the segment.
+    that is Σ_{j=t}^{b_{k+1}−1} γ^{j−t} r_j + γ^{b_{k+1}−t} after_segment. With V_high(s_{b_{k+1}}) there it is at
+    a boundary r̃_k + γ̃_k V_high of the next boundary: the one-step target of the segment.
     """
     gain = reward + np.where(ends, discount * after_segment, 0.0)
     return reverse_scan(gain, np.where(ends, 0.0, discount))
 
 
-def high_advantages(
-    segment_return: Floats, value_high: Floats, boundary: Bools, discount: Floats, lam: float
-) -> Floats:
+def high_advantages(one_step: Floats, value_high: Floats, boundary: Bools, discount: Floats, lam: float) -> Floats:
     """Subgoal level: GAE over segments as steps of a semi-Markov process, γ̃_k = γ^{d_k} over d_k turns.
 
     δ_k = r̃_k + γ̃_k · V_high(s_{b_{k+1}}) − V_high(s_{b_k})
     A_k = δ_k + γ̃_k λ_seg · A_{k+1}
 
-    Run turn by turn: the carry is multiplied by γ at every turn and by λ_seg at boundaries only, and δ_k is added at
-    boundaries. The result is 0 off boundaries.
+    `one_step` holds r̃_k + γ̃_k · V_high(s_{b_{k+1}}) at boundaries. Run turn by turn: the carry is multiplied by γ at
+    every turn and by λ_seg at boundaries only, and δ_k is added at boundaries. The result is 0 off boundaries.
     """
-    delta = np.where(boundary, segment_return - value_high, 0.0)
+    delta = np.where(boundary, one_step - value_high, 0.0)
     carried = reverse_scan(delta, discount * np.where(boundary, lam, 1.0))
     return np.where(boundary, carried, 0.0)
 
@@ -130,6 +140,7 @@ def hierarchical_advantages(
     gamma: float,
     lam_turn: float,
     lam_seg: float,
+    lam_boundary: float,
     bootstrap_low: Floats,
     bootstrap_high: Floats,
     switch_advantage: str,
@@ -141,18 +152,20 @@ def hierarchical_advantages(
 
     `bootstrap_low` and `bootstrap_high` `[trajectory]` are the values of the real state after the last turn; they are
     ignored where `terminated` `[trajectory]`. `switch_advantage` is `return` (needs `value_switch`), `paper` (needs
-    `value_low_previous`, V_low(s_t, o_{t−1}), and `switch_probability`) or `none`. All other arrays are
-    `[trajectory, turn]`. Raises ValueError when a form is unknown or its values are missing.
+    `value_low_previous`, V_low(s_t, o_{t−1}), and `switch_probability`; λ_b does not reach it) or `none`. All other
+    arrays are `[trajectory, turn]`. Raises ValueError when a form is unknown or its values are missing.
     """
     reward, value_low, value_high = (masked(array, present) for array in (reward, value_low, value_high))
     boundary = boundaries(switch, present)
     ends = segment_ends(boundary, present)
     discount = discounts(present, terminated, gamma)
-    after_low = next_values(value_high, bootstrap_low, present)
-    after_high = next_values(value_high, bootstrap_high, present)
-    low = low_advantages(reward, value_low, after_low, ends, discount, lam_turn, present)
-    segment_return = segment_returns(reward, after_high, ends, discount)
-    high = high_advantages(segment_return, value_high, boundary, discount, lam_seg)
+    one_step = segment_returns(reward, next_values(value_high, bootstrap_high, present), ends, discount)
+    high = high_advantages(one_step, value_high, boundary, discount, lam_seg)
+    traced = value_high + lam_boundary * high
+    low = low_advantages(
+        reward, value_low, next_values(traced, bootstrap_low, present), ends, discount, lam_turn, present
+    )
+    segment_return = segment_returns(reward, next_values(traced, bootstrap_high, present), ends, discount)
     if switch_advantage == "return" and value_switch is not None:
         chosen = masked(segment_return - value_switch, present)
     elif switch_advantage == "paper" and value_low_previous is not None and switch_probability is not None:
@@ -169,4 +182,5 @@ def hierarchical_advantages(
         high_return=np.where(boundary, high + value_high, 0.0),
         switch=chosen,
         segment_return=segment_return,
+        returns=discounted_returns(reward, present, gamma),
     )

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hiper.algorithms.hae import Hierarchy, hierarchical_advantages
+from hiper.algorithms.hae import Hierarchy, boundaries, hierarchical_advantages
 from hiper.algorithms.interface import Credit, Floats, Turns
 from hiper.algorithms.normalize import standardize
-from hiper.algorithms.returns import bootstraps, masked
+from hiper.algorithms.returns import bootstraps, discounted_returns, masked
 from hiper.algorithms.settings import AlgorithmSettings
 from hiper.algorithms.shaping import shape_rewards
+from hiper.algorithms.unexplained import Unexplained
 
 # Where each head reads the critic: at the last prompt token, or before the first token after the subgoal block.
 HEADS: Mapping[str, str] = {"low": "after_subgoal", "high": "prompt", "switch": "prompt"}
@@ -71,7 +72,15 @@ def credit(
         trains_other=False,
         trained_subgoal=turns.has_subgoal & (levels.boundary & assignment.high_to_subgoal | whole),
         targets=targets,
+        returns=levels.returns,
     )
+
+
+def unexplained(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Unexplained:
+    """What V_high leaves unexplained of this batch's shaped Monte-Carlo returns at segment boundaries."""
+    boundary = boundaries(turns.switch, turns.present)
+    returns = discounted_returns(shape_rewards(turns, settings.penalties), turns.present, settings.gamma)
+    return Unexplained.of(returns[boundary], values["high"][:, : boundary.shape[1]][boundary])
 
 
 def estimate(
@@ -80,8 +89,12 @@ def estimate(
     """The levels over shaped rewards, each masked to the turns whose tokens it reaches and normalised over those.
 
     Low: every turn (an action span, or the whole response); high: boundary turns with a span it is given to; switch:
-    turns with a switch span. Return targets are neither masked nor normalised.
+    turns with a switch span. Return targets are neither masked nor normalised. `lam_boundary: auto` means here what
+    this batch alone says; training hands in a number that remembers earlier batches.
     """
+    lam_boundary = settings.lam_boundary
+    if lam_boundary == "auto":
+        lam_boundary = unexplained(turns, values, settings).share
     columns = turns.present.shape[1]
     levels = hierarchical_advantages(
         shape_rewards(turns, settings.penalties),
@@ -93,6 +106,7 @@ def estimate(
         gamma=settings.gamma,
         lam_turn=settings.lam_turn,
         lam_seg=settings.lam_seg,
+        lam_boundary=lam_boundary,
         bootstrap_low=bootstraps(values["low"], turns.present, turns.terminated, settings.bootstrap_truncated),
         bootstrap_high=bootstraps(values["high"], turns.present, turns.terminated, settings.bootstrap_truncated),
         switch_advantage=settings.switch_advantage,

@@ -58,7 +58,9 @@ class Credit:
     a head's name to (return, mask), both `[trajectory, turn]`; for a head that is read at `every_token` they are
     `[trajectory, turn, token]`, the mask being `Turns.chosen`. `tokens` `[trajectory, turn, token]` takes the place of
     the four where every token has an advantage of its own (they then say the turn's mean, for records); it needs
-    `trains_other`.
+    `trains_other`. `returns` `[trajectory, turn]` is what the value heads are measured against, and needed where there
+    are any: the Monte-Carlo return that a turn's values stand for, of the rewards as they came, with nothing for what a
+    truncated episode would still have earned.
     """
 
     switch: Floats
@@ -69,6 +71,7 @@ class Credit:
     trained_subgoal: Bools
     targets: Mapping[str, tuple[Floats, Bools]]
     tokens: Floats | None = None
+    returns: Floats | None = None
 
 
 def require_credit(credit: Credit, turns: Turns, heads: Mapping[str, str], name: str) -> None:
@@ -76,6 +79,8 @@ def require_credit(credit: Credit, turns: Turns, heads: Mapping[str, str], name:
     arrays: dict[str, Any] = {
         key: getattr(credit, key) for key in ("switch", "subgoal", "action", "other", "trained_subgoal")
     }
+    if credit.targets:
+        arrays["returns"] = credit.returns
     long: dict[str, Any] = {} if credit.tokens is None else {"tokens": credit.tokens}
     for head, pair in credit.targets.items():
         named = dict(zip((f"targets[{head!r}], return", f"targets[{head!r}], mask"), pair, strict=True))

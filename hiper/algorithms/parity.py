@@ -68,6 +68,7 @@ class PlainSettings:
     gamma: float
     lam_turn: float = 1.0
     lam_seg: float = 1.0
+    lam_boundary: float = 0.0
     switch_advantage: str = "none"
     normalize: bool = False
     bootstrap_truncated: bool = False

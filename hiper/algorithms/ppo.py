@@ -33,7 +33,8 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
     turn + 1, token]`; r is the environment's reward less the invalid penalty.
     """
     chosen, columns = turns.chosen, turns.present.shape[1]
-    target = masked(broadcast(shaped_rewards(turns, settings).sum(axis=1), turns.present)[:, :, None], chosen)
+    returns = broadcast(shaped_rewards(turns, settings).sum(axis=1), turns.present)
+    target = masked(returns[:, :, None], chosen)
     advantage = masked(target - values["token"][:, :columns], chosen)
     dealt = standardize(advantage, chosen) if settings.normalize else advantage
     mean = dealt.sum(axis=2) / np.maximum(chosen.sum(axis=2), 1)
@@ -46,4 +47,5 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
         trained_subgoal=turns.present & turns.has_subgoal,
         targets={"token": (target, chosen)},
         tokens=dealt,
+        returns=returns,
     )

@@ -8,7 +8,14 @@ import numpy as np
 
 from hiper.algorithms.groups import shaped_rewards, whole_response
 from hiper.algorithms.interface import Credit, Floats, Turns
-from hiper.algorithms.returns import bootstraps, discounts, generalized_advantages, masked, next_values
+from hiper.algorithms.returns import (
+    bootstraps,
+    discounted_returns,
+    discounts,
+    generalized_advantages,
+    masked,
+    next_values,
+)
 from hiper.algorithms.settings import AlgorithmSettings
 
 HEADS: Mapping[str, str] = {"state": "prompt"}
@@ -31,12 +38,14 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
     present = turns.present
     value = masked(values["state"][:, : present.shape[1]], present)
     bootstrap = bootstraps(values["state"], present, turns.terminated, settings.bootstrap_truncated)
+    reward = shaped_rewards(turns, settings)
     advantage = generalized_advantages(
-        shaped_rewards(turns, settings),
+        reward,
         value,
         next_values(value, bootstrap, present),
         discounts(present, turns.terminated, settings.gamma),
         np.full(present.shape, settings.lam_turn),
         present,
     )
-    return whole_response(advantage, turns, settings, {"state": (advantage + value, present)})
+    returns = discounted_returns(reward, present, settings.gamma)
+    return whole_response(advantage, turns, settings, {"state": (advantage + value, present)}, returns)

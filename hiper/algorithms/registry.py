@@ -9,20 +9,23 @@ from hiper.algorithms import gigpo, grpo, hgpo, hiper, ppo, ppo_turn, rloo
 from hiper.algorithms.groups import no_heads
 from hiper.algorithms.interface import Credit, Floats, Turns
 from hiper.algorithms.settings import AlgorithmSettings
+from hiper.algorithms.unexplained import Unexplained
 
 
 @dataclass(frozen=True)
 class Estimator:
     """`heads(settings)`: value heads and where they read; `credit(turns, values, settings)`: the advantages. `grouped`:
-    it learns from differences within a group, so a group must have two episodes at least."""
+    it learns from differences within a group, so a group must have two episodes at least. `unexplained(turns, values,
+    settings)`: what `lam_boundary: auto` goes by; None: the algorithm has no use for it."""
 
     heads: Callable[[AlgorithmSettings], Mapping[str, str]]
     credit: Callable[[Turns, Mapping[str, Floats], AlgorithmSettings], Credit]
     grouped: bool = False
+    unexplained: Callable[[Turns, Mapping[str, Floats], AlgorithmSettings], Unexplained] | None = None
 
 
 ALGORITHMS: dict[str, Estimator] = {
-    "hiper": Estimator(hiper.heads, hiper.credit),
+    "hiper": Estimator(hiper.heads, hiper.credit, unexplained=hiper.unexplained),
     "ppo": Estimator(ppo.heads, ppo.credit),
     "ppo_turn": Estimator(ppo_turn.heads, ppo_turn.credit),
     "rloo": Estimator(no_heads, rloo.credit, grouped=True),

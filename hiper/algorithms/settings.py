@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class PenaltySettings(Protocol):
@@ -72,6 +72,9 @@ class AlgorithmSettings(Protocol):
 
     @property
     def lam_seg(self) -> float: ...
+
+    @property
+    def lam_boundary(self) -> float | Literal["auto"]: ...
 
     @property
     def switch_advantage(self) -> str: ...

@@ -97,6 +97,7 @@ def _levels_alone(turns: Turns, values: Mapping[str, Floats], settings: Settings
         gamma=settings.gamma,
         lam_turn=settings.lam_turn,
         lam_seg=settings.lam_seg,
+        lam_boundary=settings.lam_boundary,
         bootstrap_low=values["low"][:, columns],
         bootstrap_high=values["high"][:, columns],
         switch_advantage=settings.switch_advantage,

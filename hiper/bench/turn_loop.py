@@ -31,6 +31,7 @@ class Settings:
     gamma: float = 0.95
     lam_turn: float = 1.0
     lam_seg: float = 0.95
+    lam_boundary: float = 0.0
     switch_advantage: str = "return"
     normalize: bool = True
     bootstrap_truncated: bool = True

@@ -12,7 +12,16 @@ from hiper.config.engine import Engine
 from hiper.config.errors import explain, nearest, shown
 from hiper.config.model import Model
 from hiper.config.rollout import RolloutSettings
-from hiper.config.types import Count, CountOrZero, Distinct, NonNegative, Positive, Probability, Settings
+from hiper.config.types import (
+    Count,
+    CountOrZero,
+    Distinct,
+    NonNegative,
+    Positive,
+    Probability,
+    ProbabilityOrAuto,
+    Settings,
+)
 from hiper.errors import UserError
 
 FEWEST_BATCHES = 4  # that gradient variance can be measured with
@@ -98,6 +107,7 @@ class Algorithm(Settings):
     gamma: Probability
     lam_turn: Probability
     lam_seg: Probability
+    lam_boundary: ProbabilityOrAuto  # 0: as published; auto: by V_high's explained variance
     switch_advantage: Literal["return", "paper", "none"]
     normalize: bool
     bootstrap_truncated: bool

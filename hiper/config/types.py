@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from hiper.config.errors import shown
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -31,6 +33,16 @@ def _named(value: str) -> str:
 
 
 PathText = Annotated[str, AfterValidator(_named)]  # as it was written: `hiper.paths` reads `~` and `$VARIABLE` in it
+
+
+def _number_or_auto(value: Any) -> Any:
+    """One message for both; pydantic has one for each."""
+    if value == "auto" or (type(value) in (int, float) and 0 <= value <= 1):
+        return value
+    raise ValueError(f"{shown(value)} must be 'auto' or a number from 0 to 1")
+
+
+ProbabilityOrAuto = Annotated[float | Literal["auto"], BeforeValidator(_number_or_auto)]
 
 
 class Settings(BaseModel):

@@ -9,23 +9,27 @@ import numpy as np
 
 from hiper.algorithms.interface import Credit, Floats, require_credit
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.algorithms.unexplained import Unexplained
 from hiper.config import Algorithm
 from hiper.learning.batches import turn_arrays
 from hiper.learning.critic import Critic, State, bootstrap_states, previous_subgoal_states, turn_state
 from hiper.learning.learner import Targets
 from hiper.plan_execute import continued, render
 from hiper.policies.model_policy import ModelPolicy
+from hiper.stages.summary import ReadOuts
 from hiper.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
 class Assessment:
     """`states` of the turns, for the critic's update; `values` of each head `[trajectory, turn + 1]`, or `[trajectory,
-    turn + 1, token]` of one that is read at every token; the `credit` that follows."""
+    turn + 1, token]` of one that is read at every token; the `credit` that follows; with `lam_boundary: auto` what
+    V_high leaves `unexplained`, earlier batches included."""
 
     states: list[State]
     values: dict[str, Floats]
     credit: Credit
+    unexplained: Unexplained | None = None
 
     def targets(self) -> dict[str, Targets]:
         """Each head's old values, targets and mask in the order of `states`, [states] or [states, token]."""
@@ -39,27 +43,42 @@ class Assessment:
             for head, (target, mask) in self.credit.targets.items()
         }
 
-    def read(self) -> dict[str, tuple[Floats, Floats]]:
-        """Of each head the targets that count and the values read there, [read-outs] both."""
-        found = {}
+    def read(self) -> dict[str, ReadOuts]:
+        """Every head's, by name."""
+        found, returns = {}, self.credit.returns
         for head, (target, mask) in self.credit.targets.items():
-            found[head] = target[mask], self.values[head][:, : target.shape[1]][mask]
+            assert returns is not None  # require_credit has seen to it
+            stood_for = np.broadcast_to(returns if mask.ndim == returns.ndim else returns[:, :, None], mask.shape)
+            found[head] = ReadOuts(self.values[head][:, : target.shape[1]][mask], target[mask], stood_for[mask])
         return found
 
 
 class Assessor:
-    """An algorithm with its critic. `frozen_features`: the critic reads the sampler's hidden states where it can."""
+    """An algorithm with its critic. `frozen_features`: the critic reads the sampler's hidden states where it can.
+    `unexplained` is what it remembers of the batches given to `remember`."""
 
     def __init__(self, algorithm: Algorithm, critic: Critic, policy: ModelPolicy, frozen_features: bool) -> None:
         self.algorithm, self.critic, self.policy, self.frozen_features = algorithm, critic, policy, frozen_features
+        self.unexplained = Unexplained()
 
     def assess(self, trajectories: Sequence[Trajectory]) -> Assessment:
         """Values and credit of whole episodes, each of at least one turn; UserError where the credit does not fit."""
         turns = turn_arrays(trajectories)
         states, values = self._values(trajectories, turns.chosen.shape[2])
-        credit = ALGORITHMS[self.algorithm.name].credit(turns, values, self.algorithm)
+        algorithm, estimator, unexplained = self.algorithm, ALGORITHMS[self.algorithm.name], None
+        if algorithm.lam_boundary == "auto" and estimator.unexplained is not None:
+            unexplained = self.unexplained.then(estimator.unexplained(turns, values, algorithm))
+            algorithm = algorithm.model_copy(update={"lam_boundary": unexplained.share})
+        credit = estimator.credit(turns, values, algorithm)
         require_credit(credit, turns, self.critic.kinds, self.algorithm.name)
-        return Assessment(states, values, credit)
+        return Assessment(states, values, credit, unexplained)
+
+    def remember(self, assessed: Assessment) -> dict[str, float]:
+        """Let the batches that come build on this one; the metrics of what is remembered."""
+        if assessed.unexplained is None:
+            return {}
+        self.unexplained = assessed.unexplained
+        return {"critic/lam_boundary": self.unexplained.share}
 
     def _values(self, trajectories: Sequence[Trajectory], tokens: int) -> tuple[list[State], dict[str, Floats]]:
         kinds = sorted(set(self.critic.kinds.values()))

@@ -13,18 +13,18 @@ from torch import Tensor
 
 from hiper.algorithms.interface import Floats
 from hiper.stages import gradient_noise
-from hiper.stages.summary import explained
+from hiper.stages.summary import ReadOuts, explained
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one estimator makes of one batch: `gradient` [parameters], or its sketch; `values`: of each head the targets
-    and the values, [read-outs] both."""
+    """What one estimator makes of one batch: `gradient` [parameters], or its sketch; `values`: what
+    each head said and was to say."""
 
     gradient: Tensor
     trained_tokens: int
     advantage_std: float
-    values: dict[str, tuple[Floats, Floats]]
+    values: dict[str, ReadOuts]
 
 
 def summary(samples: Mapping[str, Sequence[Sample]], turns: Sequence[int]) -> dict[str, Any]:
@@ -57,9 +57,13 @@ def summary(samples: Mapping[str, Sequence[Sample]], turns: Sequence[int]) -> di
 
 
 def _explained(samples: Sequence[Sample]) -> dict[str, float | None]:
-    """By head, over all batches together."""
-    heads = {head: [sample.values[head] for sample in samples] for head in samples[0].values}
-    return {head: rounded(explained(*map(np.concatenate, zip(*parts, strict=True)))) for head, parts in heads.items()}
+    """Of Monte-Carlo returns, by head, over all batches together."""
+    found = {}
+    for head in samples[0].values:
+        parts = [sample.values[head] for sample in samples]
+        returns, values = (np.concatenate(arrays) for arrays in ([p.returns for p in parts], [p.values for p in parts]))
+        found[head] = rounded(explained(returns, values))
+    return found
 
 
 def inner_products(gradients: Sequence[Tensor]) -> Floats:

@@ -72,9 +72,11 @@ class Estimating:
         """Let the value heads learn from these episodes, as an iteration of training does."""
         assessed = self.assessor.assess(trajectories)
         self.learner.update_critic(assessed.states, assessed.targets(), random)
+        self.assessor.remember(assessed)
 
     def sample(self, trajectories: Sequence[Trajectory]) -> Sample:
-        """The policy gradient that these episodes give; neither the policy nor the value heads change."""
+        """The policy gradient that these episodes give; neither the policy nor the value heads change, nor
+        what `lam_boundary: auto` remembers."""
         assessed = self.assessor.assess(trajectories)
         rows = turn_rows(trajectories, assessed.credit)
         advantages = np.concatenate([row.advantage[row.trained] for row in rows])

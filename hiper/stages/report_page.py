@@ -13,6 +13,7 @@ from hiper.records import absolute, write_text
 from hiper.stages import report_compared, report_episodes, report_runs
 from hiper.stages.aggregates import aggregate_table
 from hiper.stages.conditions import Condition
+from hiper.stages.critics_table import critics_table
 from hiper.stages.improvement_tables import improvement_table, improvements
 from hiper.stages.published import published_table
 from hiper.stages.report_markup import Markup, document, image, join, link, numbers, tag
@@ -144,6 +145,7 @@ def _tables(study: Study) -> Markup:
         ("Interquartile means", aggregate_table(study)),
         ("Differences", improvement_table(study)),
         ("Sample efficiency", efficiency_table(study)),
+        ("Critics", critics_table(study)),
         ("Gradient variance", variance_table(study)),
     ):
         if table is not None and table.rows:

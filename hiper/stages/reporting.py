@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hiper.locks import exclusive
 from hiper.records import absolute, write_json, write_text
-from hiper.stages import figures, report_page, selection_table, variance_table
+from hiper.stages import critics_table, figures, report_page, selection_table, variance_table
 from hiper.stages.aggregates import aggregate_table
 from hiper.stages.curves import curve_records
 from hiper.stages.improvement_tables import improvement_records, improvement_table, improvements
@@ -84,6 +84,7 @@ def write_tables(studies: list[Study], folder: Path) -> None:
         ("training", training_records, TRAINING_COLUMNS),
         ("selection", selection_table.selection_records, selection_table.RECORD_COLUMNS),
         ("curves", curve_records, CURVE_COLUMNS),
+        ("critics", critics_table.critics_records, critics_table.RECORD_COLUMNS),
         ("variance", variance_table.variance_records, variance_table.RECORD_COLUMNS),
     ):
         records = [record for study in studies for record in records_of(study)]
@@ -96,6 +97,7 @@ def write_tables(studies: list[Study], folder: Path) -> None:
         ("improvement", improvement_table, nothing),
         ("efficiency", efficiency_table, nothing),
         ("published", published_table, nothing),
+        ("critics", critics_table.critics_table, critics_table.NONE),
         ("variance", variance_table.variance_table, variance_table.NONE),
     ):
         pages = [table for study in studies if (table := table_of(study)) is not None and table.rows]

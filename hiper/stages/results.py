@@ -22,6 +22,8 @@ WARM_START = "warmstart"
 ALGORITHM_LABELS = {
     WARM_START: "Warm start (SFT)",
     "hiper": "HiPER",
+    "hiper_traced": "HiPER, traced",
+    "hiper_auto": "HiPER, traced by explained variance",
     "hiper_no_switch": "HiPER, no switch head",
     "hiper_paper_switch": "HiPER, paper's switch advantage",
     "hiper_no_norm": "HiPER, not normalised",

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from hiper.algorithms.interface import Credit, Floats
+from hiper.algorithms.interface import Floats
 from hiper.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class ReadOuts:
+    """What one value head said and was to say, where its targets count, [read-outs] each: `targets` are what it learns,
+    `returns` the Monte-Carlo returns that it stands for."""
+
+    values: Floats
+    targets: Floats
+    returns: Floats
 
 
 def segments(trajectory: Trajectory) -> int:
@@ -36,12 +47,14 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     }
 
 
-def explained_variance(values: Mapping[str, Floats], credit: Credit) -> dict[str, float]:
-    """1 − Var(target − value) / Var(target) per head over its masked turns; 0 where the targets do not vary."""
-    out = {}
-    for head, (target, mask) in credit.targets.items():
-        out[f"critic/explained_variance_{head}"] = explained(target[mask], values[head][:, : target.shape[1]][mask])
-    return out
+def explained_variance(heads: Mapping[str, ReadOuts]) -> dict[str, float]:
+    """Per head the explained variance of Monte-Carlo returns, and that of its own targets, which may hold the critic's
+    values themselves and then says too much."""
+    found = {}
+    for name, read in heads.items():
+        found[f"critic/explained_variance_{name}"] = explained(read.returns, read.values)
+        found[f"critic/target_explained_variance_{name}"] = explained(read.targets, read.values)
+    return found
 
 
 def explained(wanted: Floats, values: Floats) -> float:

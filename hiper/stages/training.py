@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.algorithms.unexplained import Unexplained
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
 from hiper.errors import Interrupted, UserError
@@ -187,8 +189,8 @@ class Trainer:
             updates |= self.learner.update_actor(rows, random, self._learning_rate(iteration))
             clock.lap("actor")
         row = {"iteration": iteration + 1, "episodes": (iteration + 1) * settings.training.episodes}
-        row |= rollout_metrics(played) | explained_variance(assessed.values, assessed.credit) | updates
-        row |= self.players.metrics() | mismatch
+        row |= rollout_metrics(played) | explained_variance(assessed.read()) | updates
+        row |= self.assessor.remember(assessed) | self.players.metrics() | mismatch
         if self.selection.due(iteration + 1):
             self.players.play()
             row |= self.selection.measure(iteration + 1)
@@ -220,7 +222,8 @@ class Trainer:
         state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
         if self.processes.first:
             self.require_data()
-            checkpoint.save(self.folder / "checkpoints", done, state | {"best": self.selection.state()})
+            further = {"best": self.selection.state(), "unexplained": asdict(self.assessor.unexplained)}
+            checkpoint.save(self.folder / "checkpoints", done, state | further)
         self.processes.wait()  # nobody may leave, or come back, before it is there
 
     def require_data(self) -> None:
@@ -235,6 +238,7 @@ class Trainer:
         self.learner.actor_engine.load(state["actor"])
         self.learner.critic_engine.load(state["critic"])
         self.selection.restore(state["best"])
+        self.assessor.unexplained = Unexplained(**state["unexplained"])
         log.info("resuming after iteration %d of %d", iteration, self.settings.training.iterations)
         return iteration
 

@@ -114,11 +114,12 @@ def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("changes", [{}, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("changes", [{"algorithm__lam_boundary": "auto"}, LORA], ids=["full", "lora"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    """A run that dies in its third iteration, after writing a metrics row too many, ends with the same bytes."""
+    """A run that dies in its third iteration, after writing a metrics row too many, ends with the same bytes; that
+    λ_b is averaged over iterations included."""
     chosen = run_settings(training__iterations=4, training__checkpoint_every=2, **changes)
     whole = train(prepared, tmp_path / "whole", chosen)
     real = training.Trainer.iterate
@@ -136,6 +137,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     cut = train(prepared, tmp_path / "cut", chosen)
     for name in SAME:
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+    averaged = [row.get("critic/lam_boundary") for row in read_jsonl(whole / "metrics.jsonl")]
+    assert all(0 < one <= 1 for one in averaged) if chosen.algorithm.lam_boundary == "auto" else not any(averaged)
 
 
 def require_low_rank(start: Path, changed: Path, prefix: str = "model.") -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class Settings:
     gamma: float = 1.0
     lam_turn: float = 1.0
     lam_seg: float = 0.95
+    lam_boundary: float | Literal["auto"] = 0.0
     switch_advantage: str = "return"
     normalize: bool = False
     bootstrap_truncated: bool = True

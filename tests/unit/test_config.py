@@ -89,6 +89,8 @@ def test_an_experiment_file_wins_over_every_group() -> None:
         ("training.episodes", 2.5, ["training.episodes", "2.5", "integer"]),
         ("training.clip_low", -0.2, ["training.clip_low", "-0.2", "greater than 0"]),
         ("algorithm.gamma", 1.5, ["algorithm.gamma", "1.5", "less than or equal to 1"]),
+        ("algorithm.lam_boundary", 1.5, ["algorithm.lam_boundary: 1.5", "'auto' or a number from 0 to 1"]),
+        ("algorithm.lam_boundary", "atuo", ["algorithm.lam_boundary: 'atuo'", "'auto' or a number from 0 to 1"]),
         ("algorithm.switch_advantage", "papper", ["algorithm.switch_advantage", "'papper'", "'paper'", "'return'"]),
         ("benchmark.task_types", [], ["benchmark.task_types", "[]", "at least 1"]),
         ("training.dual_clip", 1.0, ["training.dual_clip", "1.0", "greater than 1"]),

@@ -8,10 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from credit_arrays import make_turns
+from credit_arrays import Penalties, Settings, make_turns, random_turns, random_values
 
 from hiper.algorithms.interface import EVERY_TOKEN, Credit, require_credit
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.algorithms.returns import discounted_returns
 from hiper.errors import UserError
+from hiper.stages.assessment import Assessment
+from hiper.stages.summary import explained_variance
 
 HEADS = {"state": "prompt"}
 SHAPE = (3, 4)
@@ -28,7 +32,7 @@ def _token_credit() -> Credit:
 
 def _credit() -> Credit:
     zeros = np.zeros(SHAPE)
-    return Credit(zeros, zeros, zeros, zeros, True, TURNS.present, {"state": (zeros, TURNS.present)})
+    return Credit(zeros, zeros, zeros, zeros, True, TURNS.present, {"state": (zeros, TURNS.present)}, returns=zeros)
 
 
 def test_a_fitting_credit_passes() -> None:
@@ -42,6 +46,7 @@ def test_a_fitting_credit_passes() -> None:
         (lambda c: replace(c, action=np.zeros((3, 5))), "Credit.action has shape (3, 5), but"),
         (lambda c: replace(c, other=0.0), "Credit.other has shape None"),
         (lambda c: replace(c, switch=np.full(SHAPE, np.nan)), "Credit.switch is not finite"),
+        (lambda c: replace(c, returns=None), "Credit.returns has shape None"),
         (lambda c: replace(c, targets={}), "is for the heads [], heads() names ['state']"),
         (lambda c: replace(c, targets={"state": (np.zeros((3, 5)), TURNS.present)}), "Credit.targets['state'], return"),
     ],
@@ -73,3 +78,38 @@ def test_a_credit_of_tokens_that_does_not_fit_is_explained(spoil: Callable[[Cred
     """As above, and the mask of a head that is read at every token is where it was read."""
     with pytest.raises(UserError, match=f"algorithm mine: .*{re.escape(wanted)}"):
         require_credit(spoil(_token_credit()), TOKENS, {"state": EVERY_TOKEN}, "mine")
+
+
+@pytest.mark.parametrize("name", ["hiper", "ppo_turn", "ppo"])
+def test_value_heads_are_measured_against_what_episodes_earned(name: str) -> None:
+    """The returns are those of the rewards alone, truncated episodes included: no value stands in them, while targets
+    bootstrap; heads that say the returns explain all of them, wherever each is read."""
+    rng = np.random.default_rng(0)
+    turns = random_turns(rng, [6, 4, 5, 6])
+    turns = replace(turns, chosen=np.repeat(turns.present[:, :, None], 3, axis=2))
+    settings = Settings(gamma=0.9, penalties=Penalties(invalid=0.1))
+    heads = ALGORITHMS[name].heads(settings)
+    earned = turns.reward - 0.1 * (turns.present & ~turns.valid)
+    returns = discounted_returns(earned, turns.present, 0.9)
+    if name == "ppo":  # the whole episode's at every turn, not discounted
+        returns = np.where(turns.present, earned.sum(axis=1, where=turns.present, keepdims=True), 0.0)
+    for right in (True, False):
+        values = random_values(rng, turns, list(heads))
+        if right:
+            values = {head: np.pad(returns, ((0, 0), (0, 1)), constant_values=5.0) for head in heads}
+        if name == "ppo":
+            values = {head: np.repeat(array[:, :, None], 3, axis=2) for head, array in values.items()}
+        credit = ALGORITHMS[name].credit(turns, values, settings)
+        read = Assessment([], values, credit).read()
+        for head, found in read.items():
+            mask = credit.targets[head][1]
+            expected = np.broadcast_to(returns if mask.ndim == 2 else returns[:, :, None], mask.shape)
+            np.testing.assert_allclose(found.returns, expected[mask], atol=1e-12)
+            np.testing.assert_array_equal(found.targets, credit.targets[head][0][mask])
+        metrics = explained_variance(read)
+        assert metrics.keys() == {f"critic/{kind}explained_variance_{h}" for h in heads for kind in ("", "target_")}
+        for head in heads:
+            explained = metrics[f"critic/explained_variance_{head}"]
+            assert explained == pytest.approx(1.0) if right else explained < 0.9
+            if name != "ppo":
+                assert metrics[f"critic/target_explained_variance_{head}"] != pytest.approx(explained)

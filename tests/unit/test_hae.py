@@ -25,6 +25,7 @@ from hiper.algorithms.hae import Hierarchy, hierarchical_advantages
 from hiper.algorithms.interface import Credit, Turns
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.returns import discounted_returns, discounts, generalized_advantages, next_values
+from hiper.algorithms.unexplained import Unexplained
 
 LENGTHS = st.lists(st.integers(1, 7), min_size=1, max_size=5)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -99,6 +100,122 @@ def test_truncation_bootstraps_from_the_next_state_by_hand() -> None:
         np.testing.assert_array_equal(getattr(off, name), getattr(terminated, name))
 
 
+def test_the_boundary_trace_by_hand() -> None:
+    """after_segment = V_high + λ_b · A_high at the boundary that ends a segment, for actions and switches; the subgoal
+    level is as without."""
+    levels = levels_of(FOUR, FOUR_VALUES, gamma=0.5, lam_turn=0.5, lam_seg=0.8, lam_boundary=0.5)
+    # A_high[2] = −1 as without, so after_segment = 6 + 0.5 · (−1) = 5.5 where 6 stood
+    # δ1 = 2 + 0.5 · 5.5 − 1 = 3.75; A0 = 0.5 + 0.25 · 3.75;  R1 = 2 + 0.5 · 5.5, R0 = 1 + 0.5 · 4.75
+    np.testing.assert_allclose(levels.low, [[1.4375, 3.75, 3.25, 3.0]])
+    np.testing.assert_allclose(levels.segment_return, [[3.375, 4.75, 5.0, 4.0]])
+    np.testing.assert_allclose(levels.high, [[1.3, 0.0, -1.0, 0.0]])
+    np.testing.assert_allclose(levels.returns, [[3.25, 4.5, 5.0, 4.0]])
+
+
+@given(SEEDS, LENGTHS, st.floats(0, 1), st.booleans())
+def test_with_every_lambda_one_each_level_is_the_return_less_its_baseline(
+    seed: int, lengths: list[int], gamma: float, without_cut: bool
+) -> None:
+    """Whatever the episode and the critics: A_low = G − V_low, A_high = G − V_high, A_switch = G − V_switch, and every
+    head's target is G. Where a truncated episode bootstraps, γ^k V stands in G for what it would still have earned."""
+    rng = np.random.default_rng(seed)
+    turns = random_turns(rng, lengths)
+    values = random_values(rng, turns, HEADS)
+    rows = np.arange(len(lengths))
+    values["low"][rows, lengths] = values["high"][rows, lengths]  # one and the same state
+    levels = levels_of(
+        turns, values, gamma=gamma, lam_turn=1.0, lam_seg=1.0, lam_boundary=1.0, bootstrap_truncated=not without_cut
+    )
+    returns = discounted_returns(turns.reward, turns.present, gamma)
+    np.testing.assert_array_equal(levels.returns, returns)
+    if not without_cut:
+        left = np.maximum(np.array(lengths)[:, None] - np.arange(returns.shape[1]), 0)
+        returns = returns + gamma**left * (values["high"][rows, lengths] * ~turns.terminated)[:, None]
+    spans = {"low": turns.present, "high": levels.boundary & turns.has_subgoal, "switch": turns.has_switch}
+    targets = {"low": levels.low_return, "high": levels.high_return, "switch": levels.segment_return}
+    learned = {"low": turns.present, "high": levels.boundary, "switch": turns.present}
+    for name, span in spans.items():
+        found = getattr(levels, name)
+        np.testing.assert_allclose(found, np.where(span, returns - values[name][:, :-1], 0.0), atol=1e-12)
+        np.testing.assert_allclose(targets[name], np.where(learned[name], returns, 0.0), atol=1e-12)
+
+
+@given(SEEDS, LENGTHS, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_between_the_ends_the_trace_interpolates(
+    seed: int, lengths: list[int], gamma: float, lam_turn: float, lam_seg: float, lam_boundary: float
+) -> None:
+    """Every level is linear in λ_b, so its bias is (1 − λ_b) times the published method's where λ_b = 1 has none."""
+    rng = np.random.default_rng(seed)
+    turns = random_turns(rng, lengths)
+    values = random_values(rng, turns, HEADS)
+    ends, between = [
+        [levels_of(turns, values, gamma=gamma, lam_turn=lam_turn, lam_seg=lam_seg, lam_boundary=lam) for lam in lams]
+        for lams in ((0.0, 1.0), (lam_boundary,))
+    ]
+    for name in ("low", "high", "switch"):
+        published, traced = (getattr(one, name) for one in ends)
+        wanted = (1.0 - lam_boundary) * published + lam_boundary * traced
+        np.testing.assert_allclose(getattr(between[0], name), wanted, atol=1e-12)
+
+
+@given(SEEDS, LENGTHS, st.floats(0, 1), st.floats(0, 1))
+def test_with_a_switch_every_turn_actions_learn_from_the_subgoal_levels_trace(
+    seed: int, lengths: list[int], gamma: float, lam_seg: float
+) -> None:
+    """r + γ (V_high + A_high) of the next turn, whatever λ_turn: TD(λ_seg) with V_high less V_low."""
+    rng = np.random.default_rng(seed)
+    turns = replace(random_turns(rng, lengths), switch=prefix(lengths), has_subgoal=prefix(lengths))
+    values = random_values(rng, turns, HEADS)
+    rows = np.arange(len(lengths))
+    values["low"][rows, lengths] = values["high"][rows, lengths]
+    levels = levels_of(turns, values, gamma=gamma, lam_turn=0.3, lam_seg=lam_seg, lam_boundary=1.0)
+    bootstrap = values["high"][rows, lengths]
+    following = next_values(values["high"][:, :-1] + levels.high, bootstrap, turns.present)
+    expected = turns.reward + discounts(turns.present, turns.terminated, gamma) * following
+    np.testing.assert_allclose(levels.low, np.where(turns.present, expected - values["low"][:, :-1], 0.0), atol=1e-12)
+
+
+@given(SEEDS, LENGTHS, st.floats(0, 1))
+def test_without_switches_there_is_no_boundary_to_trace_through(
+    seed: int, lengths: list[int], lam_boundary: float
+) -> None:
+    """One segment per trajectory: λ_b changes nothing, to the bit."""
+    rng = np.random.default_rng(seed)
+    turns = replace(random_turns(rng, lengths), switch=np.zeros_like(prefix(lengths)))
+    values = random_values(rng, turns, HEADS)
+    published, traced = (levels_of(turns, values, lam_turn=0.8, lam_boundary=lam) for lam in (0.0, lam_boundary))
+    for name in ("low", "high", "switch", "low_return", "high_return", "segment_return"):
+        np.testing.assert_array_equal(getattr(traced, name), getattr(published, name))
+
+
+def test_auto_traces_as_far_as_the_critic_leaves_returns_unexplained() -> None:
+    """λ_b = 1 − explained variance of V_high at boundaries: 0 where V_high is the return but for a constant, 1 where it
+    is a constant or worse, and one number for the batch in between."""
+    rng = np.random.default_rng(0)
+    turns = replace(random_turns(rng, [7, 5, 6, 7]), terminated=np.ones(4, dtype=bool))
+    values = random_values(rng, turns, HEADS)
+    returns = discounted_returns(turns.reward, turns.present, 0.9)
+    for high, wanted in ((returns + 3.0, 0.0), (0.0 * returns, 1.0), (-2.0 * returns, 1.0), (0.5 * returns, 0.25)):
+        given = values | {"high": np.pad(high, ((0, 0), (0, 1)))}
+        assert hiper.unexplained(turns, given, Settings(gamma=0.9)).share == pytest.approx(wanted, abs=1e-9)
+        auto, number = (levels_of(turns, given, gamma=0.9, lam_boundary=lam) for lam in ("auto", wanted))
+        np.testing.assert_allclose(auto.low, number.low, atol=1e-9)
+
+
+def test_auto_remembers_batches_by_how_much_their_returns_differ() -> None:
+    """Nothing known: trace all the way. A batch without differences changes nothing; ten batches count, so that one odd
+    one moves λ_b by a tenth of the way; a long series of equal ones is its own average."""
+    assert Unexplained().share == 1.0 == Unexplained.of(np.zeros(0), np.zeros(0)).share
+    known = Unexplained().then(Unexplained(left=0.6, total=1.0))
+    assert known.share == pytest.approx(0.6)
+    assert known.then(Unexplained()).share == pytest.approx(0.6)
+    settled = known
+    for _ in range(200):
+        settled = settled.then(Unexplained(left=0.6, total=1.0))
+    assert settled.total == pytest.approx(1.0) and settled.share == pytest.approx(0.6)
+    assert settled.then(Unexplained(left=1.0, total=1.0)).share == pytest.approx(0.64)
+
+
 def test_turn_zero_opens_a_segment_whatever_its_switch_says() -> None:
     """KEEP on the first turn has nothing to keep."""
     keep_first = replace(FOUR, switch=np.array([[False, False, True, False]]))
@@ -146,22 +263,22 @@ def test_at_lambda_one_the_switch_target_is_the_low_target(seed: int, lengths: l
     np.testing.assert_allclose(levels.segment_return, levels.low_return, atol=1e-12)
 
 
-@given(SEEDS, LENGTHS, st.sampled_from(["return", "paper", "none"]), st.booleans())
+@given(SEEDS, LENGTHS, st.sampled_from(["return", "paper", "none"]), st.booleans(), st.floats(0, 1))
 def test_vectorised_levels_equal_loops_over_segments(
-    seed: int, lengths: list[int], form: str, bootstrap_truncated: bool
+    seed: int, lengths: list[int], form: str, bootstrap_truncated: bool, lam_boundary: float
 ) -> None:
     """Against the definitions, written with explicit segments."""
     rng = np.random.default_rng(seed)
     turns = random_turns(rng, lengths)
     values = random_values(rng, turns, HEADS)
-    settings = Settings(0.9, 0.8, 0.7, form, False, bootstrap_truncated)
+    settings = Settings(0.9, 0.8, 0.7, lam_boundary, form, False, bootstrap_truncated)
     rows = np.arange(len(lengths))
     real = ~turns.terminated & bootstrap_truncated
     bootstrap_low, bootstrap_high = (values[name][rows, lengths] * real for name in ("low", "high"))
     levels = hierarchical_advantages(
         turns.reward, turns.switch, turns.present, turns.terminated,
         values["low"][:, :-1], values["high"][:, :-1],
-        gamma=0.9, lam_turn=0.8, lam_seg=0.7,
+        gamma=0.9, lam_turn=0.8, lam_seg=0.7, lam_boundary=lam_boundary,
         bootstrap_low=bootstrap_low, bootstrap_high=bootstrap_high, switch_advantage=form,
         value_switch=values["switch"][:, :-1], value_low_previous=values["low_previous"][:, :-1],
         switch_probability=turns.switch_probability,
@@ -177,15 +294,16 @@ def test_vectorised_levels_equal_loops_over_segments(
         assert not getattr(levels, name)[~turns.present].any()
 
 
-@given(SEEDS, LENGTHS, st.sampled_from(["return", "paper", "none"]), st.booleans())
+@given(SEEDS, LENGTHS, st.sampled_from(["return", "paper", "none"]), st.booleans(), st.sampled_from([0.0, 0.6, "auto"]))
 def test_padding_and_the_order_of_trajectories_do_not_matter(
-    seed: int, lengths: list[int], form: str, normalize: bool
+    seed: int, lengths: list[int], form: str, normalize: bool, lam_boundary: Any
 ) -> None:
     """Wider arrays full of NaN and permuted rows give the same credit, permuted."""
     rng = np.random.default_rng(seed)
     turns = random_turns(rng, lengths)
     values = random_values(rng, turns, ("low", "high", "switch" if form == "return" else "low_previous"))
-    settings = Settings(0.9, 0.8, 0.7, form, normalize, True, Penalties(0.1, -0.3, "normalized", False, -0.2))
+    penalties = Penalties(0.1, -0.3, "normalized", False, -0.2)
+    settings = Settings(0.9, 0.8, 0.7, lam_boundary, form, normalize, True, penalties)
     expected = hiper.credit(turns, values, settings)
     order = rng.permutation(len(lengths))
     wide_values = {name: widen(array, np.nan)[order] for name, array in values.items()}
@@ -304,7 +422,8 @@ def by_segments(
     later = 0.0
     for start, stop in reversed(list(zip(starts, [*starts[1:], length], strict=True))):
         after_low, after_high = bootstrap if stop == length else (high_values[stop], high_values[stop])
-        carried, following, to_go = 0.0, after_low, after_high
+        traced = 0.0 if stop == length else settings.lam_boundary * later
+        carried, following, to_go = 0.0, after_low + traced, after_high + traced
         for t in range(stop - 1, start - 1, -1):
             carried = reward[t] + gamma * following - low_values[t] + gamma * settings.lam_turn * carried
             low[t], following = carried, low_values[t]

@@ -20,7 +20,7 @@ from hiper.stages.improvement_tables import improvement_table, improvements
 from hiper.stages.results import load_studies
 from hiper.stages.table_formats import SHARED
 
-FULL = ("success", "selection", "improvement", "efficiency", "variance")
+FULL = ("success", "selection", "improvement", "efficiency", "critics", "variance")
 
 
 @pytest.fixture
@@ -311,6 +311,26 @@ def test_flat_runs_without_switch_metrics_and_broken_episodes_are_reported(tmp_p
     tables(tmp_path)
     assert read_csv(tmp_path / "tables" / "training.csv")[0]["final_switch_rate"] == ""
     assert "Broken episodes, counted as lost: 1." in (tmp_path / "tables" / "success.md").read_text()
+
+
+def test_critics_by_hand(experiment: Path) -> None:
+    """Means over a run and over its last five iterations, then over seeds; a run of before Monte-Carlo returns were
+    asked for, and algorithms without value heads, have no row."""
+    for seed, last in ((0, 0.2), (1, 0.4)):
+        folder = experiment / "runs" / f"alfworld_small-tiny_1.5b-hiper-seed{seed}"
+        heads = [{"critic/explained_variance_high": last * (i > 1), "critic/target_explained_variance_high": 0.9}
+                 for i in range(1, 7)]  # fmt: skip
+        rows = [metrics(i, 0.5, 0.5) | head | {"critic/lam_boundary": 0.8} for i, head in enumerate(heads, start=1)]
+        write_jsonl(folder / "metrics.jsonl", rows)
+    old = metrics(1, 0.5, 0.5) | {"critic/explained_variance_state": 0.9}
+    write_jsonl(experiment / "runs" / "alfworld_small-tiny_1.5b-ppo_turn-seed0" / "metrics.jsonl", [old])
+    tables(experiment)
+    (row,) = read_csv(experiment / "tables" / "critics.csv")
+    assert (row["algorithm"], row["head"], row["seeds"]) == ("hiper", "high", "2")
+    assert (row["returns"], row["returns_last"], row["returns_last_std"]) == ("0.2500", "0.3000", "0.1414")
+    assert (row["targets_last"], row["lam_boundary_last"]) == ("0.9000", "0.8000")
+    text = (experiment / "tables" / "critics.md").read_text()
+    assert "| HiPER | high | 0.25 ± 0.12 | 0.30 ± 0.14 | 0.90 ± 0.00 | 0.80 ± 0.00 | 2 |" in text
 
 
 def test_smoothing_is_a_centred_average() -> None:

@@ -30,9 +30,9 @@ ROOT = Path(workflow.basedir)
 if workflow.is_main_process:
     ALIVE = join_workflow(Path(".snakemake"))  # kept open until this process ends
 # What the report stage writes, below results/<experiment>/.
-PAGES = ("success", "selection", "aggregate", "improvement", "efficiency", "published", "variance")
+PAGES = ("success", "selection", "aggregate", "improvement", "efficiency", "published", "critics", "variance")
 FURTHER_TABLES = [f"tables/{name}.{kind}" for name in PAGES for kind in ("md", "tex")]
-FURTHER_TABLES += [f"tables/{name}.csv" for name in ("training", "selection", "curves", "variance")]
+FURTHER_TABLES += [f"tables/{name}.csv" for name in ("training", "selection", "curves", "critics", "variance")]
 FURTHER_TABLES += ["tables/rates.json"]
 FIGURES = [f"figures/{name}.png" for name in ("learning_curves", "efficiency", "success", "task_types", "switching")]
 PRINTS = [figure.replace(".png", ".pdf") for figure in FIGURES]
