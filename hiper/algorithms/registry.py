@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hiper.algorithms import gigpo, grpo, hgpo, hiper, ppo, ppo_turn, rloo
+from hiper.algorithms import gigpo, graphhca, grpo, hgpo, hiper, ppo, ppo_turn, rloo
 from hiper.algorithms.groups import no_heads
 from hiper.algorithms.interface import Credit, Floats, Turns
 from hiper.algorithms.settings import AlgorithmSettings
@@ -29,4 +29,5 @@ ALGORITHMS: dict[str, Estimator] = {
     "grpo": Estimator(no_heads, grpo.credit, grouped=True),
     "gigpo": Estimator(no_heads, gigpo.credit, grouped=True),
     "hgpo": Estimator(no_heads, hgpo.credit, grouped=True),
+    "graphhca": Estimator(no_heads, graphhca.credit, grouped=True),
 }

@@ -60,6 +60,9 @@ class GroupSettings(Protocol):
     @property
     def base_group(self) -> bool: ...
 
+    @property
+    def potential_floor(self) -> float: ...
+
 
 class AlgorithmSettings(Protocol):
     """Discounts, trace decays and switches of an estimator."""

@@ -81,15 +81,17 @@ class Penalties(Settings):
 
 
 class Group(Settings):
-    """What the group baselines compare with what: rloo, grpo, gigpo, hgpo; others do not read it."""
+    """What the algorithms that compare episodes of one task compare with what; the others do not read it."""
 
     mode: Literal["mean_norm", "mean_std_norm"]  # advantages divided by their group's standard deviation, or not
     cross_steps: bool  # a group's mean, standard deviation and size count turns, not episodes
     lone_return: bool  # an episode without others in its group gets its return, not 0
-    omega: NonNegative  # gigpo: weight of the step advantage
+    omega: NonNegative  # gigpo, graphhca, hiper_potentials: weight of the step advantage
     history_length: CountOrZero  # hgpo: anchors before a turn's own that may be compared, K
     alpha: NonNegative  # hgpo: groups of k anchors weigh (k + 1)^alpha
     base_group: bool  # hgpo: the episode's advantage counts as the group of no anchor
+    # graphhca, hiper_potentials: lower potentials count as this in logarithms
+    potential_floor: Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Algorithm(Settings):

@@ -31,6 +31,7 @@ ALGORITHM_LABELS = {
     "grpo": "GRPO",
     "gigpo": "GiGPO",
     "hgpo": "HGPO",
+    "graphhca": "GraphHCA",
 }
 TASK_LABELS = {
     "pick_and_place_simple": "Pick",
