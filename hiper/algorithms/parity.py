@@ -72,6 +72,7 @@ class PlainSettings:
     switch_advantage: str = "none"
     normalize: bool = False
     bootstrap_truncated: bool = False
+    token_weight: float = 1.0
     penalties: PlainPenalties = PlainPenalties()
     group: PlainGroup = PlainGroup()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hiper.algorithms import gigpo, graphhca, grpo, hgpo, hiper, ppo, ppo_turn, rloo
+from hiper.algorithms import gigpo, graphhca, grpo, hgpo, hiper, ppo, ppo_turn, rloo, vetta
 from hiper.algorithms.groups import no_heads
 from hiper.algorithms.interface import Credit, Floats, Turns
 from hiper.algorithms.settings import AlgorithmSettings
@@ -25,6 +25,7 @@ ALGORITHMS: dict[str, Estimator] = {
     "hiper": Estimator(hiper.heads, hiper.credit),
     "ppo": Estimator(ppo.heads, ppo.credit),
     "ppo_turn": Estimator(ppo_turn.heads, ppo_turn.credit),
+    "vetta": Estimator(vetta.heads, vetta.credit),
     "rloo": Estimator(no_heads, rloo.credit, grouped=True),
     "grpo": Estimator(no_heads, grpo.credit, grouped=True),
     "gigpo": Estimator(no_heads, gigpo.credit, grouped=True),

@@ -86,6 +86,9 @@ class AlgorithmSettings(Protocol):
     def bootstrap_truncated(self) -> bool: ...
 
     @property
+    def token_weight(self) -> float: ...
+
+    @property
     def penalties(self) -> PenaltySettings: ...
 
     @property

@@ -103,6 +103,7 @@ class Algorithm(Settings):
     switch_advantage: Literal["return", "paper", "none"]
     normalize: bool
     bootstrap_truncated: bool
+    token_weight: NonNegative  # vetta: of what tells the tokens of a turn apart
     penalties: Penalties
     group: Group
 

@@ -27,6 +27,7 @@ ALGORITHM_LABELS = {
     "hiper_no_keep": "HiPER, no keep penalty",
     "ppo": "PPO",
     "ppo_turn": "PPO (turn-level)",
+    "vetta": "VETTA",
     "rloo": "RLOO",
     "grpo": "GRPO",
     "gigpo": "GiGPO",

@@ -223,7 +223,7 @@ def test_an_algorithm_without_values_makes_no_critic(prepared: Path, tmp_path: P
     assert load_file(train(prepared, tmp_path, chosen) / "model" / "value_heads.safetensors") == {}
 
 
-@pytest.mark.parametrize("algorithm", ["hiper", "ppo"])
+@pytest.mark.parametrize("algorithm", ["hiper", "vetta"])
 @pytest.mark.parametrize("detach", [True, False])
 def test_the_critics_first_loss_is_that_of_the_values_it_gave(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, detach: bool

@@ -43,6 +43,7 @@ class Settings:
     switch_advantage: str = "return"
     normalize: bool = False
     bootstrap_truncated: bool = True
+    token_weight: float = 1.0
     penalties: Penalties = field(default_factory=Penalties)
     group: Group = field(default_factory=Group)
 
