@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hiper.algorithms.groups import broadcast, shaped_rewards
-from hiper.algorithms.interface import EVERY_TOKEN, Bools, Credit, Floats, Turns
+from hiper.algorithms.interface import EVERY_TOKEN, Credit, Floats, Turns
 from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import masked
 from hiper.algorithms.settings import AlgorithmSettings
@@ -35,16 +35,8 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
     chosen, columns = turns.chosen, turns.present.shape[1]
     target = masked(broadcast(shaped_rewards(turns, settings).sum(axis=1), turns.present)[:, :, None], chosen)
     advantage = masked(target - values["token"][:, :columns], chosen)
-    return by_token(advantage, turns, settings, {"token": (target, chosen)})
-
-
-def by_token(
-    advantage: Floats, turns: Turns, settings: AlgorithmSettings, targets: Mapping[str, tuple[Floats, Bools]]
-) -> Credit:
-    """An advantage for each chosen token, `[trajectory, turn, token]`; standardised over tokens if
-    `settings.normalize`."""
-    dealt = standardize(advantage, turns.chosen) if settings.normalize else masked(advantage, turns.chosen)
-    mean = mean_over_tokens(dealt, turns.chosen)
+    dealt = standardize(advantage, chosen) if settings.normalize else advantage
+    mean = dealt.sum(axis=2) / np.maximum(chosen.sum(axis=2), 1)
     return Credit(
         switch=mean,
         subgoal=mean,
@@ -52,13 +44,6 @@ def by_token(
         other=mean,
         trains_other=True,
         trained_subgoal=turns.present & turns.has_subgoal,
-        targets=targets,
+        targets={"token": (target, chosen)},
         tokens=dealt,
     )
-
-
-def mean_over_tokens(values: Floats, chosen: Bools) -> Floats:
-    """Mean of values that are 0 off `chosen` over the chosen tokens of each turn `[trajectory, turn]`, 0 where there
-    are none."""
-    mean: Floats = values.sum(axis=2) / np.maximum(chosen.sum(axis=2), 1)
-    return mean

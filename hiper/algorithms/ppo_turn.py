@@ -20,23 +20,17 @@ def heads(settings: AlgorithmSettings) -> Mapping[str, str]:
 
 
 def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
-    """The same advantage for every token of a response, the end token included, and its λ-return as target."""
-    advantage, target = estimate(turns, values["state"], settings)
-    return whole_response(advantage, turns, settings, {"state": (target, turns.present)})
-
-
-def estimate(turns: Turns, values: Floats, settings: AlgorithmSettings) -> tuple[Floats, Floats]:
-    """Advantages and targets of a value at each turn's prompt, both `[trajectory, turn]`.
+    """The same advantage for every token of a response, the end token included.
 
         δ[t] = r[t] + γ · V[t+1] − V[t],   A[t] = δ[t] + γ λ_turn · A[t+1],   target[t] = A[t] + V[t]
 
     r is the environment's reward less the invalid penalty: the other penalties belong to the hierarchy and are not
-    applied, whatever the prompt. `values` is `[trajectory, turn + 1]`, the column at a trajectory's length holding the
-    value of the real next state of a truncated trajectory.
+    applied, whatever the prompt. `values["state"]` is `[trajectory, turn + 1]`, the column at a trajectory's length
+    holding the value of the real next state of a truncated trajectory.
     """
     present = turns.present
-    value = masked(values[:, : present.shape[1]], present)
-    bootstrap = bootstraps(values, present, turns.terminated, settings.bootstrap_truncated)
+    value = masked(values["state"][:, : present.shape[1]], present)
+    bootstrap = bootstraps(values["state"], present, turns.terminated, settings.bootstrap_truncated)
     advantage = generalized_advantages(
         shaped_rewards(turns, settings),
         value,
@@ -45,4 +39,4 @@ def estimate(turns: Turns, values: Floats, settings: AlgorithmSettings) -> tuple
         np.full(present.shape, settings.lam_turn),
         present,
     )
-    return advantage, advantage + value
+    return whole_response(advantage, turns, settings, {"state": (advantage + value, present)})
