@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hiper.algorithms import gigpo, graphhca, grpo, hgpo, hiper, ppo, ppo_turn, rloo, vetta
+from hiper.algorithms import gigpo, graphhca, grpo, hgpo, hiper, hiper_potentials, ppo, ppo_turn, rloo, vetta
 from hiper.algorithms.groups import no_heads
 from hiper.algorithms.interface import Credit, Floats, Turns
 from hiper.algorithms.settings import AlgorithmSettings
@@ -14,15 +14,18 @@ from hiper.algorithms.settings import AlgorithmSettings
 @dataclass(frozen=True)
 class Estimator:
     """`heads(settings)`: value heads and where they read; `credit(turns, values, settings)`: the advantages. `grouped`:
-    it learns from differences within a group, so a group must have two episodes at least."""
+    it learns from differences within a group, so a group must have two episodes at least. `hierarchical`: it
+    tells switch, subgoal and action blocks apart, so the prompt must ask for them."""
 
     heads: Callable[[AlgorithmSettings], Mapping[str, str]]
     credit: Callable[[Turns, Mapping[str, Floats], AlgorithmSettings], Credit]
     grouped: bool = False
+    hierarchical: bool = False
 
 
 ALGORITHMS: dict[str, Estimator] = {
-    "hiper": Estimator(hiper.heads, hiper.credit),
+    "hiper": Estimator(hiper.heads, hiper.credit, hierarchical=True),
+    "hiper_potentials": Estimator(no_heads, hiper_potentials.credit, grouped=True, hierarchical=True),
     "ppo": Estimator(ppo.heads, ppo.credit),
     "ppo_turn": Estimator(ppo_turn.heads, ppo_turn.credit),
     "vetta": Estimator(vetta.heads, vetta.credit),

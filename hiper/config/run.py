@@ -224,15 +224,24 @@ class RunSettings(Settings):
 
 def _learning(run: RunSettings) -> Iterator[str]:
     """Contradictions between what is trained and how."""
+    from hiper.algorithms.registry import ALGORITHMS
+
+    estimator = ALGORITHMS[run.algorithm.name]
     if run.training.episodes % run.algorithm.group_size:
         yield "training.episodes must be a multiple of algorithm.group_size"
-    if run.algorithm.group_size == 1 and _grouped(run.algorithm.name):
+    if run.algorithm.group_size == 1 and estimator.grouped:
         yield (
             f"algorithm.group_size = 1: algorithm {run.algorithm.name} learns from differences between episodes of one "
             "task; make it 2 at least (the published runs have 8)"
         )
-    if run.algorithm.name == "hiper" and run.prompt.interface != "plan_execute":
-        yield "algorithm hiper needs prompt.interface: plan_execute"
+    if estimator.hierarchical and run.prompt.interface != "plan_execute":
+        yield f"algorithm {run.algorithm.name} needs prompt.interface: plan_execute"
+    paper = run.algorithm.switch_advantage == "paper"
+    if paper and estimator.hierarchical and not estimator.heads(run.algorithm):
+        yield (
+            f"algorithm.switch_advantage 'paper' compares V_high with V_low, and algorithm {run.algorithm.name} learns "
+            "neither: use 'return' or 'none'"
+        )
     draws = run.training.episodes // run.algorithm.group_size
     if draws < run.engine.processes:
         yield (
@@ -252,12 +261,6 @@ def _learning(run: RunSettings) -> Iterator[str]:
             "decoding.temperature = 0 never tries another action, so RL has nothing to learn from; set it above 0 "
             "(evaluation.temperatures may hold 0)"
         )
-
-
-def _grouped(algorithm: str) -> bool:
-    from hiper.algorithms.registry import ALGORITHMS
-
-    return ALGORITHMS[algorithm].grouped
 
 
 def _text(run: RunSettings) -> Iterator[str]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hiper.algorithms.registry import ALGORITHMS
 from hiper.errors import UserError
 from hiper.stages import run_files
 from hiper.stages.conditions import Condition, condition_of, in_order
@@ -25,6 +26,7 @@ ALGORITHM_LABELS = {
     "hiper_paper_switch": "HiPER, paper's switch advantage",
     "hiper_no_norm": "HiPER, not normalised",
     "hiper_no_keep": "HiPER, no keep penalty",
+    "hiper_potentials": "HiPER, potentials",
     "ppo": "PPO",
     "ppo_turn": "PPO (turn-level)",
     "vetta": "VETTA",
@@ -162,6 +164,12 @@ def kind(run: Run) -> str:
     if run.algorithm == WARM_START:
         return WARM_START
     return str(setting(run.settings, "algorithm.name") or run.algorithm)
+
+
+def hierarchical(run: Run) -> bool:
+    """HiPER and its variants; all others, the warm start among them, are flat."""
+    estimator = ALGORITHMS.get(kind(run))
+    return estimator is not None and estimator.hierarchical
 
 
 def folder_name(experiment: Path, run: Run) -> str:

@@ -1,4 +1,4 @@
-"""The group baselines: worked numbers, and what holds for all of them."""
+"""The flat group baselines: worked numbers, and what holds for all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hiper.algorithms.interface import Floats, Turns
 from hiper.algorithms.registry import ALGORITHMS
 
-NAMES = sorted(name for name, estimator in ALGORITHMS.items() if estimator.grouped)
+NAMES = sorted(name for name, estimator in ALGORITHMS.items() if estimator.grouped and not estimator.hierarchical)
 MODES = ("mean_norm", "mean_std_norm")
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=9)
