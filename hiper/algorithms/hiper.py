@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hiper.algorithms.hae import Hierarchy, boundaries, hierarchical_advantages
-from hiper.algorithms.interface import Credit, Floats, Turns
+from hiper.algorithms.interface import Bools, Credit, Floats, Turns
 from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import bootstraps, discounted_returns, masked
 from hiper.algorithms.settings import AlgorithmSettings
@@ -53,6 +53,19 @@ def credit(
     every token of the response is to be trained: `other` is A_low there, although `trains_other` is False.
     """
     levels = estimate(turns, values, settings, assignment)
+    targets = {"low": (levels.low_return, turns.present), "high": (levels.high_return, levels.boundary)}
+    if settings.switch_advantage == "return":
+        targets["switch"] = (levels.segment_return, turns.present)
+    return deal(turns, levels, targets, assignment)
+
+
+def deal(
+    turns: Turns,
+    levels: Hierarchy,
+    targets: Mapping[str, tuple[Floats, Bools]],
+    assignment: Assignment = RELEASED,
+) -> Credit:
+    """The levels, each masked to the turns that it reaches, as advantages of the blocks."""
     # The original's fallback: without an action block the whole response counts as the action.
     whole = turns.present & ~turns.has_action
     everywhere = masked(levels.low, whole)
@@ -61,9 +74,6 @@ def credit(
         switch += masked(levels.high, turns.has_switch)
     if assignment.high_to_subgoal:
         subgoal += masked(levels.high, turns.has_subgoal)
-    targets = {"low": (levels.low_return, turns.present), "high": (levels.high_return, levels.boundary)}
-    if settings.switch_advantage == "return":
-        targets["switch"] = (levels.segment_return, turns.present)
     return Credit(
         switch=switch,
         subgoal=subgoal,

@@ -27,10 +27,10 @@ class Turns:
     SWITCH; `valid` is False for malformed turns; `has_*` say whether the block's token span exists; `copied` is True
     where the subgoal block's tokens equal the previous turn's (False on turn 0 and where either is missing).
     `terminated` `[trajectory]` is True where the task itself ended the episode: its discount is 0 there, elsewhere
-    (truncation) values may bootstrap. `group` `[trajectory]` numbers task draws. `switch_probability` is β, the
-    policy's probability of SWITCH at that turn. `anchor` numbers the observations: equal text, equal number. `chosen`
-    `[trajectory, turn, token]` marks the response tokens at which the policy had a choice: all of them under free
-    decoding, those that the guide did not force otherwise.
+    (truncation) values may bootstrap; `won` `[trajectory]` where it ended in success. `group` `[trajectory]` numbers
+    task draws. `switch_probability` is β, the policy's probability of SWITCH at that turn. `anchor` numbers the
+    observations: equal text, equal number. `chosen` `[trajectory, turn, token]` marks the response tokens at which the
+    policy had a choice: all of them under free decoding, those that the guide did not force otherwise.
     """
 
     present: Bools
@@ -43,6 +43,7 @@ class Turns:
     copied: Bools
     switch_probability: Floats
     terminated: Bools
+    won: Bools
     group: Ints
     anchor: Ints
     chosen: Bools

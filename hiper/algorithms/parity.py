@@ -59,6 +59,7 @@ class PlainGroup:
     history_length: int = 0
     alpha: float = 1.0
     base_group: bool = False
+    potential_floor: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class PlainSettings:
     switch_advantage: str = "none"
     normalize: bool = False
     bootstrap_truncated: bool = False
+    token_weight: float = 1.0
     penalties: PlainPenalties = PlainPenalties()
     group: PlainGroup = PlainGroup()
 
@@ -196,6 +198,7 @@ def _read_case(case: dict[str, Any]) -> _Case | None:
         copied=copied,
         switch_probability=np.zeros(shape),
         terminated=(done & last).any(axis=1),
+        won=np.zeros(len(names), dtype=np.bool_),
         group=np.arange(len(names)),
         anchor=np.zeros(shape, dtype=np.int64),
         chosen=present[:, :, None],

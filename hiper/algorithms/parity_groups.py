@@ -125,6 +125,7 @@ def _read_rows(rows: list[dict[str, Any]]) -> tuple[Turns, list[tuple[int, int]]
         copied=np.zeros(shape, np.bool_),
         switch_probability=np.zeros(shape),
         terminated=np.ones(len(names), np.bool_),
+        won=np.zeros(len(names), np.bool_),
         group=np.array([groups[group] for group, _ in names], dtype=np.int64),
         anchor=anchor,
         chosen=present[:, :, None],

@@ -61,6 +61,7 @@ def _turns() -> Turns:
         copied=~switch,
         switch_probability=zero + 0.5,
         terminated=np.array([True, False]),
+        won=np.array([True, False]),
         group=number[:, 0],
         anchor=number,
         chosen=np.ones((*SHAPE, TOKENS), dtype=bool),

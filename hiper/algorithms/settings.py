@@ -60,6 +60,9 @@ class GroupSettings(Protocol):
     @property
     def base_group(self) -> bool: ...
 
+    @property
+    def potential_floor(self) -> float: ...
+
 
 class AlgorithmSettings(Protocol):
     """Discounts, trace decays and switches of an estimator."""
@@ -84,6 +87,9 @@ class AlgorithmSettings(Protocol):
 
     @property
     def bootstrap_truncated(self) -> bool: ...
+
+    @property
+    def token_weight(self) -> float: ...
 
     @property
     def penalties(self) -> PenaltySettings: ...

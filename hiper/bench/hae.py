@@ -50,6 +50,7 @@ def make_batch(seed: int, lengths: Floats, columns: int) -> tuple[Turns, dict[st
         copied=copied,
         switch_probability=random.random(present.shape),
         terminated=random.random(len(present)) < 0.5,
+        won=np.zeros(len(present), dtype=np.bool_),
         group=np.arange(len(present)),
         anchor=np.zeros(present.shape, dtype=np.int64),
         chosen=present[:, :, None],

@@ -90,15 +90,17 @@ class Penalties(Settings):
 
 
 class Group(Settings):
-    """What the group baselines compare with what: rloo, grpo, gigpo, hgpo; others do not read it."""
+    """What the algorithms that compare episodes of one task compare with what; the others do not read it."""
 
     mode: Literal["mean_norm", "mean_std_norm"]  # advantages divided by their group's standard deviation, or not
     cross_steps: bool  # a group's mean, standard deviation and size count turns, not episodes
     lone_return: bool  # an episode without others in its group gets its return, not 0
-    omega: NonNegative  # gigpo: weight of the step advantage
+    omega: NonNegative  # gigpo, graphhca, hiper_potentials: weight of the step advantage
     history_length: CountOrZero  # hgpo: anchors before a turn's own that may be compared, K
     alpha: NonNegative  # hgpo: groups of k anchors weigh (k + 1)^alpha
     base_group: bool  # hgpo: the episode's advantage counts as the group of no anchor
+    # graphhca, hiper_potentials: lower potentials count as this in logarithms
+    potential_floor: Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Algorithm(Settings):
@@ -111,6 +113,7 @@ class Algorithm(Settings):
     switch_advantage: Literal["return", "paper", "none"]
     normalize: bool
     bootstrap_truncated: bool
+    token_weight: NonNegative  # vetta: of what tells the tokens of a turn apart
     penalties: Penalties
     group: Group
 
@@ -231,18 +234,27 @@ class RunSettings(Settings):
 
 def _learning(run: RunSettings) -> Iterator[str]:
     """Contradictions between what is trained and how."""
+    from hiper.algorithms.registry import ALGORITHMS
+
+    estimator = ALGORITHMS[run.algorithm.name]
     if run.training.episodes % run.algorithm.group_size:
         yield (
             f"training.episodes = {run.training.episodes} must be a multiple of algorithm.group_size = "
             f"{run.algorithm.group_size}"
         )
-    if run.algorithm.group_size == 1 and _grouped(run.algorithm.name):
+    if run.algorithm.group_size == 1 and estimator.grouped:
         yield (
             f"algorithm.group_size = 1: algorithm {run.algorithm.name} learns from differences between episodes of one "
             "task; make it 2 at least (the published runs have 8)"
         )
-    if run.algorithm.name == "hiper" and run.prompt.interface != "plan_execute":
-        yield "algorithm hiper needs prompt.interface: plan_execute"
+    if estimator.hierarchical and run.prompt.interface != "plan_execute":
+        yield f"algorithm {run.algorithm.name} needs prompt.interface: plan_execute"
+    paper = run.algorithm.switch_advantage == "paper"
+    if paper and estimator.hierarchical and not estimator.heads(run.algorithm):
+        yield (
+            f"algorithm.switch_advantage 'paper' compares V_high with V_low, and algorithm {run.algorithm.name} learns "
+            "neither: use 'return' or 'none'"
+        )
     draws = run.training.episodes // run.algorithm.group_size
     if draws < run.engine.processes:
         yield (
@@ -265,12 +277,6 @@ def _learning(run: RunSettings) -> Iterator[str]:
             "decoding.temperature = 0 never tries another action, so RL has nothing to learn from; set it above 0 "
             "(evaluation.temperatures may hold 0)"
         )
-
-
-def _grouped(algorithm: str) -> bool:
-    from hiper.algorithms.registry import ALGORITHMS
-
-    return ALGORITHMS[algorithm].grouped
 
 
 def _text(run: RunSettings) -> Iterator[str]:

@@ -72,6 +72,7 @@ def turn_arrays(trajectories: Sequence[Trajectory]) -> Turns:
         copied=copied,
         switch_probability=probability,
         terminated=np.array([t.terminated for t in trajectories]),
+        won=np.array([t.won for t in trajectories]),
         group=np.array([t.group for t in trajectories], dtype=np.int64),
         anchor=anchor,
         chosen=chosen,

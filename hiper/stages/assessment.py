@@ -93,7 +93,7 @@ class Assessor:
             further = bootstrap_states(trajectories, self.policy.encode_prompt, self._encode_kept)
         self.critic.fill_features(states + further)
         values = {head: self.critic.values(states + further, head, shape) for head in self.critic.kinds}
-        if self.algorithm.switch_advantage == "paper":
+        if self.algorithm.switch_advantage == "paper" and "low" in self.critic.kinds:
             previous = previous_subgoal_states(trajectories, self._encode_kept)
             self.critic.fill_features(previous)
             values["low_previous"] = self.critic.values(previous, "low", shape)

@@ -6,7 +6,7 @@ from itertools import product
 
 from hiper.stages.aggregates import chance, outcomes
 from hiper.stages.conditions import Condition, columns, explain
-from hiper.stages.results import WARM_START, Study, cell_name, describe, kind
+from hiper.stages.results import WARM_START, Study, cell_name, describe, hierarchical
 from hiper.stages.table_formats import (
     Table,
     aggregate_columns,
@@ -23,7 +23,6 @@ from hiper.stages.table_formats import (
 from hiper.stages.tables import cell_columns
 from hiper.statistics import Aggregate, Mean, mean_difference, paired
 
-HIERARCHICAL = "hiper"  # the estimator of HiPER and its variants; all others are flat
 IMPROVEMENT_CAPTION = (
     "Difference of success rates in percentage points, paired over the seeds and tasks that both have, and the sample "
     "standard deviation of the per-seed differences. P (better): percentage of the seeds and task types with the "
@@ -33,12 +32,11 @@ IMPROVEMENT_CAPTION = (
 
 def comparisons(study: Study) -> list[tuple[str, str]]:
     """Every algorithm against the warm start, then every HiPER variant against every algorithm without a hierarchy."""
-    kinds = {run.algorithm: kind(run) for run in study.runs}
     trained = [algorithm for algorithm in study.algorithms if algorithm != WARM_START]
-    pairs = [(algorithm, WARM_START) for algorithm in trained if WARM_START in kinds]
-    hierarchical = [algorithm for algorithm in trained if kinds[algorithm] == HIERARCHICAL]
-    flat = [algorithm for algorithm in trained if kinds[algorithm] != HIERARCHICAL]
-    return pairs + list(product(hierarchical, flat))
+    pairs = [(algorithm, WARM_START) for algorithm in trained if WARM_START in study.algorithms]
+    variants = [algorithm for algorithm in trained if hierarchical(study.of(algorithm)[0])]
+    flat = [algorithm for algorithm in trained if algorithm not in variants]
+    return pairs + list(product(variants, flat))
 
 
 def improvements(study: Study) -> list[tuple[str, str, Condition, Mean]]:

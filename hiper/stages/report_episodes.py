@@ -11,7 +11,7 @@ from hiper.errors import UserError
 from hiper.records import read_last_rows, require
 from hiper.stages.episodes import BLOCKS, FILE, outcome
 from hiper.stages.report_markup import Markup, facts, grid, join, link, tag
-from hiper.stages.results import WARM_START, Run, Study, folder_name, kind, label, task_label
+from hiper.stages.results import WARM_START, Run, Study, folder_name, hierarchical, label, task_label
 
 MOST = 4  # algorithms of a study whose episodes are shown
 RECENT = 64  # of a run's last so many recorded episodes
@@ -37,7 +37,7 @@ def episodes(study: Study, experiment: Path) -> Markup:
     runs = experiment / "runs"
     trained = sorted(
         (name for name in study.algorithms if name != WARM_START),
-        key=lambda name: kind(study.of(name)[0]) != "hiper",
+        key=lambda name: not hierarchical(study.of(name)[0]),
     )
     chosen = [pick for algorithm in trained[:MOST] for pick in _chosen(study.of(algorithm), runs)]
     shown: list[Markup] = []

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hiper.algorithms.registry import ALGORITHMS
 from hiper.errors import UserError
 from hiper.records import absolute, leftover
 from hiper.stages import run_files
@@ -28,12 +29,15 @@ ALGORITHM_LABELS = {
     "hiper_paper_switch": "HiPER, paper's switch advantage",
     "hiper_no_norm": "HiPER, not normalised",
     "hiper_no_keep": "HiPER, no keep penalty",
+    "hiper_potentials": "HiPER, potentials",
     "ppo": "PPO",
     "ppo_turn": "PPO (turn-level)",
+    "vetta": "VETTA",
     "rloo": "RLOO",
     "grpo": "GRPO",
     "gigpo": "GiGPO",
     "hgpo": "HGPO",
+    "graphhca": "GraphHCA",
 }
 TASK_LABELS = {
     "pick_and_place_simple": "Pick",
@@ -163,6 +167,12 @@ def kind(run: Run) -> str:
     if run.algorithm == WARM_START:
         return WARM_START
     return str(setting(run.settings, "algorithm.name") or run.algorithm)
+
+
+def hierarchical(run: Run) -> bool:
+    """HiPER and its variants; all others, the warm start among them, are flat."""
+    estimator = ALGORITHMS.get(kind(run))
+    return estimator is not None and estimator.hierarchical
 
 
 def folder_name(experiment: Path, run: Run) -> str:

@@ -18,9 +18,9 @@ CAPTION = (
     "of its expectation, both unbiased: how many such batches hold as much signal as noise, whatever the scale of the "
     "advantages. Small is good. Over HiPER's: above 1 the estimator is noisier than HiPER's. Agreement: cosine between "
     "the mean gradients of two halves of the batches. Cosine: between the expected gradients of the estimator and of "
-    "HiPER. Advantages: their standard deviation. Explained: share of the variance of Monte-Carlo returns that the value "
-    "heads explain. Brackets: 95 % jackknife intervals over batches, for these policies alone; ∞: the signal may be "
-    "none."
+    "HiPER. Advantages: their standard deviation. Explained: share of the variance of Monte-Carlo returns that the "
+    "value heads explain. Brackets: 95 % jackknife intervals over batches, for these policies alone; ∞: the signal "
+    "may be none."
 )
 LIMITS = (
     "Not measured: noise along training, where policies and value heads are others, and whether an expected gradient "

@@ -236,7 +236,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
         {"training__critic__detach": False, "algorithm__bootstrap_truncated": True},
         {"training__critic__backbone": "separate", "training__critic__detach": False},
         {"decoding__mode": "free"},
-        {"prompt__interface": "react", "algorithm__name": "ppo_turn"},
+        {"prompt__interface": "react", "algorithm__name": "ppo_turn", "algorithm__switch_advantage": "paper"},
         {"decoding__mode": "free", "algorithm__name": "ppo", "algorithm__bootstrap_truncated": True},
         {"algorithm__name": "ppo", "training__critic__backbone": "separate", "training__critic__detach": False},
     ],
@@ -270,7 +270,7 @@ def test_an_algorithm_without_values_makes_no_critic(prepared: Path, tmp_path: P
     assert load_file(train(prepared, tmp_path, chosen) / "model" / "value_heads.safetensors") == {}
 
 
-@pytest.mark.parametrize("algorithm", ["hiper", "ppo"])
+@pytest.mark.parametrize("algorithm", ["hiper", "vetta"])
 @pytest.mark.parametrize("detach", [True, False])
 def test_the_critics_first_loss_is_that_of_the_values_it_gave(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, detach: bool

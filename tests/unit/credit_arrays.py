@@ -32,6 +32,7 @@ class Group:
     history_length: int = 2
     alpha: float = 1.0
     base_group: bool = False
+    potential_floor: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Settings:
     switch_advantage: str = "return"
     normalize: bool = False
     bootstrap_truncated: bool = True
+    token_weight: float = 1.0
     penalties: Penalties = field(default_factory=Penalties)
     group: Group = field(default_factory=Group)
 
@@ -68,6 +70,7 @@ def make_turns(lengths: Sequence[int], **given: Any) -> Turns:
         "copied": np.zeros_like(present),
         "switch_probability": np.full(present.shape, 0.5),
         "terminated": np.ones(rows, dtype=bool),
+        "won": np.ones(rows, dtype=bool),
         "group": np.arange(rows),
         "anchor": np.zeros(present.shape, dtype=np.int64),
         "chosen": present[:, :, None],
@@ -98,6 +101,7 @@ def random_turns(rng: np.random.Generator, lengths: Sequence[int]) -> Turns:
         copied=copied,
         switch_probability=rng.random(present.shape),
         terminated=rng.random(len(lengths)) < 0.5,
+        won=rng.random(len(lengths)) < 0.5,
     )
 
 

@@ -53,6 +53,14 @@ def test_turns_with_the_same_observation_have_the_same_anchor() -> None:
     assert anchor[0, 0] == anchor[0, 2] != anchor[0, 1] == anchor[1, 0] != anchor[1, 1] != anchor[0, 0]
 
 
+def test_only_a_benchmarks_success_is_a_success() -> None:
+    """Ends of the task's own can be lost: `won` is not `terminated`."""
+    task, turns = Task("t", "train", "look"), (_turn("a", None, 1),)
+    ends = [(True, True, False), (False, True, False), (False, False, True)]
+    arrays = turn_arrays([Trajectory(task, 0, turns, *end) for end in ends])
+    assert (arrays.won.tolist(), arrays.terminated.tolist()) == ([True, False, False], [True, True, False])
+
+
 def test_chosen_tokens_are_those_that_the_guide_did_not_force() -> None:
     """Two allowed tokens or a class of them are a choice, one is none; free decoding chooses everything."""
     guided, free = _turn("a", ((4,), (5, 6), FREE_TEXT), 3), _turn("a", None, 2)

@@ -19,10 +19,12 @@ def _run(algorithm: str, estimator: str) -> Run:
 def test_every_variant_with_a_hierarchy_meets_every_flat_algorithm() -> None:
     """After each has met the warm start; neither variants nor flat algorithms meet their like."""
     names = {WARM_START: "hiper", "gigpo": "gigpo", "hiper": "hiper", "hiper_no_norm": "hiper", "ppo": "ppo"}
+    names["hiper_potentials"] = "hiper_potentials"
     study = Study("b", "m", tuple(_run(*item) for item in names.items()))
     assert comparisons(study) == [
-        *((name, WARM_START) for name in ("gigpo", "hiper", "hiper_no_norm", "ppo")),
+        *((name, WARM_START) for name in ("gigpo", "hiper", "hiper_no_norm", "ppo", "hiper_potentials")),
         *(("hiper", "gigpo"), ("hiper", "ppo"), ("hiper_no_norm", "gigpo"), ("hiper_no_norm", "ppo")),
+        *(("hiper_potentials", "gigpo"), ("hiper_potentials", "ppo")),
     ]
 
 

@@ -113,6 +113,14 @@ def test_a_wrong_setting_is_explained(values: dict[str, Any], key: str, value: A
         assert part in str(caught.value)
 
 
+def test_a_hierarchy_without_a_critic_says_what_it_cannot_do() -> None:
+    """HiPER's levels need its prompt, whatever they learn from; the paper's switch advantage needs values."""
+    values = compose_run("demo", "alfworld_small-tiny-hiper_potentials-seed0", ROOT).model_dump()
+    for key, value in (("prompt.interface", "react"), ("algorithm.switch_advantage", "paper")):
+        with pytest.raises(UserError, match=f"hiper_potentials.*{'plan_execute' if value == 'react' else 'return'}"):
+            parse_run(changed(values, key, value), "config.yaml")
+
+
 def test_a_missing_setting_is_an_error(values: dict[str, Any]) -> None:
     """There is no default in the code that could take the place of a setting left out."""
     training = {key: value for key, value in values["training"].items() if key != "kl"}

@@ -368,7 +368,8 @@ def test_heads_follow_the_switch_form() -> None:
 
 def test_the_registry_knows_the_configured_names() -> None:
     """Names of `hiper.config.Algorithm.name`."""
-    assert sorted(ALGORITHMS) == ["gigpo", "grpo", "hgpo", "hiper", "ppo", "ppo_turn", "rloo"]
+    names = "gigpo graphhca grpo hgpo hiper hiper_potentials ppo ppo_turn rloo vetta"
+    assert sorted(ALGORITHMS) == names.split()
     assert isinstance(ALGORITHMS["hiper"].credit(FOUR, FOUR_VALUES, Settings()), Credit)
 
 
