@@ -4,8 +4,8 @@ A table of results has seeds × tasks, and both are samples: of the models that 
 tasks that could have been drawn. A headline interval is for new seeds and new tasks. What all seeds share
 (demonstrations, tokenizer, splits) is in no interval. With one seed there is none for new seeds: only `over_tasks`.
 
-The tests simulate how often the intervals hold. Where they fall short: when most seeds are near 0 or 1 and a few are far
-from them (a rate of 0.05 with a deviation of 0.09), a handful of seeds tells it too rarely; they hold in some 85 %.
+The tests simulate how often the intervals hold. They fall short, at some 85 %, where most seeds are near 0 or 1 and a
+few are far from them (a rate of 0.05 with a deviation of 0.09): a handful of seeds seldom has one of the few.
 """
 
 from __future__ import annotations
