@@ -3,6 +3,9 @@
 A table of results has seeds × tasks, and both are samples: of the models that training could have made, and of the
 tasks that could have been drawn. A headline interval is for new seeds and new tasks. What all seeds share
 (demonstrations, tokenizer, splits) is in no interval. With one seed there is none for new seeds: only `over_tasks`.
+
+The tests simulate how often the intervals hold. They fall short, at some 85 %, where most seeds are near 0 or 1 and a
+few are far from them (a rate of 0.05 with a deviation of 0.09): a handful of seeds seldom has one of the few.
 """
 
 from __future__ import annotations
@@ -98,12 +101,8 @@ class Needed:
 
 def grid(outcomes: Outcomes) -> Grid:
     """Every seed's every task; ValueError when a seed has no episode, or there is no seed."""
-    return _grid(
-        [
-            {task: (float(np.mean(wins)), len(wins)) for task, wins in outcomes[seed].items()}
-            for seed in sorted(outcomes)
-        ]
-    )
+    rows = [outcomes[seed] for seed in sorted(outcomes)]
+    return _grid([{task: (_average(wins), len(wins)) for task, wins in row.items()} for row in rows])
 
 
 def paired(first: Outcomes, second: Outcomes) -> Grid:
@@ -112,10 +111,9 @@ def paired(first: Outcomes, second: Outcomes) -> Grid:
     rows = []
     for seed in sorted(first.keys() & second.keys()):
         ours, theirs = first[seed], second[seed]
-        common = ours.keys() & theirs.keys()
         row = {
-            task: (float(np.mean(ours[task]) - np.mean(theirs[task])), min(len(ours[task]), len(theirs[task])))
-            for task in sorted(common, key=str)
+            task: (_average(ours[task]) - _average(theirs[task]), min(len(ours[task]), len(theirs[task])))
+            for task in sorted(ours.keys() & theirs.keys(), key=str)
         }
         rows += [row] if row else []
     return _grid(rows)
@@ -257,6 +255,10 @@ def needed(spent: Sequence[Sequence[float] | Floats], places: Sequence[int | Non
     `first_staying` gives them."""
     amounts = [float(run[-1 if place is None else place]) for run, place in zip(spent, places, strict=True)]
     return Needed(*mean_and_spread(amounts), sum(place is not None for place in places), len(amounts))
+
+
+def _average(results: Sequence[float]) -> float:
+    return sum(results) / len(results)
 
 
 def _grid(rows: Sequence[Mapping[Hashable, tuple[float, int]]]) -> Grid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import product
 
 from hiper.stages.aggregates import chance, outcomes
@@ -26,7 +27,8 @@ from hiper.statistics import Aggregate, Mean, mean_difference, paired
 IMPROVEMENT_CAPTION = (
     "Difference of success rates in percentage points, paired over the seeds and tasks that both have, and the sample "
     "standard deviation of the per-seed differences. P (better): percentage of the seeds and task types with the "
-    "higher success rate, draws counting one half; its 95 % interval is for new seeds on these tasks (one seed: none)."
+    "higher success rate, draws counting one half; its 95 % interval is for new seeds on these tasks (one seed: none). "
+    "Every interval holds by itself; of twenty, one may be expected to miss."
 )
 
 
@@ -50,14 +52,10 @@ def improvements(study: Study) -> list[tuple[str, str, Condition, Mean]]:
     return found
 
 
-def unpaired(study: Study) -> str:
-    """Which comparisons the table lacks because no seed and task is common, as a sentence; empty where none."""
-    shown = {(algorithm, baseline) for algorithm, baseline, _, _ in improvements(study)}
-    missing = [
-        f"{study.label(algorithm)} − {study.label(baseline)}"
-        for algorithm, baseline in comparisons(study)
-        if (algorithm, baseline) not in shown
-    ]
+def _unpaired(study: Study, shown: Collection[tuple[str, str]]) -> str:
+    """Which comparisons are not `shown` because no seed and task is common, as a sentence; empty where all are."""
+    pairs = [pair for pair in comparisons(study) if pair not in shown]
+    missing = [f"{study.label(algorithm)} − {study.label(baseline)}" for algorithm, baseline in pairs]
     return f"Without a common seed and task, so not compared: {', '.join(missing)}." if missing else ""
 
 
@@ -74,7 +72,8 @@ def improvement_table(study: Study) -> Table:
         for algorithm, baseline, condition, difference in found
     )
     links = tuple({"Comparison": cell_name(study, algorithm, condition)} for algorithm, _, condition, _ in found)
-    gaps = reach({difference.seeds for *_, difference in found}), unpaired(study)
+    unpaired = _unpaired(study, {(algorithm, baseline) for algorithm, baseline, _, _ in found})
+    gaps = reach({difference.seeds for *_, difference in found}), unpaired
     explained = study.main_note, explain(study.main_conditions), describe(study), study.gaps()
     caption = joined(IMPROVEMENT_CAPTION, *gaps, *explained)
     header = ("Comparison", *where, "Difference", "95 % interval", "Seed std", "Tasks", "Seeds", "P (better)")

@@ -14,7 +14,7 @@ from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
 
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_jsonl
-from hiper.stages import curves, reporting
+from hiper.stages import curves, report_page, reporting
 from hiper.stages.figures import FIGURES
 from hiper.stages.improvement_tables import improvement_table, improvements
 from hiper.stages.results import load_studies
@@ -151,7 +151,9 @@ def test_every_table_and_figure_with_intervals_says_what_they_are_for(experiment
     tables(experiment)
     for name in ("success", "aggregate", "improvement"):
         assert SHARED in (experiment / "tables" / f"{name}.md").read_text(encoding="utf-8")
-    assert SHARED in reporting.summary(experiment).replace("\n", " ")
+    report_page.write(load_studies(experiment), experiment, [])
+    for text in (reporting.summary(experiment), (experiment / "report.html").read_text(encoding="utf-8")):
+        assert SHARED in text.replace("\n", " ")
 
 
 def test_unequal_seeds_count_alike_and_that_is_said(tmp_path: Path) -> None:
