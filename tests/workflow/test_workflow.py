@@ -194,8 +194,8 @@ def test_a_look_changes_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch)
     """After an edit, and for a run that is not there yet: no file that another command reads, no folder, no clock."""
     monkeypatch.chdir(finished)
     run = f"results/test/runs/{TRAINED}"
-    before = state(finished)
     with edited(finished / "configs" / "experiment" / "test.yaml", "  batch: 12", "  batch: 6"):
+        before = state(finished)
         assert jobs(finished, f"results/test/runs/{TRAINED[:-1]}7/evaluation.jsonl")["train"] == 1
         for options in (["--summary"], ["--report", "looked.html"]):
             done = snakemake(finished, *options)
@@ -205,7 +205,7 @@ def test_a_look_changes_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch)
             ["compare", "results/test", "results/test"],
         ):  # fmt: skip
             assert main(command) == 0, command
-    assert state(finished) == before
+        assert state(finished) == before
 
 
 def test_a_job_writes_the_settings_it_works_with(finished: Path) -> None:
