@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hiper.errors import UserError
-from hiper.records import write_json
+from hiper.records import leftover, write_json
 from hiper.tracking import database, destination
 from hiper.tracking.follower import follow, start_follower
 from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, RESULTS, Mirror
@@ -48,7 +48,7 @@ def sync(experiment: Path, *, best_effort: bool = False) -> None:
 
 def _sync(experiment: Path) -> list[str]:
     mirror = Mirror(experiment, LAST_PATIENCE)
-    folders = sorted(path.parent for path in experiment.glob("runs/*/config.yaml"))
+    folders = sorted(path.parent for path in experiment.glob("runs/*/config.yaml") if not leftover(path.parent.name))
     broken: list[UserError] = []
     for folder in folders:
         try:
