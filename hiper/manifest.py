@@ -38,6 +38,7 @@ from hiper.records import (
     without_credentials,
     write_json,
 )
+from hiper.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -352,6 +353,7 @@ def verify_outputs(folder: Path) -> None:
     """
     manifest = read_manifest(folder) or {}
     require_own(manifest, folder)
+    _require_experiment(manifest, folder)
     if "outputs" not in manifest:
         return
     listed = require(manifest, {"outputs": dict}, str(folder / FILE))["outputs"]
@@ -385,6 +387,18 @@ def require_own(manifest: Mapping[str, Any], folder: Path, name: str = FILE) -> 
         f"{folder / name}: is {problem}: the folder is a copy, or was renamed. Give it its own name again or move it "
         f"out of {folder.parent}, and make the run {here} by its stage"
     )
+
+
+def _require_experiment(manifest: Mapping[str, Any], folder: Path) -> None:
+    """UserError when a run was made in one experiment and goes on under the settings of another, as after `cp -r
+    results/one results/another`: who only reads a copied run may."""
+    made = manifest.get("experiment")
+    now = read_yaml(folder / "config.yaml").get("experiment") if (folder / "config.yaml").exists() else None
+    if made is not None and now is not None and made != now:
+        raise UserError(
+            f"{folder}: was made in the experiment {made}, and its config.yaml is of the experiment {now}: go on with "
+            f"it there, or {_again(folder)}"
+        )
 
 
 def _run_of(command: Any) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,10 +40,17 @@ def _belongs(path: Path, identity: dict[str, Any]) -> bool:
 
 def clear(folder: Path) -> None:
     """Remove all checkpoints: the work is done, and a later run starts from the beginning."""
-    for path in sorted(folder.glob("*")):
+    for path in _found(folder):
         path.unlink()
-    if folder.is_dir():
+        path.with_suffix(".sha256").unlink(missing_ok=True)
+    (folder / IDENTITY).unlink(missing_ok=True)
+    with suppress(OSError):  # what somebody else put there stays
         folder.rmdir()
+
+
+def _found(folder: Path) -> list[Path]:
+    """The checkpoints, oldest first; copies that a file manager made of them are none."""
+    return sorted(path for path in folder.glob("*.pt") if path.stem.isdecimal())
 
 
 def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
@@ -61,7 +69,7 @@ def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
                 raise
             raise summed.failure from None
     write_text(path.with_suffix(".sha256"), summed.digest.hexdigest() + "\n")
-    for old in sorted(folder.glob("*.pt"))[:-KEPT]:
+    for old in _found(folder)[:-KEPT]:
         old.unlink()
         old.with_suffix(".sha256").unlink(missing_ok=True)
 
@@ -87,7 +95,7 @@ class _Summed:
 
 def load_latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint whose checksum holds, or None; damaged ones are skipped loudly."""
-    found = sorted(folder.glob("*.pt"), reverse=True)
+    found = _found(folder)[::-1]
     for path in found:
         expected = path.with_suffix(".sha256")
         if expected.exists() and expected.read_text(encoding="utf-8", errors="replace").strip() == sha256_file(path):

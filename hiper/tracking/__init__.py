@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hiper.errors import UserError
-from hiper.records import absolute, write_json
+from hiper.records import absolute, leftover, write_json
 from hiper.tracking import database, destination
 from hiper.tracking.follower import follow, start_follower
 from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, RESULTS, Mirror
@@ -49,7 +49,7 @@ def sync(experiment: Path, *, best_effort: bool = False) -> None:
 
 def _sync(experiment: Path) -> list[str]:
     mirror = Mirror(experiment, LAST_PATIENCE)
-    folders = sorted(path for path in experiment.glob("runs/*") if started(path))
+    folders = sorted(path for path in experiment.glob("runs/*") if started(path) and not leftover(path.name))
     broken: list[UserError] = []
     for folder in folders:
         try:

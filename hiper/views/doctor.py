@@ -178,8 +178,9 @@ def _folders(root: Path) -> Iterator[Finding]:
 def _leftovers(root: Path) -> Iterator[Finding]:
     """Runs that somebody is writing now, and runs that were cut short."""
     from hiper.locks import owner
+    from hiper.records import leftover
 
-    for folder in sorted(path for path in root.glob("results/*/runs/*") if path.is_dir()):
+    for folder in sorted(path for path in root.glob("results/*/runs/*") if path.is_dir() and not leftover(path.name)):
         name = str(folder.relative_to(root))
         if (holder := owner(folder)) is not None:
             yield Finding("Runs", name, "ok", f"being written by {holder}")

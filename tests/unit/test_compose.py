@@ -106,6 +106,22 @@ def test_a_grid_that_names_a_missing_file_is_an_error(project: Path) -> None:
         load_grid("test", project)
 
 
+def test_copies_of_a_file_manager_are_no_configurations(project: Path) -> None:
+    """Whatever is in them; the names that are offered are those of files that somebody wrote."""
+    before, composed = available("experiment", project), compose_run("test", RUN, project)
+    for name in (
+        "demo (copy).yaml",
+        "._demo.yaml",
+        "demo.yaml~",
+        "Copy of demo.yaml",
+        "demo copy 2.yaml",
+        "demo (1).yaml",
+    ):
+        (project / "configs" / "experiment" / name).write_bytes(b"\0\5\x16\7")
+    assert available("experiment", project) == before
+    assert compose_run("test", RUN, project) == composed
+
+
 def test_broken_yaml_is_a_users_mistake(project: Path) -> None:
     """A syntax error names the file."""
     (project / "configs/experiment/test.yaml").write_text("grid: [")

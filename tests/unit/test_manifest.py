@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hiper import manifest
-from hiper.compose import compose_run, config_digest
+from hiper.compose import compose_run, config_digest, write_config
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.manifest import (
@@ -28,6 +28,7 @@ from hiper.manifest import (
     verify_outputs,
     write_manifest,
 )
+from hiper.records import leftover
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -246,6 +247,57 @@ def test_a_copy_of_a_run_is_refused_by_name(
     words = "with seed 0" if recorded == "seeds" else "a-b-hiper-seed0"
     with pytest.raises(UserError, match=f"{copy.name}/manifest.json: is of .*{words}: the folder is a copy"):
         verify_outputs(copy)
+
+
+def test_a_run_that_was_copied_into_another_experiment_does_not_go_on_there(
+    settings: RunSettings, data: Path, tmp_path: Path
+) -> None:
+    """Once its config.yaml is the other experiment's; moved with its own it goes on anywhere."""
+    run = tmp_path / "other" / "runs" / "a-b-hiper-seed0"
+    write_manifest(run, settings, data)
+    write_config(settings, run / "config.yaml")
+    verify_outputs(run)
+    write_config(settings.model_copy(update={"experiment": "other"}), run / "config.yaml")
+    with pytest.raises(
+        UserError, match=r"made in the experiment test, and its config\.yaml is of the experiment other"
+    ):
+        verify_outputs(run)
+
+
+def test_names_that_file_managers_and_editors_make_are_told_from_others() -> None:
+    """What people and this project call files is never taken for a leftover."""
+    made = (
+        "x (copy)",
+        "x (3rd copy).yaml",
+        "x copy.json",
+        "x copy 2",
+        "x - Copy (2)",
+        "Copy of x",
+        "x (1)",
+        "x.bak",
+        "x~",
+    )
+    made += (
+        ".DS_Store",
+        "._x",
+        ".nfs0000a1",
+        ".x.swp",
+        "Thumbs.db",
+        "desktop.ini",
+        "__MACOSX",
+        ".x.k3j.partial",
+        "x.orig",
+    )
+    own = (
+        "dataset.json",
+        "photocopy",
+        "hard_copy.yaml",
+        "trial_T20190907_1",
+        "ppo.copy",
+        "a-b-hiper-seed0",
+        "x.bak.yaml",
+    )
+    assert [name for name in made if not leftover(name)] == [] == [name for name in own if leftover(name)]
 
 
 def test_a_folders_hash_changes_with_names_and_contents(tmp_path: Path) -> None:

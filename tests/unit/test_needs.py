@@ -36,8 +36,9 @@ def disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No model in the cache, room on the disk."""
+    """No model in the cache, room on the disk, no games named (importing alfworld names some)."""
     disk(monkeypatch, 10**15)
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no-models"))
 
 
