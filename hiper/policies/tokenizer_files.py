@@ -61,6 +61,15 @@ def opens_thought(tokenizer: Any) -> bool:
     return OPEN_THOUGHT.search(chat_frame(tokenizer)[1]) is not None
 
 
+def read_alike(tokenizer: Any, folder: Path) -> bool:
+    """Whether other tools, which take the class that `AutoTokenizer` chooses, give a text the same ids."""
+    from transformers import AutoTokenizer
+
+    other = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    same: bool = other.encode(PROBE, add_special_tokens=False) == tokenizer.encode(PROBE, add_special_tokens=False)
+    return same
+
+
 def open_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a folder as `transformers` reads it; UserError names the damaged file."""
     from transformers import PreTrainedTokenizerFast

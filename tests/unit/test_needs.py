@@ -257,13 +257,17 @@ def test_a_sound_model_is_described_and_wants_nothing(mine: Path, capsys: pytest
     assert needs.missing("mine", runs, Path.cwd(), "local") == []
     assert any(one.name == "mine" and "can run here" in one.detail for one in doctor.diagnose(Path.cwd()))
     assert main(["model", "mine"]) == 0
-    assert "648 positions; answers end with <|im_end|>" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "648 positions; answers end with <|im_end|>" in shown and "AutoTokenizer" not in shown
     assert main(["plan", "mine"]) == 0 and "left out" not in capsys.readouterr().out
     tags_in_pieces(mine)
     free = [(name, parse_run(changed(one.model_dump(), decoding__mode="free"), "test")) for name, one in runs]
     assert needs.missing("mine", free, Path.cwd(), "local") == []
     assert main(["model", "mine"]) == 0
     assert "decoding.mode=guided needs <switch> to be one token" in capsys.readouterr().out
+    edited(mine / "tokenizer_config.json", auto_map=None)
+    assert main(["model", "mine"]) == 0
+    assert "AutoTokenizer gives other ids" in capsys.readouterr().out
 
 
 def test_what_follows_a_finished_warm_start_is_asked_of_its_model(mine: Path) -> None:
