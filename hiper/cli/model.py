@@ -59,7 +59,7 @@ def facts(folder: Path) -> list[str]:
     except UserError as error:
         found.append(str(error))
     if not read_alike(tokenizer, folder):
-        found.append("AutoTokenizer gives other ids than tokenizer.json, which is what is followed here")
+        found.append("AutoTokenizer does not give the ids of tokenizer.json, which is what is followed here")
     if opens_thought(tokenizer):
         found.append("its chat template begins every answer inside <think>")
     return found
