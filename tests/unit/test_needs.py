@@ -285,6 +285,16 @@ def test_what_follows_a_finished_warm_start_is_asked_of_its_model(mine: Path) ->
     assert "decoding.mode=guided needs <switch>" in line
 
 
+def test_heads_that_vllm_does_not_take_are_known_before_they_are_made() -> None:
+    """On the CPU, of a model from scratch; on GPUs and with the local sampler there is no such limit."""
+    values = compose_run("test", "alfworld_test-test-hiper-seed0", ROOT).model_dump()
+    sampled = {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0}
+    for rollout, found in ((values["rollout"], []), (sampled, ["the model test: attention heads of size 16"])):
+        run = TRAIN, parse_run({**values, "rollout": rollout}, "test")
+        details = [one.detail for one in needs.needs("test", [run], ROOT, "missing")]
+        assert [detail.partition(";")[0] for detail in details if "heads" in detail] == found
+
+
 def test_doctor_says_the_same_with_and_without_the_experiment(mine: Path) -> None:
     """Nothing that one calls missing can run here by the other: models, data, disk, of every run of the grid."""
     path = Path.cwd() / "configs" / "benchmark" / "alfworld_test.yaml"
