@@ -46,7 +46,7 @@ def facts(folder: Path) -> list[str]:
     from hiper.errors import UserError
     from hiper.learning.guide import Guide
     from hiper.planning.shapes import parameters
-    from hiper.policies.tokenizer_files import ends, opens_thought
+    from hiper.policies.tokenizer_files import ends, opens_thought, read_alike
     from hiper.policies.usable import opened
 
     shape, tokenizer = opened(folder)
@@ -58,6 +58,8 @@ def facts(folder: Path) -> list[str]:
         Guide(tokenizer, "plan_execute", 1, int(tokenizer.eos_token_id))
     except UserError as error:
         found.append(str(error))
+    if not read_alike(tokenizer, folder):
+        found.append("AutoTokenizer does not give the ids of tokenizer.json, which is what is followed here")
     if opens_thought(tokenizer):
         found.append("its chat template begins every answer inside <think>")
     return found

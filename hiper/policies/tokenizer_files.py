@@ -62,6 +62,18 @@ def opens_thought(tokenizer: Any) -> bool:
     return OPEN_THOUGHT.search(chat_frame(tokenizer)[1]) is not None
 
 
+def read_alike(tokenizer: Any, folder: Path) -> bool:
+    """Whether other tools, which take the class that `AutoTokenizer` chooses, give a text the same ids."""
+    from transformers import AutoTokenizer
+
+    try:
+        other = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        ids = other.encode(PROBE, add_special_tokens=False)
+    except Exception:
+        return False  # what they cannot read has no ids
+    return bool(ids == tokenizer.encode(PROBE, add_special_tokens=False))
+
+
 def open_tokenizer(folder: Path) -> Any:
     """The fast tokenizer of a folder as `transformers` reads it; UserError names the damaged file."""
     from transformers import PreTrainedTokenizerFast

@@ -11,7 +11,9 @@ from typing import Any
 from hiper.config import RunSettings
 from hiper.learning.folders import described, require_positions
 from hiper.learning.guide import Guide
+from hiper.learning.model_files import CONFIG
 from hiper.learning.qwen2 import DecoderShape
+from hiper.planning.shapes import ModelShape
 from hiper.policies.tokenizer_files import load_tokenizer
 
 
@@ -34,7 +36,12 @@ def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape, tok
     require_positions(shape, prompt.max_tokens + decoding.max_response_tokens, folder)
     if decoding.mode == "guided":
         Guide(tokenizer, prompt.interface, decoding.max_text_tokens, int(tokenizer.eos_token_id))
+    require_sampled(settings, shape, folder / CONFIG)
+
+
+def require_sampled(settings: RunSettings, shape: ModelShape, source: object) -> None:
+    """UserError where the sampler cannot take a model of this shape; `source` says where the shape comes from."""
     if settings.rollout.backend == "vllm" and settings.engine.device == "cpu":
         from hiper.policies.vllm_engine import require_heads
 
-        require_heads(shape, folder)
+        require_heads(shape, source)

@@ -69,7 +69,7 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         require_vllm()
         if device == "cpu":
-            require_heads(shape_of(read_json(folder / CONFIG), folder / CONFIG), folder)
+            require_heads(shape_of(read_json(folder / CONFIG), folder / CONFIG), folder / CONFIG)
         self.sleeps = device == "cuda"  # on the CPU vLLM has no sleep mode
         options = {
             "load_format": "dummy",  # weights come by `update`; it would take value_heads.safetensors for some of them
@@ -179,11 +179,11 @@ def _cpu_options(longest: int) -> dict[str, Any]:
     }
 
 
-def require_heads(shape: ModelShape, folder: Path) -> None:
+def require_heads(shape: ModelShape, source: object) -> None:
     """UserError where vLLM has no attention for heads of this size on the CPU."""
     if shape.head_size % CPU_HEADS:
         raise UserError(
-            f"{folder / CONFIG}: attention heads of size {shape.head_size}; on the CPU vLLM takes multiples of "
+            f"{source}: attention heads of size {shape.head_size}; on the CPU vLLM takes multiples of "
             f"{CPU_HEADS} only: choose model.scratch.hidden and heads accordingly, or rollout=local"
         )
 

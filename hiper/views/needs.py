@@ -20,7 +20,7 @@ from hiper.manifest import FILE as MANIFEST
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.hardware import CARDS
 from hiper.views.datasets import data_finding
-from hiper.views.estimates import Plan, plan_of
+from hiper.views.estimates import Plan, plan_of, shape_of
 from hiper.views.machine import Finding, State, listed_gpus
 from hiper.yaml_files import read_yaml
 
@@ -77,6 +77,7 @@ Lack = tuple[State | None, str, str]  # None: the state of what is needed; what 
 
 def _models(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
     """Of the warm starts: what comes after them begins with their folders."""
+    asked = f"hiper doctor --experiment {experiment}"
     starts = {name for name, _ in runs if name.algorithm == WARM_START}
     wanted: dict[str, Path | None] = {}
     for model in sorted({run.model.path for name, run in runs if name in starts and run.model.path is not None}):
@@ -85,8 +86,10 @@ def _models(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
         except UserError as error:
             yield None, str(error), "or set model.path to a folder that is there"
     using: dict[Path, list[RunSettings]] = {}
+    made: list[RunSettings] = []
     for name, settings in runs:
         if (model := settings.model.path) is None:
+            made.append(settings)
             continue
         folder = root / "results" / experiment / "runs" / str(name.warm_start) / "model"
         if name.warm_start in starts:
@@ -98,9 +101,24 @@ def _models(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
             yield None, f"the model {model} is not on this machine", pretrained.remedy(model)
         elif absent := pretrained.gaps(folder):
             yield None, f"the model {model} lacks {', '.join(absent)} in {folder}", pretrained.remedy(model)
+    for problem in dict.fromkeys(problem for settings in made for problem in _unsampled(settings)):
+        yield None, problem, f"{asked} asks again"
     for folder, users in using.items():
         for problem in model_problems(folder, users):
-            yield None, problem, f"hiper doctor --experiment {experiment} asks again"
+            yield None, problem, f"{asked} asks again"
+
+
+def _unsampled(settings: RunSettings) -> Iterator[str]:
+    """Why the sampler would refuse a model that is still to be made from scratch."""
+    if settings.rollout.backend == "local":
+        return  # it takes all of them
+    from hiper.policies.usable import require_sampled
+
+    if (shape := shape_of(settings)) is not None:
+        try:
+            require_sampled(settings, shape, f"the model {settings.model.name}")
+        except UserError as error:
+            yield str(error)
 
 
 def model_problems(folder: Path, users: Sequence[RunSettings]) -> list[str]:

@@ -258,13 +258,19 @@ def test_a_sound_model_is_described_and_wants_nothing(mine: Path, capsys: pytest
     assert needs.missing("mine", runs, Path.cwd(), "local") == []
     assert any(one.name == "mine" and "can run here" in one.detail for one in doctor.diagnose(Path.cwd()))
     assert main(["model", "mine"]) == 0
-    assert "648 positions; answers end with <|im_end|>" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "648 positions; answers end with <|im_end|>" in shown and "AutoTokenizer" not in shown
     assert main(["plan", "mine"]) == 0 and "left out" not in capsys.readouterr().out
     tags_in_pieces(mine)
     free = [(name, parse_run(changed(one.model_dump(), decoding__mode="free"), "test")) for name, one in runs]
     assert needs.missing("mine", free, Path.cwd(), "local") == []
     assert main(["model", "mine"]) == 0
     assert "decoding.mode=guided needs <switch> to be one token" in capsys.readouterr().out
+    told = {key: value for key, value in read_json(mine / "tokenizer_config.json").items() if key != "auto_map"}
+    for settings in (told, told | {"auto_map": None}):  # another class; one that the library cannot make
+        write_json(mine / "tokenizer_config.json", settings)
+        assert main(["model", "mine"]) == 0
+        assert "AutoTokenizer does not give the ids" in capsys.readouterr().out
 
 
 def test_what_follows_a_finished_warm_start_is_asked_of_its_model(mine: Path) -> None:
@@ -278,6 +284,16 @@ def test_what_follows_a_finished_warm_start_is_asked_of_its_model(mine: Path) ->
     tags_in_pieces(made)
     (line,) = needs.missing("mine", later, Path.cwd(), "local")
     assert "decoding.mode=guided needs <switch>" in line
+
+
+def test_heads_that_vllm_does_not_take_are_known_before_they_are_made() -> None:
+    """On the CPU, of a model from scratch; on GPUs and with the local sampler there is no such limit."""
+    values = compose_run("test", "alfworld_test-test-hiper-seed0", ROOT).model_dump()
+    sampled = {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0}
+    for rollout, found in ((values["rollout"], []), (sampled, ["the model test: attention heads of size 16"])):
+        run = TRAIN, parse_run({**values, "rollout": rollout}, "test")
+        details = [one.detail for one in needs.needs("test", [run], ROOT, "missing")]
+        assert [detail.partition(";")[0] for detail in details if "heads" in detail] == found
 
 
 def test_doctor_says_the_same_with_and_without_the_experiment(mine: Path) -> None:
