@@ -28,8 +28,8 @@ class Restriction:
     """Turns `Generation.allowed` entries into masked logits."""
 
     def __init__(self, guide: Guide, vocabulary: int, device: str) -> None:
-        # ids beyond the tokenizer (padding of the embedding to a round size) are no text
-        known = range(min(len(guide.tokenizer), vocabulary))
+        # ids that the tokenizer does not know (padding of the embedding to a round size) are no text
+        known = sorted(i for i in guide.tokenizer.get_vocab().values() if i < vocabulary)
         pieces = {
             i: guide.tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in known if i not in guide.special
         }
