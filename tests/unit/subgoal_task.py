@@ -197,6 +197,16 @@ class SubgoalTask:
         around = gradients - self.expectation(gradients)
         return float(self.expectation((around**2).sum(axis=1)) / (self.gradient**2).sum())
 
+    def unexplained(self, values: Values) -> float:
+        """λ_b of `auto` in a batch so large that it holds every episode by its probability."""
+        weight = self.probability[:, None] * self.starts
+
+        def spread(numbers: Floats) -> float:
+            mean = (weight * numbers).sum() / weight.sum()
+            return float((weight * (numbers - mean) ** 2).sum())
+
+        return min(1.0, spread(self.returns - values["high"][:, :-1]) / spread(self.returns))
+
     def errors(self, advantages: Mapping[str, Floats]) -> dict[str, float]:
         """By block the root mean square of what its advantages differ by from the exact ones, where it is chosen."""
         found = {}

@@ -86,7 +86,24 @@ def test_variance_is_the_price(task: SubgoalTask) -> None:
     assert 0.0 < errors[0] < errors[1] < errors[2]
 
 
+def test_auto_traces_as_far_as_chance_goes_even_with_an_exact_critic(task: SubgoalTask) -> None:
+    """A constant critic is looked through; of an exact one what the state does not settle stays, and of
+    a critic between the two something between, by which its bias shrinks."""
+    exact, constant = task.exact_values(), task.constant_values()
+    assert task.unexplained(constant) == pytest.approx(1.0)
+    assert 0.0 < task.unexplained(exact) < 1.0
+    between = {head: 0.5 * (exact[head] + constant[head]) for head in exact}
+    lam = task.unexplained(between)
+    assert task.unexplained(exact) < lam < 1.0
+    found = [
+        task.gradients(task.advantages(between, lam_seg=1.0, lam_boundary=lam_boundary)) for lam_boundary in (0.0, lam)
+    ]
+    assert task.bias(found[1]) == pytest.approx((1.0 - lam) * task.bias(found[0]))
+
+
 def test_the_documented_figures_are_those_of_the_task() -> None:
     """docs/method.md shows the table that `python tests/unit/subgoal_task.py` prints."""
     text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
-    assert "\n".join(table(task_of(REFERENCE, 1.0))) in text
+    task = task_of(REFERENCE, 1.0)
+    assert "\n".join(table(task)) in text
+    assert f"it would be {task.unexplained(task.exact_values()):.2f} with exact values" in text.replace("\n", " ")
