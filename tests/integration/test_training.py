@@ -20,7 +20,7 @@ from hiper.learning.batches import TurnRow
 from hiper.learning.learner import Learner
 from hiper.plan_execute import render
 from hiper.policies.tokenizer_files import load_tokenizer
-from hiper.records import read_json, read_jsonl, write_json, write_jsonl
+from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.stages import checkpoint, evaluation, training, warmstart
 
 # What two runs that are the same have in common to the byte.
@@ -316,7 +316,8 @@ def test_micro_batches_do_not_change_the_update(prepared: Path, tmp_path: Path) 
 
 
 def test_evaluation_plays_every_game_of_a_split_once(prepared: Path, tmp_path: Path) -> None:
-    """The rows' tasks are the split's tasks, each once per temperature, and two evaluations are equal bytes."""
+    """The rows' tasks are the split's tasks, each once per temperature, and two evaluations are equal bytes, whose
+    checksum stands beside them."""
     chosen = run_settings()
     shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
     evaluation.run(chosen, tmp_path, prepared / "data")
@@ -330,6 +331,7 @@ def test_evaluation_plays_every_game_of_a_split_once(prepared: Path, tmp_path: P
         assert [row["task"] for row in rows if row["split"] == split] == expected
     evaluation.run(chosen, tmp_path, prepared / "data")
     assert (tmp_path / "evaluation.jsonl").read_bytes() == first
+    assert read_json(tmp_path / "evaluation.json")["episodes"] == sha256_file(tmp_path / "evaluation.jsonl")
 
 
 def test_a_broken_evaluation_episode_keeps_its_turns(
