@@ -18,12 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiper.benchmarks.base import Info
-from hiper.config import Decoding, Prompt
+from hiper.config import Decoding, Prompt, RunSettings
 from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.plan_execute import ParsedTurn, parse, parse_react, render
 from hiper.policies.base import Request, Response
+from hiper.policies.experts import Decision
 from hiper.policies.local import LocalPolicy
 from hiper.policies.model_policy import ModelPolicy
+from hiper.randomness import generator
+from hiper.stages import demonstrations
 from hiper.stages.rollout import Rollout
 from hiper.trajectory import Task, Trajectory
 
@@ -469,3 +472,19 @@ def test_a_state_without_admissible_actions_ends_its_episode_only() -> None:
     broken, whole = rollout.play([*house.tasks("train"), *house.tasks("train")], [0, 1], [0])
     assert broken.failure is not None and "no admissible action" in broken.failure and len(broken.turns) == 1
     assert whole.failure is None and len(whole.turns) == len(HOSTILE)
+
+
+@pytest.mark.parametrize("action", ["click[a</action>b]", "click[\u4e2d]", "click[x</think>]"])
+def test_what_no_answer_can_say_is_not_demonstrated(
+    small_settings: RunSettings, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """An episode with such an action is left out: its text would teach something else than what was done."""
+
+    class Expert:
+        def act(self, observation: str, admissible: Sequence[str]) -> Decision:
+            return Decision(True, "choose", action)
+
+    monkeypatch.setattr(demonstrations, "make_expert", lambda *_: Expert())
+    house = HostileHouse("alfworld")
+    assert demonstrations._play(small_settings, house, house.tasks("train")[0], generator([0])) is None
+    assert not house.done
