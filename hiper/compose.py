@@ -279,26 +279,36 @@ def _require_own_keys(settings: RunSettings, name: RunName, experiment: str, roo
         if value == plain.get(key) or composed.get(key) == value:
             continue
         own = f"by_algorithm.{name.algorithm}."
-        found = _setters(experiment, f"algorithm.{key}", root)
+        found = _setters(experiment, f"algorithm.{key}", name, root)
         if found and not any(f".{own}" in f".{place}" for _, place in found):
             path, place = found[-1]
             remedy = f"{{{key.replace('.', ': {')}: {written(value)}{'}' * (key.count('.') + 1)}"
             raise UserError(
                 f"{path}, {place}algorithm.{key}: experiment {experiment} overrides {key} = {written(value)} of "
                 f"configs/algorithm/{name.algorithm}.yaml, which is what {name.algorithm} differs from {base} in; "
-                f"remove one of the two, or add by_algorithm: {{{name.algorithm}: {{algorithm: {remedy}}}}}"
+                f"remove one of the two, or add to configs/experiment/{experiment}.yaml: "
+                f"by_algorithm: {{{name.algorithm}: {{algorithm: {remedy}}}}}"
             )
 
 
-def _setters(experiment: str, key: str, root: Path) -> list[tuple[Path, str]]:
-    """Where an experiment and those that it inherits set `key`: file and place (see `layers.parts`)."""
+def _setters(experiment: str, key: str, name: RunName, root: Path) -> list[tuple[Path, str]]:
+    """Where an experiment and those that it inherits set `key` for a run: file and place (see `layers.parts`)."""
     return [
         (layer.path, place)
         for layer in layers("experiment", experiment, root)
         if layer.group == "experiment"
         for place, sections in parts(layer.values)
-        if key in leaves(sections)
+        if key in leaves(sections) and concerns(place, name)
     ]
+
+
+def concerns(place: str, name: RunName) -> bool:
+    """Whether settings at this place (see `hiper.layers.parts`) are for the run."""
+    conditions = place.split("by_")[1:]
+    return all(
+        getattr(name, group) == choice.removesuffix(".")
+        for group, _, choice in (condition.partition(".") for condition in conditions)
+    )
 
 
 def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment: str, root: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hiper.algorithms.reads import settings_read
 from hiper.algorithms.registry import ALGORITHMS
-from hiper.compose import WARM_START, RunName, compose_run, leaves, load_grid, run_names
+from hiper.compose import WARM_START, RunName, compose_run, concerns, leaves, load_grid, run_names
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.layers import layers, parts
@@ -77,7 +77,7 @@ def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[
     cells = _cells(runs)
     found: dict[str, list[str]] = {}
     for place, sections in parts(layer.values):
-        concerned = {name: settings for name, settings in cells.items() if _concerns(place, name)}
+        concerned = {name: settings for name, settings in cells.items() if concerns(place, name)}
         for key in leaves({group: value for group, value in sections.items() if isinstance(value, dict)}):
             reasons = {_unread(key, settings) for settings in concerned.values()}
             if concerned and None not in reasons:
@@ -91,15 +91,6 @@ def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[
 def _cells(runs: Iterable[Run]) -> dict[RunName, RunSettings]:
     """What is trained, once for all seeds."""
     return {replace(name, seed=0): settings for name, settings in runs if name.algorithm != WARM_START}
-
-
-def _concerns(place: str, name: RunName) -> bool:
-    """Whether settings at this place (see `hiper.layers.parts`) are for the run."""
-    conditions = place.split("by_")[1:]
-    return all(
-        getattr(name, group) == choice.removesuffix(".")
-        for group, _, choice in (condition.partition(".") for condition in conditions)
-    )
 
 
 def _unread(key: str, settings: RunSettings) -> str | None:

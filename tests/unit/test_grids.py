@@ -56,7 +56,7 @@ def test_a_variant_does_not_lose_its_own_key_to_the_experiment(project: Path) ->
     message = str(caught.value)
     assert "experiment/demo.yaml, algorithm.gamma: experiment mine overrides gamma = 0.9" in message
     assert "configs/algorithm/hiper_90.yaml" in message
-    advice = re.search(r"add (by_algorithm: .*)", message)
+    advice = re.search(r"add to configs/experiment/mine\.yaml: (by_algorithm: .*)", message)
     assert advice is not None
     runs = dict(compose_grid(mine(project, "hiper, hiper_90", advice[1]), project))
     assert {name.algorithm: settings.algorithm.gamma for name, settings in runs.items()} == {
