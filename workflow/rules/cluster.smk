@@ -140,9 +140,7 @@ def refused_by_cluster(runs):
     except OSError as error:
         return [f"sinfo cannot be started ({error.strerror}): it says which partitions this cluster has"]
     if listed.returncode:
-        return [
-            f"sinfo ended with status {listed.returncode}: {listed.stderr.strip()}; is Slurm running? ask the cluster"
-        ]
+        return [f"sinfo ended with status {listed.returncode}: {listed.stderr.strip()}; ask who runs this cluster"]
     known = listed.stdout.split()
     keys = [
         "slurm_partition",
