@@ -125,8 +125,8 @@ class AlfworldBenchmark:
         if missing:
             raise UserError(
                 f"{missing[0].folder / GAME_FILE}: no such file, but dataset.json lists it ({len(missing)} of "
-                f"{len(games)} games of split {split!r} are missing); `hiper data repro {self._root.name}` makes the data "
-                "set again"
+                f"{len(games)} games of split {split!r} are missing); `hiper data repro {self._root.name}` makes the "
+                "data set again"
             )
         return [Task(game.id, game.split, game.task_type) for game in games]
 
