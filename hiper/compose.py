@@ -62,6 +62,11 @@ _READS: dict[Stage, tuple[str, ...]] = {
     ),
 }
 
+# Settings that have come since the first results were made, each with what was done before there was a choice.
+_SINCE: dict[str, Any] = {
+    "algorithm": {"lam_boundary": 0.0, "token_weight": 1.0, "group": {"potential_floor": 0.01}},
+}
+
 
 @dataclass(frozen=True)
 class RunName:
@@ -347,7 +352,23 @@ def config_text(values: Mapping[str, Any]) -> str:
 
 def read_config(path: Path) -> RunSettings:
     """The validated settings of a run folder's `config.yaml`."""
-    return parse_run(read_yaml(path), str(path))
+    return recorded_settings(read_yaml(path), str(path))
+
+
+def recorded_settings(values: Mapping[str, Any], source: str) -> RunSettings:
+    """The validated settings that a run was made with, also by an earlier version, which had fewer of them."""
+    return parse_run(_filled(dict(values), _SINCE), source)
+
+
+def _filled(values: dict[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with what they lack of `absent`, in the sections that they have."""
+    for key, value in absent.items():
+        if isinstance(value, dict):
+            if isinstance(values.get(key), dict):
+                values = {**values, key: _filled(values[key], value)}
+        else:
+            values = {key: value, **values}
+    return values
 
 
 def config_digest(settings: RunSettings) -> str:

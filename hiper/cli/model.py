@@ -45,8 +45,9 @@ def facts(folder: Path) -> list[str]:
     """What settings must fit to; UserError where no stage could use the model."""
     from hiper.errors import UserError
     from hiper.learning.guide import Guide
+    from hiper.plan_execute import opens_thought
     from hiper.planning.shapes import parameters
-    from hiper.policies.tokenizer_files import ends, opens_thought, read_alike
+    from hiper.policies.tokenizer_files import chat_frame, ends, read_alike
     from hiper.policies.usable import opened
 
     shape, tokenizer = opened(folder)
@@ -60,6 +61,6 @@ def facts(folder: Path) -> list[str]:
         found.append(str(error))
     if not read_alike(tokenizer, folder):
         found.append("AutoTokenizer does not give the ids of tokenizer.json, which is what is followed here")
-    if opens_thought(tokenizer):
+    if opens_thought(chat_frame(tokenizer)[1]):
         found.append("its chat template begins every answer inside <think>")
     return found

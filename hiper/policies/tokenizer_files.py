@@ -8,7 +8,6 @@ from looping for days or filling the memory, so its first rendering here has a l
 from __future__ import annotations
 
 import codecs
-import re
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +24,6 @@ FILE, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_temp
 LINES = 2_000_000  # Python lines that reading a template may take; those of the Qwen family take thousands
 MEMORY = 1 << 30  # bytes beyond those that the process has
 PROBE = "<switch>SWITCH</switch>\n  Go to drawer 12, then search[red T-shirt] (2 left)."
-OPEN_THOUGHT = re.compile(r"<think>\s*$")
 
 T = TypeVar("T")
 
@@ -55,11 +53,6 @@ def chat_frame(tokenizer: Any) -> tuple[str, str]:
     if not found:
         raise UserError("the tokenizer's chat template does not show the user's message")
     return before, after
-
-
-def opens_thought(tokenizer: Any) -> bool:
-    """Whether the chat template begins the answer inside a block `<think>`."""
-    return OPEN_THOUGHT.search(chat_frame(tokenizer)[1]) is not None
 
 
 def read_alike(tokenizer: Any, folder: Path) -> bool:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiper.compose import config_digest, read_config
-from hiper.config import parse_run
+from hiper.compose import config_digest, read_config, recorded_settings
 from hiper.manifest import content_hash, made_with, read_manifest
 from hiper.records import absolute, read_json, sha256_json, write_json
 from hiper.tracking import database, destination
@@ -126,7 +125,8 @@ class Mirror:
     def run(self, folder: Path) -> None:
         """Mirror one run folder: parameters, metrics, evaluation, files, tags."""
         made = made_with(folder)
-        settings = read_config(folder / "config.yaml") if made is None else parse_run(made, f"{folder}, its manifest")
+        path = folder / "config.yaml"
+        settings = read_config(path) if made is None else recorded_settings(made, f"{folder}, its manifest")
         manifest = read_manifest(folder)
         known = self.known.setdefault(folder.name, _Known(RunFiles(folder)))
         metrics = known.files.read()

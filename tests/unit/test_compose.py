@@ -231,6 +231,20 @@ def test_a_configuration_is_read_back_as_it_was_written(settings: RunSettings, t
     assert read_config(tmp_path / "config.yaml") == small
 
 
+def test_a_configuration_of_an_earlier_version_means_what_that_did(settings: RunSettings, tmp_path: Path) -> None:
+    """Results that somebody has are not to be edited by hand; a section of another kind is still a mistake."""
+    write_config(settings, tmp_path / "config.yaml")
+    later = ("lam_boundary:", "token_weight:", "potential_floor:")
+    lines = (tmp_path / "config.yaml").read_text(encoding="utf-8").splitlines()
+    earlier = "\n".join(line for line in lines if not line.strip().startswith(later))
+    (tmp_path / "config.yaml").write_text(earlier, encoding="utf-8")
+    assert len(lines) - len(earlier.splitlines()) == len(later)
+    assert read_config(tmp_path / "config.yaml") == settings
+    (tmp_path / "config.yaml").write_text("algorithm: grpo", encoding="utf-8")
+    with pytest.raises(UserError, match="must be a section"):
+        read_config(tmp_path / "config.yaml")
+
+
 def test_an_unchanged_configuration_keeps_its_time_stamp(settings: RunSettings, tmp_path: Path) -> None:
     """Writing the same settings again leaves the file alone; other settings replace it."""
     path = tmp_path / "config.yaml"

@@ -22,9 +22,10 @@ from hiper.errors import UserError
 from hiper.learning.folders import WEIGHTS, load_decoder, save_decoder
 from hiper.learning.model_files import end_tokens
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
+from hiper.plan_execute import opens_thought
 from hiper.policies.base import Request
 from hiper.policies.local import LocalPolicy
-from hiper.policies.tokenizer_files import load_tokenizer, opens_thought
+from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
 from hiper.records import read_json, write_json
 
 IDS = np.arange(300, dtype=np.int32) % 60 + 3
@@ -247,11 +248,11 @@ def test_a_tokenizer_that_changes_text_is_refused(folder: Path, part: dict[str, 
 
 def test_a_template_that_begins_a_thought_is_noticed(folder: Path) -> None:
     """As those of reasoning models do."""
-    assert not opens_thought(load_tokenizer(folder))
+    assert not opens_thought(chat_frame(load_tokenizer(folder))[1])
     template = read_json(folder / "tokenizer_config.json")["chat_template"]
     opened = template.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n")
     edited(folder / "tokenizer_config.json", chat_template=opened)
-    assert opens_thought(load_tokenizer(folder))
+    assert opens_thought(chat_frame(load_tokenizer(folder))[1])
 
 
 def test_demonstrations_are_a_chat_data_set(small_pipeline: Path) -> None:
