@@ -183,7 +183,7 @@ def test_cells_that_other_runs_have_and_tasks_that_differ_are_named(tmp_path: Pa
     alfworld, webshop = load_studies(tmp_path)
     assert alfworld.gaps() == (
         "Not evaluated there, though other seeds are: PPO (turn-level) seed 0 (seen, T = 0.4). "
-        "Algorithms did not play the same tasks: unseen, T = 0.4. Compare their paired differences."
+        "Algorithms did not play the same tasks: unseen, T = 0.4. Compare paired differences."
     )
     assert webshop.gaps() == "Not evaluated yet: HiPER seed 1, PPO (turn-level) seed 0, PPO (turn-level) seed 1."
     assert alfworld.gaps() in success_table(alfworld).caption
