@@ -106,7 +106,10 @@ def load_grid(experiment: str, root: Path) -> Grid:
     grid = parse_grid(values, f"{path}, grid")
     for group, names in (("benchmark", grid.benchmarks), ("model", grid.models), ("algorithm", grid.algorithms)):
         for name in names:
-            configuration_file(group, name, root)
+            file = configuration_file(group, name, root)
+            if name == WARM_START or not re.fullmatch(NAME, name):
+                why = "is what runs before RL are called" if name == WARM_START else "has others than a-z, 0-9, _ and ."
+                raise UserError(f"{file}: its name becomes a part of its runs' names and {why}; rename the file")
     return grid
 
 

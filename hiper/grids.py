@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hiper.algorithms.reads import settings_read
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import WARM_START, RunName, compose_run, concerns, leaves, load_grid, run_names
 from hiper.config import RunSettings
 from hiper.errors import UserError
-from hiper.layers import layers, parts
+from hiper.layers import GRID, layers, parts
 from hiper.records import sha256_json
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ _SWITCHED: tuple[tuple[tuple[str, ...], str, Callable[[RunSettings], bool]], ...
      lambda run: run.warm_start.method != "none"),
     (("training.validation.",), "training.validation.tasks: 0", lambda run: run.training.validation.tasks > 0),
     (("variance.",), "variance.batches: 0", lambda run: run.variance.batches > 0),
+    (("training.critic.detach",), "training.critic.backbone: separate",
+     lambda run: run.training.critic.backbone == "shared"),
     (("evaluation.sampled_episodes",), "evaluation.protocols without sampled",
      lambda run: "sampled" in run.evaluation.protocols),
 )  # fmt: skip
@@ -45,7 +48,7 @@ def compose_grid(experiment: str, root: Path) -> list[Run]:
             composed[cell] = compose_run(experiment, str(name), root)
         runs.append((name, composed[cell].model_copy(update={"seed": name.seed})))
     require_distinct(experiment, runs)
-    for problem in idle_settings(experiment, runs, root):
+    for problem in (*idle_settings(experiment, runs, root), *covered_settings(experiment, runs, root)):
         logger.warning(problem)
     return runs
 
@@ -86,6 +89,39 @@ def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[
     for reason, keys in found.items():
         algorithms = ", ".join(dict.fromkeys(name.algorithm for name in cells))
         yield f"{layer.path}: {', '.join(keys)}: without effect, {reason.format(algorithms=algorithms)}"
+
+
+def covered_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[str]:
+    """What an experiment's own file sets and, for some of its runs, a setting that it inherits goes over: those for one
+    benchmark, model or algorithm win over those for all, whichever file has them. One line for each pair of places."""
+    setters = [
+        (_precedence(place), number, layer.path, place, leaves(sections))
+        for number, layer in enumerate(layers("experiment", experiment, root))
+        if layer.group == "experiment"
+        for place, sections in parts(layer.values)
+    ]
+    own = setters[-1][1]
+    found: dict[tuple[str, Path, str], dict[str, None]] = {}
+    for name in _cells(runs):
+        winning: dict[str, tuple[Any, ...]] = {}
+        for setter in sorted((one for one in setters if concerns(one[3], name)), key=lambda one: one[:2]):
+            winning |= dict.fromkeys(setter[4], setter)
+        for _, number, _, place, values in setters:
+            for key, value in values.items() if number == own and concerns(place, name) else ():
+                _, winner, path, over, others = winning[key]
+                if winner != own and others[key] != value and not key.startswith(("by_", "grid.")):
+                    found.setdefault((place, path, over), {})[key] = None
+    file = root / "configs" / "experiment" / f"{experiment}.yaml"
+    for (place, path, over), keys in found.items():
+        yield (
+            f"{file}: {', '.join(f'{place}{key}' for key in keys)}: without effect for the runs of {over.rstrip('.')}, "
+            f"whose values in {path} go over it; set them under {over.rstrip('.')} here, too"
+        )
+
+
+def _precedence(place: str) -> tuple[int, ...]:
+    """Of settings at a place (see `layers.parts`): the innermost condition counts most."""
+    return tuple(GRID.index(condition.partition(".")[0]) for condition in reversed(place.split("by_")[1:]))
 
 
 def _cells(runs: Iterable[Run]) -> dict[RunName, RunSettings]:

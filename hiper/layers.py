@@ -8,7 +8,7 @@ own, a choice that the grid makes, an inherited file that comes last and wins ov
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,14 +61,29 @@ def layers(group: str, name: str, root: Path, heirs: tuple[Path, ...] = ()) -> l
         raise UserError(f"{path}, defaults: inherits itself, by way of {', '.join(one.stem for one in heirs)}")
     values = dict(_read(path, path.read_bytes()))
     _require_own_package(path, group)
-    found = []
-    for parent_group, parent in _inherited(path, group, values.pop("defaults", None), root):
-        found += layers(parent_group, parent, root, (*heirs, path))
+    parents = [
+        (parent_group, layers(parent_group, parent, root, (*heirs, path)))
+        for parent_group, parent in _inherited(path, group, values.pop("defaults", None), root)
+    ]
+    _require_one_choice(path, group, parents)
     if "hydra" in values:
         raise UserError(f"{path}, hydra: nothing reads Hydra's own settings; remove them")
     if group == "experiment":
         _require_the_grids_choices(path, values)
-    return [*found, Layer(group, path, values)]
+    return [*(layer for _, below in parents for layer in below), Layer(group, path, values)]
+
+
+def _require_one_choice(path: Path, group: str, parents: Sequence[tuple[str, list[Layer]]]) -> None:
+    """UserError where an experiment chooses two engines, or inherits two and chooses none: one would be dropped."""
+    for choice in CHOSEN if group == "experiment" else ():
+        own = [below[-1].path.stem for parent_group, below in parents if parent_group == choice]
+        chosen = [[layer.path.stem for layer in below if layer.group == choice][-1:] for _, below in parents]
+        names = dict.fromkeys(own or [name for one in chosen for name in one])
+        if len(names) > 1 or len(own) > 1:
+            raise UserError(
+                f"{path}, defaults: {choice} {' and '.join(own or names)} are chosen, of which one has no effect; "
+                f"keep, or add, one line `- override /{choice}: NAME`"
+            )
 
 
 @cache
@@ -110,7 +125,8 @@ def _inherited(path: Path, group: str, defaults: Any, root: Path) -> Iterator[tu
             key, name = next(iter(entry.items()))
             *override, target = str(key).split(" ")
             target = target.removeprefix("/")
-            if group == "experiment" and override == ["override"] and target in CHOSEN and isinstance(name, str):
+            chosen = group == "experiment" and str(key) in (f"override /{one}" for one in CHOSEN)
+            if chosen and isinstance(name, str):
                 yield target, name
                 continue
             if target in GRID:
@@ -119,8 +135,8 @@ def _inherited(path: Path, group: str, defaults: Any, root: Path) -> Iterator[tu
                 target, entry = f"{group}/{key}", name
             else:
                 hint = nearest(target, CHOSEN) if group == "experiment" and target not in CHOSEN else ""
-                chosen = ", or `override /engine: NAME`, `override /rollout: NAME`" if group == "experiment" else ""
-                raise UserError(f"{path}, defaults: `{key}: {name}` is none of the files {inherits}{chosen}{hint}")
+                other = ", or `override /engine: NAME`, `override /rollout: NAME`" if group == "experiment" else ""
+                raise UserError(f"{path}, defaults: `{key}: {name}` is none of the files {inherits}{other}{hint}")
         else:
             target = group
         if not isinstance(entry, str) or not _NAME.fullmatch(entry):

@@ -311,9 +311,9 @@ def _over_tasks(rate: float, square: float, found: Grid) -> Interval:
 
 def _wilson_form(rate: float, half: float) -> Interval:
     """Wilson's interval of as many trials as give rate ± half in the normal approximation: it stays in [0, 1], and its
-    ends are as far away as the variance there asks."""
+    ends are as far away as the variance there asks. A rate of 0 or 1 that varies (of an aggregate) gives no trials."""
     if half < 1e-6 or not 0 < rate < 1:
-        return Interval(rate, rate)
+        return Interval(max(0.0, rate - half), min(1.0, rate + half))
     trials = (NormalDist().inv_cdf((1 + CONFIDENCE) / 2) / half) ** 2 * rate * (1 - rate)
     return wilson(rate * trials, trials)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,14 @@ class Run:
 @dataclass(frozen=True)
 class Study:
     """All runs of one benchmark and model, by algorithm (warm start first) and seed; `gradients`: what was measured of
-    the algorithms' gradients, one entry for each policy."""
+    the algorithms' gradients, one entry for each policy; `wanted`: the algorithms and seeds of the whole experiment, a
+    grid, whose every cell should be here."""
 
     benchmark: str
     model: str
     runs: tuple[Run, ...]
     gradients: tuple[Mapping[str, Any], ...] = ()
+    wanted: tuple[tuple[str, int], ...] = ()
 
     @property
     def algorithms(self) -> list[str]:
@@ -135,22 +138,42 @@ class Study:
 
     def gaps(self) -> str:
         """What a reader must know is missing, as sentences; empty for a complete study."""
-        seeds = {run.seed for run in self.runs}
-        missing = [
-            f"{self.label(algorithm)} seed {seed}"
-            for algorithm in self.algorithms
-            for seed in sorted(seeds - {run.seed for run in self.of(algorithm) if run.episodes})
+        evaluated = {(run.algorithm, run.seed) for run in self.runs if run.episodes}
+        wanted = self.wanted or tuple(product(self.algorithms, sorted({run.seed for run in self.runs})))
+        missing = [f"{self.label(name)} seed {seed}" for name, seed in wanted if (name, seed) not in evaluated]
+        partly = [
+            f"{self.label(run.algorithm)} seed {run.seed} ({condition.words})"
+            for run in self.runs
+            for condition in self.conditions
+            if run.episodes
+            and not run.played(condition)
+            and any(one.played(condition) for one in self.of(run.algorithm))
         ]
+        unlike = [condition.words for condition in self.conditions if self._tasks_differ(condition)]
         broken = {
             f"{self.label(run.algorithm)} seed {run.seed}": count
             for run in self.runs
             if (count := sum(episode.get("failure") is not None for episode in run.episodes))
         }
         sentences = [f"Not evaluated yet: {', '.join(missing)}."] if missing else []
+        if partly:
+            sentences.append(f"Not evaluated there, though other seeds are: {'; '.join(partly)}.")
+        if unlike:
+            sentences.append(
+                f"Algorithms did not play the same tasks: {'; '.join(unlike)}. Compare paired differences."
+            )
         if broken:
             sentences.append(f"Broken episodes, counted as lost: {sum(broken.values())}.")
             sentences += [f"{name}: {count}." for name, count in broken.items()]
         return " ".join(sentences)
+
+    def _tasks_differ(self, condition: Condition) -> bool:
+        """Whether runs of one seed played different tasks there."""
+        played: dict[int, set[frozenset[str]]] = {}
+        for run in self.runs:
+            if rows := run.played(condition):
+                played.setdefault(run.seed, set()).add(frozenset(row["task"] for row in rows))
+        return any(len(tasks) > 1 for tasks in played.values())
 
 
 def label(algorithm: str) -> str:
@@ -197,12 +220,15 @@ def load_studies(experiment: Path) -> list[Study]:
     if not any(run.episodes for run in runs):
         raise UserError(f"{folder}: no run with an evaluation.jsonl; run the evaluation stage before the report")
     keys = sorted({(run.benchmark, run.model) for run in runs})
+    names = dict.fromkeys(run.algorithm for run in sorted(runs, key=_order))
+    wanted = tuple(product(names, sorted({run.seed for run in runs})))
     studies = [
         Study(
             benchmark,
             model,
             tuple(sorted((r for r in runs if (r.benchmark, r.model) == (benchmark, model)), key=_order)),
             run_files.read_gradients(experiment, benchmark, model),
+            wanted,
         )
         for benchmark, model in keys
     ]

@@ -122,6 +122,15 @@ def test_copies_of_a_file_manager_are_no_configurations(project: Path) -> None:
     assert compose_run("test", RUN, project) == composed
 
 
+@pytest.mark.parametrize("name", ["warmstart", "my-algorithm", "Mine"])
+def test_a_file_whose_name_no_run_can_have_is_refused(project: Path, name: str) -> None:
+    """A run of `warmstart` would be the warm start itself, which trains nothing."""
+    shutil.copy(project / "configs/algorithm/hiper.yaml", project / f"configs/algorithm/{name}.yaml")
+    edit(project / "configs/experiment/test.yaml", "ppo_turn]", f"{name}]")
+    with pytest.raises(UserError, match=rf"algorithm/{name}\.yaml: its name becomes .*; rename the file"):
+        load_grid("test", project)
+
+
 def test_broken_yaml_is_a_users_mistake(project: Path) -> None:
     """A syntax error names the file."""
     (project / "configs/experiment/test.yaml").write_text("grid: [")
@@ -363,6 +372,9 @@ def test_every_experiment_is_the_same_with_all_of_it(project: Path, experiment: 
         ("defaults: [override /algorithm: ppo]\n", "`override /algorithm` has no effect, the grid chooses"),
         ("defaults: [override /engine: gpu]\n", "mine.yaml, defaults: engine 'gpu' is unknown; did you mean 'cpu'"),
         ("defaults: [override hydra/output: x]\n", "is none of the files"),
+        ("defaults: [override engine: cuda]\n", "`override engine: cuda` is none of .* or `override /engine: NAME`"),
+        ("defaults: [override /engine: cpu, override /engine: cuda]\n", "engine cpu and cuda are chosen, .* one line"),
+        ("defaults: [on_cpu, on_cuda]\n", "mine.yaml, defaults: engine cpu and cuda are chosen"),
         ("defaults: [dmeo]\n", "mine.yaml, defaults: experiment 'dmeo' is unknown; did you mean 'demo'"),
         ("defaults: [mine]\n", "inherits itself, by way of mine"),
         ("defaults: demo\n", "defaults = 'demo': must be a list"),
@@ -377,6 +389,8 @@ def test_every_experiment_is_the_same_with_all_of_it(project: Path, experiment: 
 def test_what_would_land_nowhere_is_an_error_with_the_files_name(project: Path, text: str, wanted: str) -> None:
     """Hydra takes all of these without a word, or speaks of something else."""
     grid = "grid: {benchmarks: [alfworld_test], models: [test], algorithms: [hiper], seeds: [0]}\n"
+    for engine in ("cpu", "cuda"):
+        (project / f"configs/experiment/on_{engine}.yaml").write_text(f"defaults: [override /engine: {engine}]\n")
     (project / "configs" / "experiment" / "mine.yaml").write_text(text + grid)
     with pytest.raises(UserError, match=wanted) as caught:
         compose_run("mine", RUN, project)

@@ -120,6 +120,43 @@ def test_a_setting_that_no_run_reads_is_a_warning(
         assert re.search(rf"experiment/mine\.yaml: {wanted}", caplog.messages[0])
 
 
+@pytest.mark.parametrize(
+    ("inherited", "own", "wanted"),
+    [
+        ("by_benchmark: {alfworld_small: {training: {epochs: 3}}}", "training: {epochs: 2}", "alfworld_small"),
+        (
+            "by_model: {tiny: {training: {epochs: 3}}}",
+            "by_benchmark: {alfworld_small: {training: {epochs: 2}}}",
+            "tiny",
+        ),
+        ("by_benchmark: {alfworld_small: {training: {epochs: 3}}}", "training: {epochs: 3}", None),
+        ("by_benchmark: {webshop_small: {training: {epochs: 3}}}", "training: {epochs: 2}", None),
+        ("training: {epochs: 3}", "training: {epochs: 2}", None),
+        (
+            "by_benchmark: {alfworld_small: {training: {epochs: 3}}}",
+            "training: {epochs: 2}\nby_benchmark: {alfworld_small: {training: {epochs: 4}}}",
+            None,
+        ),
+    ],
+)
+def test_a_setting_that_an_inherited_one_for_some_runs_goes_over_is_a_warning(
+    project: Path, caplog: pytest.LogCaptureFixture, inherited: str, own: str, wanted: str | None
+) -> None:
+    """With both files; what the experiment itself sets for these runs, too, is meant."""
+    mine(project, "ppo", inherited)
+    (project / "configs/experiment/mine.yaml").rename(project / "configs/experiment/below.yaml")
+    mine(project, "ppo", own)
+    path = project / "configs/experiment/mine.yaml"
+    path.write_text(path.read_text().replace("[demo,", "[below,"))
+    with caplog.at_level(logging.WARNING, "hiper.grids"):
+        compose_grid("mine", project)
+    assert (wanted is None) == (not caplog.messages), caplog.messages
+    if wanted is not None:
+        assert re.search(
+            rf"mine\.yaml: \S*training\.epochs: without .*{wanted}, whose values in .*below\.yaml", caplog.messages[0]
+        )
+
+
 @pytest.mark.parametrize("experiment", available("experiment", ROOT))
 def test_the_projects_experiments_set_nothing_in_vain(caplog: pytest.LogCaptureFixture, experiment: str) -> None:
     """No warning for any of them."""

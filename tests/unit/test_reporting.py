@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hiper.stages.figures import FIGURES
 from hiper.stages.improvement_tables import improvement_table, improvements
 from hiper.stages.results import load_studies
 from hiper.stages.table_formats import SHARED
+from hiper.stages.tables import success_table
 
 FULL = ("success", "selection", "improvement", "efficiency", "critics", "variance")
 
@@ -167,6 +169,24 @@ def test_unequal_seeds_count_alike_and_that_is_said(tmp_path: Path) -> None:
     assert (row["mean"], row["won"], row["episodes"]) == ("0.5000", "91", "110")
     assert float(row["low"]) < float(row["tasks_low"]) < 0.5 < float(row["tasks_high"]) < float(row["high"])
     assert "every seed counts alike" in (tmp_path / "tables" / "success.md").read_text(encoding="utf-8")
+
+
+def test_cells_that_other_runs_have_and_tasks_that_differ_are_named(tmp_path: Path) -> None:
+    """A seed that lacks a split, an algorithm without any run on a benchmark, rows that cannot be compared."""
+    for seed in (0, 1):
+        add_run(tmp_path, "hiper", seed, [True, False])
+        folder = add_run(tmp_path, "ppo_turn", seed, [True, False])
+    rows = read_jsonl(folder / "evaluation.jsonl")
+    write_jsonl(folder / "evaluation.jsonl", [{**rows[0], "task": "other"}, rows[1], episode(0, True, "seen")])
+    hiper = tmp_path / "runs/alfworld_small-tiny_1.5b-hiper-seed0"
+    shutil.copytree(hiper, hiper.with_name(hiper.name.replace("alfworld", "webshop")))
+    alfworld, webshop = load_studies(tmp_path)
+    assert alfworld.gaps() == (
+        "Not evaluated there, though other seeds are: PPO (turn-level) seed 0 (seen, T = 0.4). "
+        "Algorithms did not play the same tasks: unseen, T = 0.4. Compare paired differences."
+    )
+    assert webshop.gaps() == "Not evaluated yet: HiPER seed 1, PPO (turn-level) seed 0, PPO (turn-level) seed 1."
+    assert alfworld.gaps() in success_table(alfworld).caption
 
 
 def test_algorithms_without_a_common_seed_are_not_compared_and_that_is_said(tmp_path: Path) -> None:

@@ -342,6 +342,13 @@ def test_aggregates_leave_out_whole_seeds_and_single_tasks() -> None:
     assert found.over_tasks == wilson(0.75 * 6, 6)  # 0.75 · 0.25/0.03125
 
 
+def test_an_interquartile_mean_at_the_end_of_the_scale_is_no_certainty() -> None:
+    """Its middle half may be all 1 though the seeds are not: leaving one out moves it."""
+    table = grid({0: {("x", 0): [1.0], ("y", 0): [0.0]}, 1: {("x", 0): [1.0], ("y", 0): [1.0]}})
+    found = aggregate(table, [kind for kind, _ in table.tasks])
+    assert found.value == 1.0 and found.interval == Interval(0.0, 1.0)
+
+
 def test_one_seed_has_no_interval_over_seeds() -> None:
     """NaN rather than an interval of no width."""
     table = grid({3: {("a", 0): [1.0], ("a", 1): [0.0], ("b", 0): [1.0], ("b", 1): [1.0]}})
