@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import shlex
-import stat
 import subprocess
 import sys
 import time
@@ -51,6 +50,7 @@ EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
 CHANGED = "{}: changed while this stage was at work; run the same command again"
 MODELS = ("model", "best")  # folders of a run with weights
+_MODEL_FILE = re.compile(r"\.safetensors|\.json$|\.jinja$")  # what a model is read from
 _RUN = re.compile(r".+-seed([0-9]+)")
 PACKAGES = (
     *("alfworld", "dvc", "hydra-core", "mlflow", "numpy", "safetensors", "snakemake", "textworld", "tokenizers"),
@@ -89,7 +89,7 @@ def write_manifest(
         "data_source": data_source(data_root, settings.benchmark.dataset),
         "data_tagger": data_tagger(data_root, settings.benchmark.dataset),
         "experiment": settings.experiment,
-        "folder": folder.resolve().name,
+        "folder": absolute(folder).name,
         "git": git_state(root),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
         "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
@@ -192,20 +192,18 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
 def folder_hash(folder: Path) -> str:
     """DVC's hash of a folder: of its files' names and MD5 sums, without what file managers left. Files that have not
     been touched since this process last read them are not read again."""
-    signature = []
-    for path, inside, files in os.walk(folder):
-        inside[:] = [name for name in inside if not leftover(name)]
-        for name in files:
-            if not leftover(name) and stat.S_ISREG((found := os.stat(f"{path}/{name}")).st_mode):
-                signature.append((f"{path}/{name}", found.st_size, found.st_mtime_ns, found.st_ino))
+    signature: list[tuple[str | int, ...]] = []
+    for entry in files_of(folder):
+        found = entry.stat()
+        signature.append((str(entry), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
     known = _HASHES.get(str(folder))
     if known is None or known[0] != signature:
-        sums = {os.path.relpath(name, folder): _md5(name) for name, *_ in signature}
+        sums = {os.path.relpath(name, folder): _md5(str(name)) for name, *_ in signature}
         known = _HASHES[str(folder)] = signature, _tree_hash(sums)
     return known[1]
 
 
-_HASHES: dict[str, tuple[list[tuple[str, int, int, int]], str]] = {}
+_HASHES: dict[str, tuple[list[tuple[str | int, ...]], str]] = {}
 
 
 def _md5(path: str | Path) -> str:
@@ -248,7 +246,7 @@ def require_data(folder: Path, data_root: Path, dataset: str) -> dict[str, str] 
     if recorded and found and recorded not in (found, earlier):
         raise UserError(
             f"{folder}: was made with other data than {data_root / dataset} holds now (its {FILE} says "
-            f"{_named(recorded)}, there is {_named(found)}); put those data back, or {_again(folder)}"
+            f"{_named(recorded)}, there is {_named(found)}); put those data back, or {again(folder)}"
         )
     return found
 
@@ -332,7 +330,7 @@ def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any] | None:
     try:
         return require(read_json(path, ""), {}, str(path))
     except UserError as error:
-        raise UserError(f"{error}; {_again(folder, name)}") from None
+        raise UserError(f"{error}; {again(folder, name)}") from None
 
 
 def made_with(folder: Path) -> dict[str, Any] | None:
@@ -347,7 +345,7 @@ def made_with(folder: Path) -> dict[str, Any] | None:
 
 def verify_outputs(folder: Path) -> None:
     """UserError unless the manifest of `folder` is its own, and the files that it lists as its stage's outputs are as
-    they were written, with no weights beside them.
+    they were written, with nothing else in its model folders that a model is read from.
 
     Does nothing for a folder without a manifest (a model from elsewhere) or with one that lists no outputs.
     """
@@ -360,20 +358,23 @@ def verify_outputs(folder: Path) -> None:
     for name, digest in sorted(listed.items()):
         path = folder / name
         if not isinstance(digest, str) or ".." in Path(name).parts or Path(name).is_absolute():
-            raise UserError(f"{folder / FILE}: `outputs` is damaged at {name[:60]!r}; {_again(folder)}")
+            raise UserError(f"{folder / FILE}: `outputs` is damaged at {name[:60]!r}; {again(folder)}")
         if not path.is_file():
-            raise UserError(f"{path}: is missing, but {FILE} lists it; {_again(folder)}")
+            raise UserError(f"{path}: is missing, but {FILE} lists it; {again(folder)}")
         if sha256_file(path) != digest:
-            raise UserError(f"{path}: is not as its stage wrote it (its checksum differs); {_again(folder)}")
-    for path in [path for name in MODELS for path in files_of(folder / name)]:
-        if ".safetensors" in path.name and path.relative_to(folder).as_posix() not in listed:
-            raise UserError(f"{path}: is not of this run, its {FILE} does not list it; move it elsewhere")
+            raise UserError(f"{path}: is not as its stage wrote it (its checksum differs); {again(folder)}")
+    for place in MODELS:
+        own = any(name.startswith(f"{place}/") for name in listed)
+        for path in files_of(folder / place):
+            if _MODEL_FILE.search(path.name) and path.relative_to(folder).as_posix() not in listed:
+                foreign = path if own else folder / place  # half of a folder would be no model
+                raise UserError(f"{foreign}: is not of this run, its {FILE} does not list it; move it elsewhere")
 
 
 def require_own(manifest: Mapping[str, Any], folder: Path, name: str = FILE) -> None:
     """UserError when a manifest in the folder of a run tells of another run: a copy under another name would pass for
     a run of its own."""
-    here, recorded = folder.resolve().name, manifest.get("folder") or _run_of(manifest.get("command"))
+    here, recorded = absolute(folder).name, manifest.get("folder") or _run_of(manifest.get("command"))
     seed = (manifest.get("seeds") or {}).get("run") if isinstance(manifest.get("seeds"), Mapping) else None
     if not (match := _RUN.fullmatch(here)):
         return
@@ -397,7 +398,7 @@ def _require_experiment(manifest: Mapping[str, Any], folder: Path) -> None:
     if made is not None and now is not None and made != now:
         raise UserError(
             f"{folder}: was made in the experiment {made}, and its config.yaml is of the experiment {now}: go on with "
-            f"it there, or {_again(folder)}"
+            f"it there, or {again(folder)}"
         )
 
 
@@ -408,5 +409,6 @@ def _run_of(command: Any) -> str | None:
     return Path(parts[2]).name if len(parts) > 2 else None
 
 
-def _again(folder: Path, name: str = FILE) -> str:
+def again(folder: Path, name: str = FILE) -> str:
+    """What to do about a folder that cannot be used as it is."""
     return f"remove {folder / name} and run the stage that makes this folder again"

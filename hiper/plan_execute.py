@@ -5,7 +5,9 @@ A plan-execute response is `<switch>KEEP</switch><subgoal>â€¦</subgoal><action>â
 linear time.
 
 Thoughts come first: what stands before the last `</think>` is thought, and so is what stands behind a `<think>` that
-is never closed. Text of a thought opens no block, because an action that was only considered must not be executed.
+is never closed. Text of a thought opens no block, because an action that was only considered must not be executed. Here
+`<thinking>` is a thought as well, and letter case does not matter; a flat answer needs `<think>` and `</think>` as they
+are written here (as in the original).
 
 How blocks are found in the rest: reading from left to right, an opening tag and the next closing tag of the same name
 make a block, and reading goes on behind it. So blocks never overlap, and tags inside a block are plain text: an action
@@ -36,10 +38,14 @@ THINK, THOUGHT = "<think>", "</think>"
 FALLBACK_CHARACTERS = 30
 CHINESE = re.compile("[\u4e00-\u9fff]")  # a turn with such a character is invalid
 
+_A_THOUGHT = "(?ai:think(?:ing)?)"
 _OPENING: dict[tuple[str, ...], re.Pattern[str]] = {
-    blocks: re.compile("<(think|" + "|".join("(?ai:action)" if name == "action" else name for name in blocks) + ")>")
+    blocks: re.compile(
+        f"<({_A_THOUGHT}|" + "|".join("(?ai:action)" if name == "action" else name for name in blocks) + ")>"
+    )
     for blocks in (PLAN_EXECUTE_BLOCKS, REACT_BLOCKS)
 }
+_THINK, _THOUGHT = re.compile(f"<{_A_THOUGHT}>"), re.compile(f"</{_A_THOUGHT}>")
 _CLOSING = {name: re.compile("</(?ai:action)>" if name == "action" else f"</{name}>") for name in PLAN_EXECUTE_BLOCKS}
 
 
@@ -135,7 +141,7 @@ def continued(answer: str, thinking: bool) -> str:
 
 def opens_thought(text: str) -> bool:
     """Whether a thought is open at the end of `text`: what a chat template puts before the answer, for example."""
-    return text.rfind(THINK) > text.rfind(THOUGHT)
+    return _last_start(_THINK, text) > _last_start(_THOUGHT, text)
 
 
 def carried_subgoal(previous: str | None, parsed: ParsedTurn) -> str | None:
@@ -162,16 +168,15 @@ def token_span(characters: Span, offsets: Sequence[int]) -> Span | None:
 
 def _read(response: str, names: tuple[str, ...], thinking: bool) -> _Reading:
     """The blocks of these names, in order."""
-    ended = response.rfind(THOUGHT)
-    start = ended + len(THOUGHT) if ended >= 0 else len(response) if thinking else 0
-    thoughtful = ended >= 0 and (thinking or THINK in response[:ended])
+    start = max((match.end() for match in _THOUGHT.finditer(response)), default=len(response) if thinking else 0)
+    thoughtful = THOUGHT in response[:start] and (thinking or THINK in response[:start])
     last_closing = {name: _last_start(_CLOSING[name], response) for name in names}
     blocks: dict[str, _Block] = {}
     hidden: list[Span] = []
     position, stop = start, len(response)
     while opening := _OPENING[names].search(response, position):
         name, position = opening[1].lower(), opening.end()
-        if name == "think":
+        if name not in names:
             stop = opening.start()  # never closed: nothing behind it is said
             break
         # Comparing with the last closing tag first keeps a long run of unclosed tags from being searched repeatedly.

@@ -96,13 +96,13 @@ def extract(archive: Path, folder: Path) -> None:
 
     Raises UserError for an unsafe, damaged or unknown archive.
     """
+    name = archive.name.lower()
+    if not name.endswith(ARCHIVE_ENDINGS):
+        raise UserError(f"{archive}: unknown kind of archive; use one of {', '.join(ARCHIVE_ENDINGS)}")
     try:
-        if archive.name.endswith(".zip"):
-            _extract_zip(archive, folder)
-        elif archive.name.endswith(ARCHIVE_ENDINGS):
-            _extract_tar(archive, folder)
-        else:
-            raise UserError(f"{archive}: unknown kind of archive; use one of {', '.join(ARCHIVE_ENDINGS)}")
+        # what it is called decides only where the content does not: browsers and mirrors rename files
+        zipped = not tarfile.is_tarfile(archive) if name.endswith(".zip") else _only_zip(archive)
+        (_extract_zip if zipped else _extract_tar)(archive, folder)
     except FileNotFoundError:
         raise UserError(f"{archive}: no such archive") from None
     except _BROKEN as error:
@@ -113,6 +113,10 @@ def extract(archive: Path, folder: Path) -> None:
         if error.filename is None:
             error.filename = str(folder)  # an error while writing does not know where
         raise
+
+
+def _only_zip(archive: Path) -> bool:
+    return zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive)
 
 
 def _extract_tar(archive: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from hiper.errors import UserError
+from hiper.learning.pretrained import ADAPTERS
 from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.records import read_json, require
 
@@ -172,8 +173,14 @@ def _impossible(shape: DecoderShape) -> str | None:
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """The files with the weights: `name`, or those that `<name>.index.json` lists; UserError where one is missing."""
+    """The files with the weights: `name`, or those that `<name>.index.json` lists; UserError where one is missing, or
+    where other tools would take other weights."""
     index = folder / f"{name}.index.json"
+    if (folder / ADAPTERS).exists():
+        raise UserError(
+            f"{folder / ADAPTERS}: adapters lie beside the weights and would not be read; merge them into the model "
+            "(merge_and_unload) and name the folder of that, or use a copy of the folder without them"
+        )
     if not index.exists():
         if not (folder / name).exists() and list(folder.glob("*.bin")):
             raise UserError(
@@ -185,6 +192,8 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     names = set(listed.values()) if all(isinstance(value, str) for value in listed.values()) else set()
     if not names:
         raise UserError(f"{index}: `weight_map` must map tensor names to file names")
+    if name not in names and (folder / name).exists():
+        raise UserError(f"{folder}: has {name} and the weights that {index.name} lists; keep one of them in a copy")
     for found in sorted(names):
         if found in ("", ".", "..") or "/" in found or "\\" in found or not found.isprintable():
             raise UserError(f"{index}: {found[:60]!r} is no name of a file in this folder; the index is refused")

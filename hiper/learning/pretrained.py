@@ -15,7 +15,7 @@ from hiper.paths import expanded, looks_like_path
 FETCHED = ("*.json", "*.safetensors", "merges.txt", "*.jinja")
 CONFIGURATION, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
-ADAPTERS = "adapter_config.json"
+ADAPTERS = "adapter_config.json"  # of PEFT
 SETTING = "model.path"
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import codecs
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 from hiper.errors import UserError
-from hiper.learning.model_files import CONFIG, end_tokens
+from hiper.learning.model_files import CONFIG, GENERATION, end_tokens
 from hiper.records import read_json, require
 
 FILE, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
@@ -44,15 +44,24 @@ def chat_frame(tokenizer: Any) -> tuple[str, str]:
     """What the chat template puts before and after a single user message that is to be answered.
 
     Rendering the template costs a millisecond, several times the encoding of a short prompt, so it is done once.
+    UserError where the message is not shown as it is, once, or where the template asks what day it is.
     """
     marker = "\u0000message\u0000"
     text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": marker}], tokenize=False, add_generation_prompt=True
+        [{"role": "user", "content": marker}], tokenize=False, add_generation_prompt=True, strftime_now=_no_clock
     )
-    before, found, after = text.partition(marker)
-    if not found:
-        raise UserError("the tokenizer's chat template does not show the user's message")
+    if (shown := text.count(marker)) != 1:
+        often = f"{shown} times, and once is wanted" if shown else "as it is"
+        raise UserError(f"the tokenizer's chat template does not show the user's message {often}")
+    before, _, after = text.partition(marker)
     return before, after
+
+
+def _no_clock(form: str) -> str:
+    raise UserError(
+        "the chat template writes the date into every prompt (strftime_now), so that no run could be repeated; write a "
+        "fixed date in a copy of the folder"
+    )
 
 
 def read_alike(tokenizer: Any, folder: Path) -> bool:
@@ -80,7 +89,7 @@ def open_tokenizer(folder: Path) -> Any:
         # limits that a saved tokenizer brings along would cut or fill prompts
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
-        highest, spelled = max(tokenizer.get_vocab().values(), default=-1), _spelled(tokenizer)
+        known, spelled = frozenset(tokenizer.get_vocab().values()), _spelled(tokenizer)
     except BaseException as error:
         # a panic of the Rust library is a BaseException of its own
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -90,8 +99,8 @@ def open_tokenizer(folder: Path) -> Any:
             f"{folder / FILE}: not a tokenizer that can be read (model type {kind!r}; {_brief(error)}); check it and "
             f"{SETTINGS} beside it, or make the folder again"
         ) from None
-    _require_ends(tokenizer, folder)
-    _require_room(highest, folder)
+    _require_ends(tokenizer, folder, known)
+    _require_room(max(known, default=-1), folder)
     if spelled != PROBE:
         raise UserError(
             f"{folder / FILE}: changes the text that it encodes: {PROBE!r} comes back as {spelled[:100]!r}; "
@@ -114,10 +123,15 @@ def ends(tokenizer: Any) -> frozenset[int]:
     return frozenset((int(tokenizer.eos_token_id), *(end_tokens(Path(folder)) if folder else ())))
 
 
-def _require_ends(tokenizer: Any, folder: Path) -> None:
+def _require_ends(tokenizer: Any, folder: Path, known: Collection[int]) -> None:
     if tokenizer.eos_token_id is None:
         raise UserError(f"{folder / SETTINGS}: no eos_token that {FILE} knows; name the token that ends an answer")
-    ends(tokenizer)
+    if unknown := sorted(ends(tokenizer).difference(known)):
+        named = GENERATION if (folder / GENERATION).exists() else CONFIG
+        raise UserError(
+            f"{folder / named}: eos_token_id names the token {unknown[0]}, which {FILE} does not have; it belongs to "
+            "another model"
+        )
 
 
 def _spelled(tokenizer: Any) -> str:

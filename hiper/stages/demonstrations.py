@@ -14,7 +14,7 @@ import numpy as np
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.locks import exclusive
-from hiper.manifest import data_hash, require_unchanged, write_manifest
+from hiper.manifest import again, data_hash, read_manifest, require_unchanged, write_manifest
 from hiper.plan_execute import parse, parse_react, render, render_react
 from hiper.policies.experts import make_expert
 from hiper.prompts import History, PromptBuilder, State
@@ -63,6 +63,21 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
     if not found:
         raise UserError(f"{path}: holds no demonstration; {MAKE_AGAIN}")
     return found
+
+
+def require_same(settings: RunSettings, folder: Path) -> None:
+    """UserError when the demonstrations in `folder` were made as other settings say, as after `cp -r` from another
+    experiment; a folder without a manifest is from elsewhere."""
+    made = (read_manifest(folder) or {}).get("settings")
+    now = settings.model_dump(mode="json")
+    for section, keys in (("demonstrations", tuple(now["demonstrations"])), ("prompt", ("interface", "style"))):
+        before = made.get(section) if isinstance(made, dict) else None
+        for key in keys if isinstance(before, dict) else ():
+            if key in before and before[key] != now[section][key]:
+                raise UserError(
+                    f"{folder}: was made with {section}.{key} = {before[key]!r}, and {now[section][key]!r} is wanted "
+                    f"now; {again(folder)}"
+                )
 
 
 def make(settings: RunSettings, data_root: Path, output: Path) -> None:

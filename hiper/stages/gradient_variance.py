@@ -30,7 +30,15 @@ from hiper.learning.learner import Learner, build_heads
 from hiper.learning.qwen2 import Decoder
 from hiper.learning.training_engine import LocalEngines
 from hiper.locks import exclusive
-from hiper.manifest import content_hash, data_hash, git_state, package_versions, require_data, verify_outputs
+from hiper.manifest import (
+    content_hash,
+    data_hash,
+    git_state,
+    package_versions,
+    require_data,
+    require_unchanged,
+    verify_outputs,
+)
 from hiper.policies.local import LocalPolicy
 from hiper.policies.players import LocalPlayers
 from hiper.policies.usable import usable_tokenizer
@@ -120,10 +128,13 @@ def run(studied: Mapping[str, RunSettings], folder: Path, output: Path, data_roo
     JSON file `output`. Their settings may differ in `algorithm` only."""
     started = time.monotonic()
     verify_outputs(folder)
-    require_data(folder, data_root, next(iter(studied.values())).benchmark.dataset)
+    dataset = next(iter(studied.values())).benchmark.dataset
+    data = require_data(folder, data_root, dataset)
     with exclusive(output):
         measurement = Measurement(studied, folder, data_root)
-        write_json(output, measurement.description() | measurement.measure())
+        measured = measurement.description() | measurement.measure()
+        require_unchanged(data, data_root, dataset)
+        write_json(output, measured)
     log.info("done: %s (%.0f s)", output, time.monotonic() - started)
 
 

@@ -16,6 +16,9 @@ from hiper.records import append_jsonl, read_jsonl, require, write_jsonl
 log = logging.getLogger(__name__)
 
 
+FILE = "metrics.jsonl"
+
+
 def resume_rows(path: Path, counter: str, keep: int) -> None:
     """Make `path` ready to be appended to: rows after `keep` (from before a crash, past the checkpoint) are dropped."""
     remedy = "restore it, or remove it and the folder checkpoints beside it: the stage then begins anew"
@@ -31,7 +34,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, counter: str, keep: int) -> None:
-        self.path, self.timings = folder / "metrics.jsonl", folder / "timings.jsonl"
+        self.path, self.timings = folder / FILE, folder / "timings.jsonl"
         for path in (self.path, self.timings):
             resume_rows(path, counter, keep)
         self.counter = counter

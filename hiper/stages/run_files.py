@@ -9,9 +9,19 @@ from types import NoneType
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, FILE, made_with, read_manifest, require_own
+from hiper.manifest import (
+    EVALUATION,
+    EVALUATION_MANIFEST,
+    FILE,
+    again,
+    content_hash,
+    made_with,
+    read_manifest,
+    require_own,
+)
 from hiper.records import leftover, read_json, read_jsonl, require, sha256_file, sha256_json
 from hiper.stages.conditions import VARYING
+from hiper.stages.metrics import FILE as METRICS
 from hiper.yaml_files import read_yaml
 
 GRADIENTS = "variance"  # the folder of gradient measurements in that of an experiment
@@ -35,11 +45,12 @@ def read(folder: Path) -> tuple[Mapping[str, Any], _Rows, _Rows]:
         # official and generated games must not be mixed up: the report says which were played
         settings = {**settings, "data_source": manifest.get("data_source"), "data": manifest.get("data")}
     require_evaluated(folder, manifest or {})
-    again = "remove it and evaluate this run again"
-    episodes = _rows(folder / EVALUATION, _EPISODE_KEYS, again)
+    _require_metrics(folder / METRICS, manifest or {})
+    remedy = "remove it and evaluate this run again"
+    episodes = _rows(folder / EVALUATION, _EPISODE_KEYS, remedy)
     if not episodes and (folder / EVALUATION).exists():
-        raise UserError(f"{folder / EVALUATION}: holds no episode; {again}")
-    metrics = _rows(folder / "metrics.jsonl", {}, f"remove {folder / FILE} and train this run again")
+        raise UserError(f"{folder / EVALUATION}: holds no episode; {remedy}")
+    metrics = _rows(folder / METRICS, {}, f"remove {folder / FILE} and train this run again")
     for number, row in enumerate(metrics, start=1):
         require(row, dict.fromkeys(row, (int, float, NoneType)), f"{folder / 'metrics.jsonl'}:{number}")
     return settings, episodes, metrics
@@ -75,6 +86,13 @@ def require_evaluated(folder: Path, manifest: Mapping[str, Any]) -> None:
     raise UserError(f"{folder / EVALUATION}: {problem}; remove it and evaluate this run again")
 
 
+def _require_metrics(path: Path, manifest: Mapping[str, Any]) -> None:
+    """UserError unless the metrics are those that the stage left; earlier versions do not tell."""
+    if manifest.get("metrics") not in (None, content_hash(path)):
+        problem = "is not as its stage wrote it (its checksum differs)" if path.exists() else "is missing"
+        raise UserError(f"{path}: {problem}; restore it, or {again(path.parent)}")
+
+
 def _content(outputs: Mapping[str, Any], place: str) -> str | None:
     """What `content_hash` gave for the folder `place` when the files were those of a manifest; None without any."""
     files = {name.removeprefix(f"{place}/"): sum for name, sum in outputs.items() if name.startswith(f"{place}/")}
@@ -98,10 +116,24 @@ def read_gradients(experiment: Path, benchmark: str, model: str) -> _Rows:
         if leftover(path.name):
             continue
         try:
-            found.append(require(read_json(path, ""), _GRADIENT_KEYS, str(path)))
+            row = require(read_json(path, ""), _GRADIENT_KEYS, str(path))
+            _require_measured(path, row, read_manifest(experiment / "runs" / path.stem) or {})
+            found.append(row)
         except UserError as error:
             raise UserError(f"{error}; remove the file and run `hiper variance` again") from None
     return tuple(found)
+
+
+def _require_measured(path: Path, row: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """UserError unless a measurement is that of the run it is called after, whose `manifest` this is."""
+    outputs = manifest.get("outputs")
+    model = _content(outputs, "model") if isinstance(outputs, Mapping) else None
+    if row["run"] != path.stem:
+        raise UserError(f"{path}: is of the run {row['run'][:100]}: the file is a copy, or was renamed")
+    if None not in (model, row.get("model")) and row["model"] != model:
+        raise UserError(f"{path}: is of another model than the run has now")
+    if differ(row.get("data"), manifest.get("data")):
+        raise UserError(f"{path}: is of other data than the run was made with")
 
 
 def _rows(path: Path, kinds: _Kinds, remedy: str) -> _Rows:

@@ -40,6 +40,7 @@ from hiper.stages import checkpoint, episodes
 from hiper.stages.assessment import Assessor
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
+from hiper.stages.metrics import FILE as METRICS
 from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.selection import ModelSelection
 from hiper.stages.summary import explained_variance, rollout_metrics
@@ -74,9 +75,9 @@ def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> No
             return
         trainer.require_data()
         checkpoint.clear(folder / "checkpoints")
-        written, facts = files_of(folder / "model"), {}
+        written, facts = files_of(folder / "model"), {"metrics": sha256_file(folder / METRICS)}
         if trainer.selection.best is not None:
-            written, facts = written + files_of(folder / BEST), {"best": trainer.selection.state()}
+            written, facts = written + files_of(folder / BEST), facts | {"best": trainer.selection.state()}
         write_manifest(folder, settings, data_root, {"start": start}, started, written, facts, data=data)
     log.info("done: %s%s", folder, "" if follower is None else " (MLflow mirror catches up in the background)")
 

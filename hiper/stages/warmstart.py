@@ -25,13 +25,15 @@ from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
 from hiper.manifest import files_of, require_data, verify_outputs, withdraw_manifest, write_manifest
 from hiper.plan_execute import continued, opens_thought
+from hiper.policies.tokenizer_files import FILE as TOKENIZER
 from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator, seed_number
 from hiper.records import sha256_file
 from hiper.stages import checkpoint
-from hiper.stages.demonstrations import read_demonstrations
+from hiper.stages.demonstrations import read_demonstrations, require_same
 from hiper.stages.interruption import Notice, listening
+from hiper.stages.metrics import FILE as METRICS
 from hiper.stages.metrics import MetricsLog, Progress
 from hiper.stages.tasks import STREAMS, stream
 
@@ -71,9 +73,11 @@ def _make(
 ) -> None:
     started = time.monotonic()
     device = engine.prepare(settings.engine)
+    data = None
     if demonstrations is not None:
         verify_outputs(demonstrations.parent)
-        require_data(demonstrations.parent, data_root, settings.benchmark.dataset)
+        require_same(settings, demonstrations.parent)
+        data = require_data(demonstrations.parent, data_root, settings.benchmark.dataset)
     source = tokenizer_folder or pretrained.find(settings.model.path or "")
     tokenizer = load_tokenizer(source) if tokenizer_folder else usable_tokenizer(settings, source)
     decoder = _initial_decoder(settings, tokenizer, source, device)
@@ -83,7 +87,11 @@ def _make(
     examples = _examples(settings, demonstrations, tokenizer) if sft and demonstrations else None
     withdraw_manifest(folder)
     if examples and demonstrations:
-        identity = {"settings": stage_digest(settings, "warmstart"), "demonstrations": sha256_file(demonstrations)}
+        identity = {
+            "settings": stage_digest(settings, "warmstart"),
+            "demonstrations": sha256_file(demonstrations),
+            "tokenizer": sha256_file(source / TOKENIZER),
+        }
         checkpoint.begin(folder / "checkpoints", identity)
         _train(settings, decoder, *examples, folder, device, notice)
     end = int(tokenizer.eos_token_id)
@@ -91,7 +99,8 @@ def _make(
     save_decoder(decoder, folder / "model", source, end, pad, dict(merged_weights(decoder)))
     checkpoint.clear(folder / "checkpoints")
     inputs = {"tokenizer": source, **({"demonstrations": demonstrations} if demonstrations else {})}
-    write_manifest(folder, settings, data_root, inputs, started, files_of(folder / "model"))
+    facts = {"metrics": sha256_file(folder / METRICS)} if examples else {}
+    write_manifest(folder, settings, data_root, inputs, started, files_of(folder / "model"), facts, data=data)
 
 
 def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device: str) -> Decoder:

@@ -36,7 +36,9 @@ SEED = int(os.environ.get("HIPER_HOSTILE_SEED", "0"))
 PLAN, FLAT = ("switch", "subgoal", "action"), ("action",)
 TAGS = [f"<{mark}{name}>" for name in PLAN for mark in ("", "/")]
 THINK = ["<think>", "</think>"]
+THOUGHTS = ("think", "thinking")
 CASES = ["<ACTION>", "</Action>", "<aCTION>", "</ACTION>", "<Switch>", "</SWITCH>", "<SUBGOAL>", "</Subgoal>"]
+CASES += ["<THINK>", "</Think>", "<thinking>", "</THINKING>"]
 LOOKALIKES = [
     *("\uff1caction\uff1e", "\uff1c/action\uff1e", "<\uff41ction>", "\u2039action\u203a", "<\u0430ction>"),
     *("<act\u200bion>", "</sub\u00adgoal>", "<\u202eaction>", "<\u0300action>", "<act\u0131on>", "<ACT\u0130ON>"),
@@ -120,17 +122,18 @@ class Reading:
 
 
 def read(text: str, names: Sequence[str], thinking: bool = False) -> Reading:
-    """The rules, one character at a time. The last `</think>` ends a thought, which began with the text; an opening tag
-    behind it and the next closing tag of its name make a block, reading goes on behind it; an unclosed tag is passed
-    over, and what follows it may still be its text; behind an unclosed `<think>` all is its text."""
-    closings = (i for i in reversed(range(len(text))) if text[i] == "<" and tag_at(text, i, ["think"], "</"))
+    """The rules, one character at a time. The last `</think>` (or `</thinking>`, in any case) ends a thought, which
+    began with the text; an opening tag behind it and the next closing tag of its name make a block, reading goes on
+    behind it; an unclosed tag is passed over, and what follows it may still be its text; behind an unclosed `<think>`
+    all is its text."""
+    closings = (i for i in reversed(range(len(text))) if text[i] == "<" and tag_at(text, i, THOUGHTS, "</"))
     end = next(closings, None)
-    at = end + len("</think>") if end is not None else len(text) if thinking else 0
-    opened = thinking or any(tag_at(text, i, ["think"], "<") for i in range(at) if text[i] == "<")
-    reading = Reading({}, {}, end is not None and opened, len(text), ["think"] * at + [""] * (len(text) - at))
+    at = text.index(">", end) + 1 if end is not None else len(text) if thinking else 0
+    opened = thinking or THINK[0] in text[:at]
+    reading = Reading({}, {}, opened and THINK[1] in text[:at], len(text), ["think"] * at + [""] * (len(text) - at))
     while at < len(text):
-        name = tag_at(text, at, [*names, "think"], "<") if text[at] == "<" else None
-        if name == "think":
+        name = tag_at(text, at, [*names, *THOUGHTS], "<") if text[at] == "<" else None
+        if name in THOUGHTS:
             reading.owner[at:] = ["think"] * (len(text) - at)
             break
         if name is None:
@@ -152,13 +155,14 @@ def read(text: str, names: Sequence[str], thinking: bool = False) -> Reading:
 
 
 def tag_at(text: str, at: int, names: Sequence[str], mark: str) -> str | None:
-    """Whose tag is written here? The letters of `action`, and no others, in any case; plain ASCII only."""
+    """Whose tag is written here? The letters of `action` and of thoughts in any case, others as they are; plain ASCII
+    only."""
     for name in names:
         tag = f"{mark}{name}>"
         found = text[at : at + len(tag)]
         if found == tag:
             return name
-        if name == "action" and found.isascii() and found.lower() == tag:
+        if name in ("action", *THOUGHTS) and found.isascii() and found.lower() == tag:
             return name
     return None
 

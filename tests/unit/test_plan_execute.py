@@ -160,6 +160,8 @@ TURN = render(True, "find the mug", "go to drawer 1")
         f"<think>a<think>b</think>{CONSIDERED}</think>",
         "<think>A <subgoal> and an <action> that nothing closes.</think>",
         f"{CONSIDERED.upper()}<switch>SWITCH</switch><subgoal>x</think>",
+        f"<THINK>Maybe {CONSIDERED}?</Think>",
+        f"<thinking>Maybe {CONSIDERED}?</thinking>",
     ],
 )
 def test_nothing_in_a_thought_is_executed(thought: str) -> None:
@@ -171,7 +173,8 @@ def test_nothing_in_a_thought_is_executed(thought: str) -> None:
         assert parsed.switch_span == (len(thought), len(thought) + 23)
         assert parsed.action_span == (len(thought + TURN) - 31, len(thought + TURN))
         flat = parse_react(thought + "<action>look</action>", thinking=thinking)
-        assert flat.action == "look" and flat.valid == (thinking or "<think>" in thought)
+        assert flat.action == "look"
+        assert flat.valid == ("</think>" in thought and (thinking or "<think>" in thought))
 
 
 def test_an_answer_cut_off_in_its_thought_does_nothing() -> None:

@@ -149,7 +149,10 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 def read_game(folder: Path) -> GameText:
     """The problem and the task sentence of the game in `folder`; UserError names a missing, cut-off or foreign file."""
     path = folder / GAME_FILE
-    content = _mapping(path)
+    return _text(path, _mapping(path))
+
+
+def _text(path: Path, content: Mapping[str, Any]) -> GameText:
     return GameText(_string(path, content, "pddl_problem"), _instruction(path, _string(path, content, "grammar")))
 
 
@@ -217,7 +220,9 @@ def _string(path: Path, content: Mapping[str, Any], key: str) -> str:
 
 
 def _solvable(path: Path) -> bool:
-    return bool(_mapping(path).get("solvable", False))
+    """As the game says; UserError for one that can be solved and not be read."""
+    content = _mapping(path)
+    return bool(content.get("solvable", False)) and bool(_text(path, content))
 
 
 def _instruction(path: Path, grammar: str) -> str:

@@ -69,6 +69,8 @@ def make_dataset(
         source, games, left_out = _collect(data, task_types, folder, output.parent, downloads)
         if not games:
             raise UserError(f"{dataset}: source {source['kind']} has no game of the task types {', '.join(task_types)}")
+        if source["kind"] != "generate":
+            _tell_repeated(games, dataset)
         write_index(folder, dataset, source, games, _counted(left_out))
     logger.info("%s: %d games from source %s", output, len(games), source["kind"])
     return source
@@ -195,6 +197,21 @@ def _take(root: Path, name: str, task_types: Sequence[str], folder: Path, *, mov
     if listed := fewer_games(Counter(game.split for game in games), task_types):
         logger.warning("%s: fewer games than the official data have: %s", name, listed)
     return games, left_out
+
+
+def _tell_repeated(games: Sequence[Game], dataset: str) -> None:
+    """Say which games are copies of another, to the letter: ALFWorld plays them too, but they count twice, and one of
+    train is no longer unseen elsewhere."""
+    first: dict[str, str] = {}
+    repeated = [
+        (game.id, earlier)
+        for game in games
+        if (earlier := first.setdefault(sha256_file(game.folder / GAME_FILE), game.id)) != game.id
+    ]
+    if repeated:
+        shown = "; ".join(f"{game} is {earlier}" for game, earlier in repeated[:3])
+        message = "%s: copies of another game, which are played as well: %d (%s)"
+        logger.warning(message, dataset, len(repeated), shown + ("; …" if len(repeated) > 3 else ""))
 
 
 def fewer_games(counts: Mapping[str, int], task_types: Sequence[str]) -> str:
