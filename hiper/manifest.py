@@ -192,18 +192,18 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
 def folder_hash(folder: Path) -> str:
     """DVC's hash of a folder: of its files' names and MD5 sums, without what file managers left. Files that have not
     been touched since this process last read them are not read again."""
-    signature: list[tuple[str | int, ...]] = []
+    signature: list[tuple[str, tuple[int, ...]]] = []
     for entry in files_of(folder):
         found = entry.stat()
-        signature.append((str(entry), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+        signature.append((str(entry), (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)))
     known = _HASHES.get(str(folder))
     if known is None or known[0] != signature:
-        sums = {os.path.relpath(name, folder): _md5(str(name)) for name, *_ in signature}
+        sums = {os.path.relpath(name, folder): _md5(name) for name, _ in signature}
         known = _HASHES[str(folder)] = signature, _tree_hash(sums)
     return known[1]
 
 
-_HASHES: dict[str, tuple[list[tuple[str | int, ...]], str]] = {}
+_HASHES: dict[str, tuple[list[tuple[str, tuple[int, ...]]], str]] = {}
 
 
 def _md5(path: str | Path) -> str:
