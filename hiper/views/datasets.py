@@ -24,13 +24,11 @@ def data_finding(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Fi
         except UserError as error:
             return Finding("Data", name, lacking, str(error), f"{command} makes it again")
         if absent:
-            remedy = f"dvc checkout --force data/{name}, or {command}"
+            remedy = f"{command} makes it again"
             return Finding("Data", name, lacking, f"{absent} of {content} are gone", remedy)
         if empty:
             detail = f"{content}, none in the split {', '.join(empty)} of the task types asked for"
-            remedy = (
-                f"complete its source, then dvc repro --force {benchmark.name}@{name}; or change the benchmark's file"
-            )
+            remedy = f"complete its source, then {command} --force; or change the benchmark's file"
             return Finding("Data", name, lacking, detail, remedy)
         return Finding("Data", name, "ok", f"{content}, source: {source}{_fewer(benchmark, folder, source)}")
     try:
