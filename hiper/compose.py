@@ -180,7 +180,8 @@ def _hydra(experiment: str, name: RunName, root: Path, contents: Contents) -> di
     folder = root / "configs"
     require_defaults(folder / "config.yaml")
     choices = [(group, getattr(name, group)) for group in GRID]
-    for group, file in (*choices, *((group, file) for group in CHOSEN for file in available(group, root))):
+    further = [(group, file) for group in CHOSEN for file in available(group, root)]
+    for group, file in choices + further:
         layers(group, file, root)  # for its errors: Hydra's name neither file nor line
     overrides = [*(f"{group}={choice}" for group, choice in choices), f"experiment@_global_={experiment}"]
     try:
