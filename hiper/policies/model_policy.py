@@ -36,13 +36,9 @@ class ModelPolicy:
         self.guide: Guide | None = None
         self.restriction: Restriction | None = None
         if decoding.mode == "guided":
-            self.guide = Guide(tokenizer, *self.guided_by())
+            self.guided_by = guided_by(tokenizer, decoding, interface)
+            self.guide = Guide(tokenizer, *self.guided_by)
             self.restriction = Restriction(self.guide, vocabulary, device)
-
-    def guided_by(self) -> tuple[str, int, int, bool, int]:
-        """What a guide is made of besides the tokenizer."""
-        decoding = self.decoding
-        return self.interface, decoding.max_text_tokens, self.end, self.thinking, decoding.max_response_tokens
 
     def fits(self, prompt: str) -> bool:
         """Is the chat with this user message within the limit? What does is encoded again soon: it is remembered."""
@@ -89,6 +85,12 @@ class ModelPolicy:
                 text, seen, pieces = text + piece, "", []
         text += seen
         return text, (*_non_decreasing(starts), len(text))
+
+
+def guided_by(tokenizer: Any, decoding: Decoding, interface: str) -> tuple[str, int, int, bool, int]:
+    """What a guide is made of besides the tokenizer."""
+    thinking = opens_thought(chat_frame(tokenizer)[1])
+    return interface, decoding.max_text_tokens, int(tokenizer.eos_token_id), thinking, decoding.max_response_tokens
 
 
 def _start_of_last(before: str, after: str) -> int:

@@ -13,8 +13,12 @@ from hiper.learning.folders import described, require_positions
 from hiper.learning.guide import Guide
 from hiper.learning.model_files import CONFIG
 from hiper.learning.qwen2 import DecoderShape
+from hiper.plan_execute import FREE_ACTION
 from hiper.planning.shapes import ModelShape
+from hiper.policies.model_policy import guided_by
 from hiper.policies.tokenizer_files import load_tokenizer
+
+FIRST_ACTIONS = {"alfworld": "look", "webshop": FREE_ACTION}  # what every first state of a benchmark permits
 
 
 def usable_tokenizer(settings: RunSettings, folder: Path) -> Any:
@@ -31,11 +35,12 @@ def opened(folder: Path) -> tuple[DecoderShape, Any]:
 
 
 def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape, tokenizer: Any) -> None:
-    """UserError unless prompts with their answers fit and guided decoding, where wanted, has its tokens."""
+    """UserError unless prompts with their answers fit and guided decoding, where wanted, has its tokens and room."""
     prompt, decoding = settings.prompt, settings.decoding
     require_positions(shape, prompt.max_tokens + decoding.max_response_tokens, folder)
     if decoding.mode == "guided":
-        Guide(tokenizer, prompt.interface, decoding.max_text_tokens, int(tokenizer.eos_token_id))
+        guide = Guide(tokenizer, *guided_by(tokenizer, decoding, prompt.interface))
+        guide.start([FIRST_ACTIONS[settings.benchmark.name]], None)
     require_sampled(settings, shape, folder / CONFIG)
 
 

@@ -76,7 +76,7 @@ class VllmPolicy(ModelPolicy):
             # an error is to be raised here, not in the engine
             self.guide.start(request.admissible_actions, request.subgoal)
             wanted = {"actions": list(request.admissible_actions), "subgoal": request.subgoal}
-            options["extra_args"] = {GUIDE_KEY: {"guide": list(self.guided_by()), **wanted}}
+            options["extra_args"] = {GUIDE_KEY: {"guide": list(self.guided_by), **wanted}}
         return options
 
     def _response(self, done: Finished) -> Response:

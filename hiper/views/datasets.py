@@ -24,7 +24,7 @@ def data_finding(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Fi
         except UserError as error:
             return Finding("Data", name, lacking, str(error), f"{command} makes it again")
         if absent:
-            remedy = f"dvc checkout --force data/{name}, or {command}"
+            remedy = f"{command} makes it again"
             return Finding("Data", name, lacking, f"{absent} of {content} are gone", remedy)
         if empty:
             detail = f"{content}, none in the split {', '.join(empty)} of the task types asked for"

@@ -24,9 +24,6 @@ from hiper.views.machine import Finding, State, examine, gpu_sizes
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hiper.compose import RunName
-    from hiper.config import RunSettings
-
 DEMO = "demo"
 MARKS: dict[State, tuple[str, str]] = {
     "ok": ("ok", "green"),
@@ -71,6 +68,7 @@ def _commit(root: Path) -> Iterator[Finding]:
 def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterator[Finding]:
     """Each experiment's configurations, then the data sets of those that compose; `alone`: only the target's."""
     from hiper.compose import available
+    from hiper.grids import compose_grid
     from hiper.views.needs import data_needs, needs
 
     names = available("experiment", root)
@@ -80,7 +78,7 @@ def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterato
     for name in [target] if alone else names:
         lacking: State = "missing" if name == target else "optional"
         try:
-            runs = compositions(name, root)
+            runs = compose_grid(name, root)
         except UserError as error:
             yield Finding("Experiments", name, lacking, str(error), "correct the file that the message names")
             continue
@@ -102,13 +100,6 @@ def _command(experiment: str, executor: str) -> str:
     if executor != LOCAL:
         return f"snakemake --profile {executor} --config experiment={experiment}"
     return "make demo" if experiment == DEMO else f"snakemake --cores 2 --config experiment={experiment}"
-
-
-def compositions(experiment: str, root: Path) -> list[tuple[RunName, RunSettings]]:
-    """The runs of the grid with their settings, which seeds share."""
-    from hiper.grids import compose_grid
-
-    return compose_grid(experiment, root)
 
 
 def _tracking(root: Path, executor: str) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pathspec import GitIgnoreSpec
 
 from hiper import manifest
 from hiper.compose import compose_run, config_digest, write_config
@@ -265,7 +266,7 @@ def test_a_run_that_was_copied_into_another_experiment_does_not_go_on_there(
 
 
 def test_names_that_file_managers_and_editors_make_are_told_from_others() -> None:
-    """What people and this project call files is never taken for a leftover."""
+    """What people and this project call files is never taken for a leftover, and DVC passes over the same files."""
     made = (
         "x (copy)",
         "x (3rd copy).yaml",
@@ -298,6 +299,11 @@ def test_names_that_file_managers_and_editors_make_are_told_from_others() -> Non
         "x.bak.yaml",
     )
     assert [name for name in made if not leftover(name)] == [] == [name for name in own if leftover(name)]
+    lines = (Path(__file__).parents[2] / ".dvcignore").read_text(encoding="utf-8").splitlines()
+    by_dvc = GitIgnoreSpec.from_lines(lines)
+    files = [f"data/set/{name}{'/x' * (name == '__MACOSX')}" for name in made]
+    assert [name for name in files if not by_dvc.match_file(name)] == []
+    assert [name for name in own if by_dvc.match_file(f"data/set/{name}")] == []
 
 
 def test_a_folders_hash_changes_with_names_and_contents(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ from hiper.cli.main import main
 from hiper.compose import RunName, compose_run
 from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
+from hiper.grids import compose_grid
 from hiper.learning.guide import TAGS
+from hiper.policies.model_policy import ModelPolicy
+from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, write_json
 from hiper.stages import warmstart
 from hiper.views import doctor, needs
@@ -232,7 +235,7 @@ def test_what_a_stage_would_say_of_a_models_folder_is_said_before_the_first_job(
     """By the workflow's check, by `hiper doctor` with and without the experiment, by `hiper plan` and, where the
     experiment's settings have no part in it (`alone`), by `hiper model`: in the words of the warm start."""
     change(mine)
-    runs = doctor.compositions("mine", Path.cwd())
+    runs = compose_grid("mine", Path.cwd())
     with pytest.raises(UserError) as refused:
         warmstart.run(runs[0][1], None, None, tmp_path / "run", tmp_path)
     said = str(refused.value)
@@ -254,7 +257,7 @@ def plain(text: str) -> str:
 
 def test_a_sound_model_is_described_and_wants_nothing(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its numbers; that guided decoding is impossible is no obstacle where nobody wants it."""
-    runs = doctor.compositions("mine", Path.cwd())
+    runs = compose_grid("mine", Path.cwd())
     assert needs.missing("mine", runs, Path.cwd(), "local") == []
     assert any(one.name == "mine" and "can run here" in one.detail for one in doctor.diagnose(Path.cwd()))
     assert main(["model", "mine"]) == 0
@@ -275,7 +278,7 @@ def test_a_sound_model_is_described_and_wants_nothing(mine: Path, capsys: pytest
 
 def test_what_follows_a_finished_warm_start_is_asked_of_its_model(mine: Path) -> None:
     """The folder that `model.path` names may be gone by then."""
-    runs = doctor.compositions("mine", Path.cwd())
+    runs = compose_grid("mine", Path.cwd())
     made = Path.cwd() / "results" / "mine" / "runs" / str(runs[0][0]) / "model"
     shutil.copytree(mine, made)
     another_architecture(mine)
@@ -304,3 +307,20 @@ def test_doctor_says_the_same_with_and_without_the_experiment(mine: Path) -> Non
     assert not doctor.able(alone)
     for findings in (alone, among):
         assert not any(one.name == "mine" and one.state == "ok" for one in findings)
+
+
+def test_an_answer_that_has_no_room_is_refused_before_the_first_job_in_the_words_of_the_stage(
+    copied_pipeline: Path,
+) -> None:
+    """A template that opens a thought costs a token more than the settings by themselves can know."""
+    folder = copied_pipeline / "warmstart" / "model"
+    template = read_json(folder / "tokenizer_config.json")["chat_template"]
+    opened = template.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n")
+    edited(folder / "tokenizer_config.json", chat_template=opened)
+    values = compose_run("test", "alfworld_test-test-hiper-seed0", ROOT).model_dump()
+    tight = parse_run(changed(values, decoding__max_text_tokens=1, decoding__max_response_tokens=10), "test")
+    policy = ModelPolicy(load_tokenizer(folder), tight.decoding, "plan_execute", 600, 1000, "cpu")
+    assert policy.guide is not None
+    with pytest.raises(UserError, match="max_response_tokens = 10, but the shortest answer") as refused:
+        policy.guide.start(["look", "go to shelf 1"], None)
+    assert needs.model_problems(folder, [tight]) == [f"the model None: {refused.value}"]

@@ -85,11 +85,6 @@ class Search:
     left_out: dict[str, list[str]]
 
 
-def find_games(root: Path, split: str, task_types: Sequence[str]) -> list[Game]:
-    """All games of a split that ALFWorld itself would play, sorted by id: `search_games` without what is left out."""
-    return search_games(root, split, task_types).games
-
-
 def search_games(root: Path, split: str, task_types: Sequence[str]) -> Search:
     """All games of a split that ALFWorld itself would play, and what seemed to be some.
 
