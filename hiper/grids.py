@@ -12,6 +12,7 @@ from hiper.algorithms.reads import settings_read
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import WARM_START, RunName, compose_run, concerns, leaves, load_grid, run_names
 from hiper.config import RunSettings
+from hiper.config.errors import fields_at, nearest
 from hiper.errors import UserError
 from hiper.layers import GRID, layers, parts
 from hiper.records import sha256_json
@@ -37,7 +38,8 @@ _SWITCHES = ("warm_start.method", "training.validation.tasks", "variance.batches
 def compose_grid(experiment: str, root: Path) -> list[Run]:
     """Every run of an experiment with its settings, the warm starts first.
 
-    UserError as of `compose_run` and `require_distinct`; settings without effect are logged as warnings.
+    UserError as of `compose_run`, `require_distinct` and `require_known`; settings without effect are logged as
+    warnings.
     """
     names = run_names(load_grid(experiment, root))
     composed: dict[RunName, RunSettings] = {}
@@ -48,6 +50,7 @@ def compose_grid(experiment: str, root: Path) -> list[Run]:
             composed[cell] = compose_run(experiment, str(name), root)
         runs.append((name, composed[cell].model_copy(update={"seed": name.seed})))
     require_distinct(experiment, runs)
+    require_known(experiment, runs, root)
     for problem in (*idle_settings(experiment, runs, root), *covered_settings(experiment, runs, root)):
         logger.warning(problem)
     return runs
@@ -71,6 +74,23 @@ def require_distinct(experiment: str, runs: Iterable[Run]) -> None:
                     f"and {name}), whatever configs/{group}/{first}.yaml and configs/{group}/{second}.yaml say; list "
                     f"one of the two under grid, {group}s, or set under by_{group} what is different"
                 )
+
+
+def require_known(experiment: str, runs: Iterable[Run], root: Path) -> None:
+    """UserError for a key that is no setting among those for a benchmark, model or algorithm that the grid lacks: no
+    run would be refused for it."""
+    layer = layers("experiment", experiment, root)[-1]
+    cells = _cells(runs)
+    for place, sections in parts(layer.values):
+        if any(concerns(place, name) for name in cells):
+            continue
+        for key in leaves(sections):
+            names = key.split(".")
+            if names[0] == "benchmark" or names[0].startswith("by_"):  # of several forms; a place of its own
+                continue
+            for depth, name in enumerate(names):
+                if (known := fields_at(RunSettings, names[:depth])) and name not in known:
+                    raise UserError(f"{layer.path}, {place}{key}: unknown setting{nearest(name, known)}")
 
 
 def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[str]:

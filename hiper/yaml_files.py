@@ -1,12 +1,13 @@
 """Configuration files, read strictly: what YAML silently forgives is an error with file and line.
 
-Refused are a key given twice (YAML keeps the last), anchors and aliases (a few lines of them can stand for gigabytes),
-tags that ask for objects of a programming language, values taken from the environment, which would land in published
-files, and OmegaConf's `???`.
+Refused are a key given twice (YAML keeps the last), numbers like 010 (8 to YAML) and 1:30 (90), anchors and aliases (a
+few lines of them can stand for gigabytes), tags that ask for objects of a programming language, values taken from the
+environment, which would land in published files, and OmegaConf's `???`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from hiper.errors import UserError
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OTHER_BASE = re.compile(r"[-+]?0[0-9_]+|[^.]*:.*")
 LARGEST = 1 << 20  # bytes; a configuration file has a few thousand
 
 
@@ -52,6 +55,10 @@ class _Strict(yaml.SafeLoader):
             _refuse("a value from the environment would be published in config.yaml; write the value", node)
         if isinstance(node, ScalarNode) and node.value == "???":
             _refuse("'???' would silently leave the default; write the value", node)
+        if isinstance(node, ScalarNode) and node.tag in _NUMBERS and _OTHER_BASE.fullmatch(node.value):
+            _refuse(
+                f"{node.value} is a number of another base to YAML; write it without leading zeros and colons", node
+            )
         return node
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -94,7 +94,7 @@ def joined(engine: Engine) -> Iterator[Processes]:
 
     UserError where the number of processes is not the one that the engine's settings say.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = int(os.environ.get("WORLD_SIZE") or 1)
     if size != engine.processes:
         raise UserError(f"{size} processes were started, but {_wanted(engine)}")
     if engine.name == "local":
@@ -103,9 +103,10 @@ def joined(engine: Engine) -> Iterator[Processes]:
     _require_devices(engine)
     import torch.distributed as distributed
 
-    rank = int(os.environ.get("RANK", "0"))
+    rank = int(os.environ.get("RANK") or 0)
     backend = "nccl" if engine.device == "cuda" else "gloo"
-    place = int(os.environ.setdefault("LOCAL_RANK", "0"))  # DeepSpeed reads it too
+    place = int(os.environ.get("LOCAL_RANK") or 0)
+    os.environ["LOCAL_RANK"] = str(place)  # DeepSpeed reads it too
     if engine.device == "cuda":
         import torch
 

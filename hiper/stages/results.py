@@ -216,6 +216,12 @@ def group_name(study: Study, algorithm: str) -> str:
 def load_studies(experiment: Path) -> list[Study]:
     """All studies of `results/<experiment>`; UserError when no run has been evaluated."""
     folder = experiment / "runs"
+    if not folder.is_dir():
+        places = (*experiment.parents, *sorted(experiment.glob("*")))
+        if found := next((path for path in places if (path / "runs").is_dir()), None):
+            raise UserError(
+                f"{experiment}: has no folder runs, so it holds no experiment's results; name {found} instead"
+            )
     runs = [run for path in sorted(folder.glob("*/")) if (run := _load_run(path)) is not None]
     if not any(run.episodes for run in runs):
         raise UserError(f"{folder}: no run with an evaluation.jsonl; run the evaluation stage before the report")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hiper.config import AlfworldSettings, BenchmarkSettings
@@ -13,13 +14,16 @@ from hiper.views.machine import Finding, State
 VARIABLES = {"alfworld": "ALFWORLD_DATA", "webshop": "WEBSHOP_DATA"}
 
 
-def data_finding(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Finding:
-    """`lacking` is the state of a data set that cannot be used or made."""
+def data_finding(
+    benchmark: BenchmarkSettings, root: Path, lacking: State, used: Sequence[str] | None = None
+) -> Finding:
+    """`lacking` is the state of a data set that cannot be used or made; `used`: the data's splits that must have tasks
+    (None: all that the benchmark names)."""
     name, folder = benchmark.dataset, root / "data" / benchmark.dataset
     command = f"hiper data repro {name}"
     if (folder / "dataset.json").exists():
         try:
-            content, absent, empty = _content(benchmark, folder)
+            content, absent, empty = _content(benchmark, folder, used)
             source = data_source(root / "data", name) or "unknown"
         except UserError as error:
             return Finding("Data", name, lacking, str(error), f"{command} makes it again")
@@ -40,10 +44,10 @@ def data_finding(benchmark: BenchmarkSettings, root: Path, lacking: State) -> Fi
     return Finding("Data", name, lacking, f"not made yet, and {origin}", "see configs/benchmark/ and the README")
 
 
-def _content(benchmark: BenchmarkSettings, folder: Path) -> tuple[str, int, list[str]]:
+def _content(benchmark: BenchmarkSettings, folder: Path, used: Sequence[str] | None) -> tuple[str, int, list[str]]:
     """What the folder holds, in words, how many of its games are gone, and which splits that are used have no task;
     UserError where it is damaged."""
-    used = [benchmark.splits.train, *benchmark.splits.evaluation.values()]
+    used = used or [benchmark.splits.train, *benchmark.splits.evaluation.values()]
     if isinstance(benchmark, AlfworldSettings):
         from hiper.benchmarks.alfworld.games import GAME_FILE, read_index
 

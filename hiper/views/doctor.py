@@ -67,13 +67,13 @@ def _commit(root: Path) -> Iterator[Finding]:
 
 def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterator[Finding]:
     """Each experiment's configurations, then the data sets of those that compose; `alone`: only the target's."""
-    from hiper.compose import available
+    from hiper.compose import available, configuration_file
     from hiper.grids import compose_grid
     from hiper.views.needs import data_needs, needs
 
     names = available("experiment", root)
-    if alone and target not in names:
-        raise UserError(f"experiment {target!r} is unknown; configs/experiment/ has: {', '.join(names)}")
+    if alone:
+        configuration_file("experiment", target, root)  # for its error
     shared: dict[str, Finding] = {}
     for name in [target] if alone else names:
         lacking: State = "missing" if name == target else "optional"

@@ -8,7 +8,7 @@ lies on the shared disk is.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,12 +29,17 @@ GB = 10**9
 Run = tuple[RunName, RunSettings]
 
 
-def missing(experiment: str, runs: Sequence[Run], root: Path, executor: str) -> list[str]:
+def missing(experiment: str, runs: Sequence[Run], root: Path, executor: str, remade: Collection[str] = ()) -> list[str]:
     """What keeps these runs from being made, one line each: the workflow's check before its first job. It imports
-    nothing large, except for the sake of a pretrained model."""
-    unmade = [run for run in runs if not (root / "data" / run[1].benchmark.dataset / "dataset.json").exists()]
-    found = [*needs(experiment, runs, root, "missing", executor, listed_gpus), *data_needs(unmade, root, "missing")]
+    nothing large, except for the sake of a pretrained model. `remade`: data sets that a job will make, whatever they
+    hold now."""
+    kept = [run for run in runs if run[1].benchmark.dataset not in remade or not _made(run[1].benchmark, root)]
+    found = [*needs(experiment, runs, root, "missing", executor, listed_gpus), *data_needs(kept, root, "missing")]
     return [f"{one.name}: {one.detail}; {one.remedy}" for one in found if one.state == "missing"]
+
+
+def _made(benchmark: BenchmarkSettings, root: Path) -> bool:
+    return (root / "data" / benchmark.dataset / "dataset.json").exists()
 
 
 def executor_of(profile: str, root: Path) -> str:
@@ -46,8 +51,13 @@ def executor_of(profile: str, root: Path) -> str:
 
 
 def data_needs(runs: Sequence[Run], root: Path, lacking: State) -> Iterator[Finding]:
-    sets: dict[str, BenchmarkSettings] = {settings.benchmark.dataset: settings.benchmark for _, settings in runs}
-    return (data_finding(benchmark, root, lacking) for benchmark in sets.values())
+    """Of each data set once, with the splits that any of the runs plays."""
+    sets: dict[str, tuple[BenchmarkSettings, dict[str, None]]] = {}
+    for _, settings in runs:
+        benchmark = settings.benchmark
+        used = sets.setdefault(benchmark.dataset, (benchmark, {}))[1]
+        used |= dict.fromkeys(benchmark.splits.named(name) for name in ("train", *settings.evaluated_splits))
+    return (data_finding(benchmark, root, lacking, list(used)) for benchmark, used in sets.values())
 
 
 def needs(

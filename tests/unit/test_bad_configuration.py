@@ -345,8 +345,10 @@ LAUGHS = "\n".join(["a0: &a0 lol", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 
         (b"[" * 5000, "nested too deeply"),
         (b"a: ${oc.env:HF_TOKEN}\n", "line 1: a value from the environment would be published"),
         (b"a" * (LARGEST + 1), "too many for a configuration file"),
+        (b"a: 1\nb: 010\n", "line 2: 010 is a number of another base"),
+        (b"a: [1:30]\n", "line 1: 1:30 is a number of another base"),
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_what_yaml_forgives_is_an_error_with_its_line(tmp_path: Path, content: bytes, wanted: str) -> None:
     """Duplicate keys, expansion bombs, tags, tabs, encodings, empty files: file, line, reason; nothing is executed."""

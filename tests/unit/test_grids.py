@@ -121,6 +121,27 @@ def test_a_setting_that_no_run_reads_is_a_warning(
 
 
 @pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("by_algorithm: {ppo: {algorithm: {gama: 0.3}}}", r"by_algorithm\.ppo\.algorithm\.gama: .* mean 'gamma'"),
+        ("by_benchmark: {webshop: {trainng: {epochs: 2}}}", r"by_benchmark\.webshop\.trainng\.epochs: .* 'training'"),
+        ("by_model: {test: {model: {scratch: {hiden: 8}}}}", r"by_model\.test\.model\.scratch\.hiden: unknown setting"),
+        ("by_benchmark: {webshop: {prompt: {max_tokens: 9}, by_algorithm: {ppo: {training: {kl: 0.1}}}}}", None),
+    ],
+)
+def test_a_key_for_others_than_the_grids_is_a_setting_all_the_same(
+    project: Path, text: str, wanted: str | None
+) -> None:
+    """It has no effect yet, and would be refused only when the grid is changed."""
+    experiment = mine(project, "grpo", text)
+    if wanted is None:
+        assert compose_grid(experiment, project)
+    else:
+        with pytest.raises(UserError, match=rf"mine\.yaml, {wanted}"):
+            compose_grid(experiment, project)
+
+
+@pytest.mark.parametrize(
     ("inherited", "own", "wanted"),
     [
         ("by_benchmark: {alfworld_small: {training: {epochs: 3}}}", "training: {epochs: 2}", "alfworld_small"),

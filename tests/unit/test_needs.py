@@ -11,6 +11,7 @@ import pytest
 from damage import edited
 from pipeline import changed
 
+from hiper.benchmarks.alfworld.games import GAME_FILE, Game, write_index
 from hiper.cli.main import main
 from hiper.compose import RunName, compose_run
 from hiper.config import RunSettings, parse_run
@@ -130,7 +131,8 @@ def test_models_are_needed_by_warm_starts(settings: RunSettings, tmp_path: Path)
 def test_the_workflows_check_names_what_is_missing(
     settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line each, with the way out; optional findings do not stop it; a data set that is made is not asked about."""
+    """One line each, with the way out; optional findings do not stop it; a data set that is made is
+    asked for tasks in the splits that these runs play, unless it is about to be made again."""
     monkeypatch.setattr(needs, "listed_gpus", lambda: [])
     lines = needs.missing("paper", [(START, settings), (TRAIN, settings)], tmp_path, "local")
     assert [line.split()[1] for line in lines] == ["the", "needs"]
@@ -139,9 +141,20 @@ def test_the_workflows_check_names_what_is_missing(
     )
     nowhere = [(TRAIN, parse_run(values, "test"))]
     assert "data.folder is" in needs.missing("paper", nowhere, tmp_path, "local")[-1]
-    (tmp_path / "data" / "alfworld").mkdir(parents=True)
-    (tmp_path / "data" / "alfworld" / "dataset.json").write_text("{}")
-    assert len(needs.missing("paper", nowhere, tmp_path, "local")) == 1
+    games = [
+        Game(
+            f"{split}/look-1/trial", split, "look_at_obj_in_light", tmp_path / "data/alfworld" / split / "look-1/trial"
+        )
+        for split in ("train", "valid_seen")
+    ]
+    for game in games:
+        game.folder.mkdir(parents=True)
+        (game.folder / GAME_FILE).touch()
+    write_index(tmp_path / "data" / "alfworld", "alfworld", {"kind": "folder"}, games)
+    assert "none in the split valid_unseen" in needs.missing("paper", nowhere, tmp_path, "local")[-1]
+    assert len(needs.missing("paper", nowhere, tmp_path, "local", ["alfworld"])) == 1
+    seen = [(TRAIN, parse_run(changed(values, evaluation__splits=["seen"]), "test"))]
+    assert len(needs.missing("paper", seen, tmp_path, "local")) == 1
 
 
 def test_a_profile_says_where_jobs_go(tmp_path: Path) -> None:

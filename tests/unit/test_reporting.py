@@ -317,6 +317,13 @@ def test_without_evaluated_runs_the_user_is_told_what_to_do(tmp_path: Path) -> N
         reporting.summary(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["..", "runs", "runs/alfworld_small-tiny_1.5b-hiper-seed0"])
+def test_a_folder_one_level_off_is_answered_with_the_right_one(experiment: Path, place: str) -> None:
+    """A run's folder, the folder of all experiments."""
+    with pytest.raises(UserError, match=rf"has no folder runs, .* name {experiment} instead"):
+        load_studies(experiment.parent if place == ".." else experiment / place)
+
+
 def test_a_broken_row_is_named(tmp_path: Path) -> None:
     """File, line and key."""
     folder = add_run(tmp_path, "hiper", 0, None)

@@ -206,6 +206,14 @@ def test_a_look_changes_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch)
         assert state(finished) == before
 
 
+def test_touching_what_is_not_there_makes_no_run(finished: Path) -> None:
+    """`--touch` runs no job: it ends in order, and no run's settings are written."""
+    run = f"results/test/runs/{TRAINED[:-1]}7"
+    done = snakemake(finished, "--touch", f"{run}/manifest.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (finished / run).exists()
+
+
 def test_a_retraining_that_failed_is_repeated(finished: Path) -> None:
     """A run without a manifest, or without an evaluation, is made again though the tables are there."""
     folder = finished / "results" / "test" / "runs" / TRAINED

@@ -142,10 +142,14 @@ def configuration(wildcards):
     where it will not run any."""
     run = run_of(wildcards)
     path = Path("results") / wildcards.experiment / "runs" / run / "config.yaml"
-    only_looking = workflow.executor_plugin is None or workflow.dryrun or workflow.touch
-    if not only_looking and (not path.exists() or hooks_are_off()):
+    if not only_looking() and (not path.exists() or hooks_are_off()):
         write_config(settings(wildcards.experiment, run), path)
     return str(path) if path.exists() else []
+
+
+def only_looking():
+    """Of a call that runs no job; `--touch` has `onstart`, all the same."""
+    return workflow.executor_plugin is None or workflow.dryrun or workflow.touch
 
 
 def hooks_are_off():
@@ -201,8 +205,10 @@ def planned():
 
 # Before the first job, not after hours in a queue (and not in a dry run): `hiper doctor --experiment NAME` says it all.
 onstart:
-    runs = planned()
-    absent = missing(config["experiment"], runs, ROOT, workflow.executor_plugin.name)
-    if absent := [*absent, *refused_by_cluster(runs), *still_running(runs)]:
-        raise WorkflowError("\n".join(["these runs cannot be made:", *absent]))
-    configure(workflow.dag.needrun_jobs())
+    if not only_looking():
+        runs = planned()
+        remade = [job.wildcards.benchmark for job in workflow.dag.needrun_jobs() if job.rule.name == "data"]
+        absent = missing(config["experiment"], runs, ROOT, workflow.executor_plugin.name, remade)
+        if absent := [*absent, *refused_by_cluster(runs), *still_running(runs)]:
+            raise WorkflowError("\n".join(["these runs cannot be made:", *absent]))
+        configure(workflow.dag.needrun_jobs())
