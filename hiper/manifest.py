@@ -198,7 +198,7 @@ def folder_hash(folder: Path) -> str:
         signature.append((str(entry), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
     known = _HASHES.get(str(folder))
     if known is None or known[0] != signature:
-        sums = {os.path.relpath(name, folder): _md5(str(name)) for name, *_ in signature}
+        sums = {os.path.relpath(str(name), folder): _md5(str(name)) for name, *_ in signature}
         known = _HASHES[str(folder)] = signature, _tree_hash(sums)
     return known[1]
 
