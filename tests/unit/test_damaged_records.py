@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from damage import damages, few, many, read_or_refused
@@ -21,7 +22,7 @@ from hiper.errors import UserError
 from hiper.learning.folders import HEADS, WEIGHTS
 from hiper.manifest import files_of, read_manifest, verify_outputs, write_manifest
 from hiper.policies.tokenizer_files import load_tokenizer
-from hiper.records import read_json, read_jsonl, write_jsonl
+from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.stages import evaluation, gradient_variance, report_page, training, warmstart
 from hiper.stages.demonstrations import read_demonstrations
 from hiper.stages.results import load_studies
@@ -209,17 +210,63 @@ def test_data_that_have_changed_are_refused_by_every_stage(copied_pipeline: Path
 
 
 def test_weights_of_another_run_beside_a_model_are_refused(results: Path, tmp_path: Path) -> None:
-    """Value heads, a best model, an index of shards that would be read in place of the weights; other files may be."""
+    """Value heads, an index of shards, a template that would be read; a best model as a whole. Other files may be."""
     run = tmp_path / RUN
     shutil.copytree(results, run)
     (run / "model" / "README.md").write_text("mine")
     verify_outputs(run)
-    for name in (f"model/{HEADS}", f"best/{WEIGHTS}", f"model/{WEIGHTS}.index.json"):
-        (run / name).parent.mkdir(exist_ok=True)
+    for name in (
+        f"model/{HEADS}",
+        f"model/{WEIGHTS}.index.json",
+        "model/chat_template.jinja",
+        "model/added_tokens.json",
+    ):
         (run / name).write_text("another's")
         with pytest.raises(UserError, match=rf"{name}: is not of this run"):
             verify_outputs(run)
         (run / name).unlink()
+    shutil.copytree(run / "model", run / "best")
+    with pytest.raises(UserError, match=r"/best: is not of this run, .* move it elsewhere"):
+        verify_outputs(run)
+    (run / "best").rename(tmp_path / "elsewhere")
+    verify_outputs(run)
+
+
+def test_a_warm_start_ends_with_the_data_that_it_began_with(
+    copied_pipeline: Path, small_settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its demonstrations are of is what its manifest says; its metrics are told as well."""
+    rows, folder = copied_pipeline / "demonstrations" / "demonstrations.jsonl", copied_pipeline / "warmstart"
+    data, save = copied_pipeline / "data", warmstart.save_decoder
+    told = read_json(folder / "manifest.json")
+    assert told["data"] == read_json(rows.with_name("manifest.json"))["data"]
+    assert told["metrics"] == sha256_file(folder / "metrics.jsonl")
+
+    def changing(*arguments: Any) -> None:
+        save(*arguments)
+        (data / small_settings.benchmark.dataset / "more.json").write_text("{}")
+
+    monkeypatch.setattr(warmstart, "save_decoder", changing)
+    with pytest.raises(UserError, match="changed while this stage was at work"):
+        warmstart.run(small_settings, rows, copied_pipeline / "tokenizer", folder, data)
+    assert not (folder / "manifest.json").exists()
+
+
+def test_a_warm_start_takes_demonstrations_of_its_own_settings_alone(
+    copied_pipeline: Path, small_settings: RunSettings
+) -> None:
+    """Copied from another experiment, for example; what is removed as the message says is made anew."""
+    rows = copied_pipeline / "demonstrations" / "demonstrations.jsonl"
+    made = read_json(rows.with_name("manifest.json"))
+    for section, key, value in (("demonstrations", "hesitation", 0.125), ("prompt", "interface", "react")):
+        settings = {**made["settings"], section: {**made["settings"][section], key: value}}
+        write_json(rows.with_name("manifest.json"), {**made, "settings": settings})
+        with pytest.raises(
+            UserError, match=rf"was made with {section}\.{key} = {value!r}, and .* is wanted now; remove"
+        ):
+            warmstart.run(
+                small_settings, rows, copied_pipeline / "tokenizer", copied_pipeline / "new", copied_pipeline / "data"
+            )
 
 
 def test_a_growing_metrics_file_may_end_anywhere(tmp_path: Path) -> None:

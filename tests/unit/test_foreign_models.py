@@ -222,6 +222,45 @@ def test_every_end_token_of_the_folder_ends_an_answer(folder: Path) -> None:
     assert {own, other} <= last
 
 
+def test_weights_that_other_tools_would_read_otherwise_are_refused(foreign: Path, tmp_path: Path) -> None:
+    """A single file beside an index that lists others (the library takes the file), adapters beside the weights (it
+    adds them); an index of the file itself is as good as none."""
+    folder = tmp_path / "model"
+    shutil.copytree(foreign, folder)
+    listed = dict.fromkeys(load_file(folder / WEIGHTS), WEIGHTS)
+    write_json(folder / f"{WEIGHTS}.index.json", {"weight_map": listed})
+    load_decoder(folder)
+    shutil.copyfile(folder / WEIGHTS, folder / "part.safetensors")
+    write_json(folder / f"{WEIGHTS}.index.json", {"weight_map": dict.fromkeys(listed, "part.safetensors")})
+    with pytest.raises(UserError, match=r"has model\.safetensors and the weights that .* lists; keep one"):
+        load_decoder(folder)
+    (folder / WEIGHTS).unlink()
+    load_decoder(folder)
+    write_json(folder / "adapter_config.json", {"peft_type": "LORA"})
+    with pytest.raises(UserError, match=r"adapter_config\.json: adapters lie beside the weights"):
+        load_decoder(folder)
+
+
+def test_an_end_token_that_the_tokenizer_does_not_have_is_refused(folder: Path) -> None:
+    """By the file that names it: no answer could end with it."""
+    for number in (600, 99999, 1 << 40):
+        edited(folder / "generation_config.json", eos_token_id=[2, number])
+        with pytest.raises(UserError, match=rf"generation_config\.json: eos_token_id names the token {number}, which"):
+            load_tokenizer(folder)
+
+
+def test_a_template_that_repeats_the_message_or_writes_the_date_is_refused(folder: Path) -> None:
+    """Prompts are put together of what stands before and behind one message, the same on every day."""
+    message = "{{ messages[0]['content'] }}"
+    for template, words in (
+        (f"{message}\n{message}", "does not show the user's message 2 times"),
+        (f"Today: {{{{ strftime_now('%d %b %Y') }}}}\n{message}", "writes the date into every prompt"),
+    ):
+        edited(folder / "tokenizer_config.json", chat_template=template)
+        with pytest.raises(UserError, match=rf"tokenizer_config\.json: the .*chat template {words}"):
+            load_tokenizer(folder)
+
+
 def test_limits_in_a_tokenizer_do_not_cut_prompts(folder: Path) -> None:
     """A saved truncation or padding, and a maximal length shorter than a prompt."""
     text = "go to desk 1 and then go on " * 50
@@ -252,6 +291,8 @@ def test_a_template_that_begins_a_thought_is_noticed(folder: Path) -> None:
     template = read_json(folder / "tokenizer_config.json")["chat_template"]
     opened = template.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n")
     edited(folder / "tokenizer_config.json", chat_template=opened)
+    assert opens_thought(chat_frame(load_tokenizer(folder))[1])
+    edited(folder / "tokenizer_config.json", chat_template=opened.replace("<think>\n", "<think>\nOkay, "))
     assert opens_thought(chat_frame(load_tokenizer(folder))[1])
 
 

@@ -176,7 +176,25 @@ def test_every_changed_byte_of_a_data_set_is_found(data: Path) -> None:
         assert data_hash(data, "alfworld_test") != before, place
     (folder / "a.json").write_bytes(b"0123")
     assert data_hash(data, "alfworld_test") == before
+    times = (folder / "a.json").stat()
+    (folder / "a.json").write_bytes(b"3210")
+    os.utime(folder / "a.json", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert data_hash(data, "alfworld_test") != before
+    (folder / "a.json").write_bytes(b"0123")
     (folder / "a.json").rename(folder / "b.json")
+    assert data_hash(data, "alfworld_test") != before
+
+
+def test_a_part_of_a_data_set_behind_a_link_counts(data: Path, tmp_path: Path) -> None:
+    """`mv data/x/train /scratch && ln -s`: the same data, and every byte there is looked at."""
+    folder = data / "alfworld_test"
+    (folder / "train").mkdir()
+    (folder / "train" / "a.json").write_text("1")
+    before = data_hash(data, "alfworld_test")
+    (folder / "train").rename(tmp_path / "elsewhere")
+    (folder / "train").symlink_to(tmp_path / "elsewhere")
+    assert data_hash(data, "alfworld_test") == before
+    (tmp_path / "elsewhere" / "a.json").write_text("2")
     assert data_hash(data, "alfworld_test") != before
 
 
@@ -248,6 +266,19 @@ def test_a_copy_of_a_run_is_refused_by_name(
     words = "with seed 0" if recorded == "seeds" else "a-b-hiper-seed0"
     with pytest.raises(UserError, match=f"{copy.name}/manifest.json: is of .*{words}: the folder is a copy"):
         verify_outputs(copy)
+
+
+def test_a_link_to_a_run_is_no_run_of_its_own(settings: RunSettings, data: Path, tmp_path: Path) -> None:
+    """Under the name of another seed; a run that lies elsewhere and is linked by its own name goes on."""
+    run = tmp_path / "a-b-hiper-seed0"
+    write_manifest(run, settings, data)
+    (tmp_path / "a-b-hiper-seed1").symlink_to(run)
+    with pytest.raises(UserError, match=r"seed1/manifest\.json: is of the run a-b-hiper-seed0"):
+        verify_outputs(tmp_path / "a-b-hiper-seed1")
+    run.rename(tmp_path / "disk")
+    run.symlink_to(tmp_path / "disk")
+    verify_outputs(run)
+    assert write_manifest(run, settings, data)["folder"] == "a-b-hiper-seed0"
 
 
 def test_a_run_that_was_copied_into_another_experiment_does_not_go_on_there(

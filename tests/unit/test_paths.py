@@ -60,8 +60,8 @@ def of_a_recording(text: str) -> Path:
 
 WAYS: dict[str, Callable[[str], Path | None]] = {
     "model.path": pretrained.find,
-    "alfworld": lambda text: alfworld._games_folder(data_of("alfworld", text)),
-    "webshop": lambda text: webshop._in_folder(data_of("webshop", text)).items.parent,
+    "alfworld": lambda text: alfworld.games_folder(data_of("alfworld", text)),
+    "webshop": lambda text: webshop.files_in_folder(data_of("webshop", text)).items.parent,
     "variable": by_variable,
     "recording": of_a_recording,
     "option": option,

@@ -240,6 +240,21 @@ def test_a_copied_run_is_never_another_seed(experiment: Path, told: dict[str, An
         load_studies(moved)
 
 
+def test_metrics_that_are_not_the_runs_own_are_refused(experiment: Path) -> None:
+    """Cut short, of another run, or gone, once the manifest tells of them; put back they are read."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    path = run / "metrics.jsonl"
+    content = path.read_bytes()
+    write_json(run / "manifest.json", MANIFEST | {"metrics": sha256_file(path)})
+    load_studies(experiment)
+    for changed in (content[: content.index(b"\n") + 1], b"", None):
+        path.unlink() if changed is None else path.write_bytes(changed)
+        with pytest.raises(UserError, match=r"seed0/metrics\.jsonl: is (not as|missing).*run the stage that makes"):
+            load_studies(experiment)
+    path.write_bytes(content)
+    load_studies(experiment)
+
+
 def test_episodes_of_another_evaluation_are_refused(experiment: Path) -> None:
     """Of other episodes than evaluation.json tells of, of another model or other data than manifest.json tells of."""
     run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"

@@ -272,6 +272,48 @@ def test_games_behind_links_are_games_and_copies_of_a_file_manager_are_none(
     assert "a copy that a file manager made (first: valid_unseen/" in caplog.text
 
 
+def test_copied_games_are_told(
+    layout: tuple[Path, list[Game]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    """ALFWorld plays them, but they count twice; a test game among those of train above all."""
+    mine = tmp_path / "mine"
+    shutil.copytree(layout[0] / "json_2.1.1", mine)
+    make_dataset("name", data(folder=mine), TYPES, tmp_path / "out")
+    assert "copies of another game" not in caplog.text
+    test = layout[1][-1]
+    shutil.copytree(mine / test.id, mine / f"{test.id}_backup")
+    shutil.copytree(mine / test.id, mine / test.id.replace(test.split, "train"))
+    make_dataset("name", data(folder=mine), TYPES, tmp_path / "out")
+    assert "name: copies of another game, which are played as well: 2 (" in caplog.text
+    assert f"{test.id} is {test.id.replace(test.split, 'train')}" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["pddl_problem", "grammar"])
+def test_a_game_that_no_engine_could_play_is_an_error_when_the_data_are_made(
+    layout: tuple[Path, list[Game]], tmp_path: Path, key: str
+) -> None:
+    """Not when it is drawn, hours later."""
+    shutil.copytree(layout[0] / "json_2.1.1", tmp_path / "mine")
+    path = tmp_path / "mine" / layout[1][-1].id / "game.tw-pddl"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: None}))
+    with pytest.raises(UserError, match=rf"game\.tw-pddl: key `{key}` is missing or not a text"):
+        make_dataset("name", data(folder=tmp_path / "mine"), TYPES, tmp_path / "out")
+
+
+def test_an_archive_is_what_it_holds_whatever_it_is_called(layout: tuple[Path, list[Game]], tmp_path: Path) -> None:
+    """A browser or a mirror renames files; what is damaged is so under any name."""
+    games = layout[0] / "json_2.1.1"
+    tar(tmp_path / "a.gz", games).rename(tmp_path / "a.zip")
+    zipped(tmp_path / "b.zip", games).rename(tmp_path / "b.tar.gz")
+    zipped(tmp_path / "C.ZIP", games)
+    for name in ("a.zip", "b.tar.gz", "C.ZIP"):
+        make_dataset("name", data(archives=[tmp_path / name]), TYPES, tmp_path / "out")
+        assert ids(tmp_path / "out") == [game.id for game in layout[1]]
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:1000])
+        with pytest.raises(UserError, match=rf"{name}: damaged or cut off"):
+            make_dataset("name", data(archives=[tmp_path / name]), TYPES, tmp_path / "out")
+
+
 def test_a_source_asked_for_by_name_is_not_replaced_by_another(tmp_path: Path) -> None:
     """Without folder, archives or server each of them is an error that names its setting or address."""
     for settings, words in (

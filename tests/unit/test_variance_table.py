@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import edited
 from synthetic_runs import make_experiment
 
 from hiper.errors import UserError
-from hiper.records import write_json
+from hiper.records import sha256_json, write_json
 from hiper.stages import report_page, reporting
 from hiper.stages.results import load_studies
 from hiper.stages.variance_table import NONE, variance_records, variance_table
@@ -118,6 +119,24 @@ def test_without_a_measurement_the_files_say_so(experiment: Path) -> None:
     assert "Gradient variance" not in (experiment / "report.html").read_text()
     (study,) = load_studies(experiment)
     assert variance_table(study) is None and variance_records(study) == []
+
+
+def test_a_measurement_of_another_run_is_refused(experiment: Path) -> None:
+    """A copy under another name, and one of a model that the run no longer has."""
+    path = add_measurement(experiment, 0, hiper=0.1)
+    copied = path.with_name(path.name.replace("seed0", "seed7"))
+    copied.write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"seed7\.json: is of the run .*seed0: the file is a copy"):
+        load_studies(experiment)
+    copied.unlink()
+    run = experiment / "runs" / path.stem
+    model = {"model.safetensors": "3e"}
+    write_json(run / "manifest.json", {"outputs": {f"model/{name}": digest for name, digest in model.items()}})
+    edited(path, model=sha256_json(model))
+    load_studies(experiment)
+    edited(path, model=sha256_json({"model.safetensors": "4e"}))
+    with pytest.raises(UserError, match=r"seed0\.json: is of another model .* remove the file and run `hiper"):
+        load_studies(experiment)
 
 
 def test_a_damaged_file_is_named(experiment: Path) -> None:

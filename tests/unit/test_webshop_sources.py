@@ -194,6 +194,16 @@ def test_a_damaged_file_leaves_the_old_data_set_alone(tmp_path: Path) -> None:
     assert files(tmp_path / "data") == before
 
 
+def test_instructions_without_a_product_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A product file that was cut, for example, and closed again."""
+    path = write_raw(tmp_path / "mine") / "items_shuffle_1000.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[:-3]))
+    make_dataset(settings("folder", folder=tmp_path / "mine"), tmp_path / "out")
+    assert "3 entries are of products that items_shuffle_1000.json does not have" in caplog.text
+    index = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert index["left_out"] == {"no product for an entry of the instruction file": 3}
+
+
 def test_entries_that_are_left_out_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Repeats and broken asins, as the original leaves them out, and products that no goal can be made of; a file of
     whole entries leaves no trace in the index. More of them than products are an error, as is a file of another set."""

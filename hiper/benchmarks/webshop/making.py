@@ -24,7 +24,7 @@ from hiper.benchmarks.webshop.goals import Goal, HumanInstruction, goal_record, 
 from hiper.benchmarks.webshop.lines import write_array, write_lines
 from hiper.benchmarks.webshop.nouns import find_tagger
 from hiper.benchmarks.webshop.orders import GoalList, fixed_order, hiper_order, original_order
-from hiper.benchmarks.webshop.products import NO_ASIN, NO_ENTRY, REPEATED, read_products
+from hiper.benchmarks.webshop.products import NO_ASIN, NO_ENTRY, NO_PRODUCT, REPEATED, read_products
 from hiper.benchmarks.webshop.search import build_index, document_text
 from hiper.benchmarks.webshop.store import PRICES, Products, write_products
 from hiper.config.benchmark import Goals
@@ -113,6 +113,10 @@ def _left_out(raw: RawFiles, kept: int, counts: Mapping[str, int]) -> dict[str, 
         logger.warning(
             "%s: %d of %d entries: %s, %s", raw.items, number, kept + counts[NO_ASIN] + counts[REPEATED], reason, effect
         )
+    if unused := counts[NO_PRODUCT]:
+        found[NO_PRODUCT] = unused
+        message = "%s: %d entries are of products that %s does not have; is one of the files cut, or of another set?"
+        logger.warning(message, raw.instructions, unused, raw.items.name)
     if not kept:
         raise UserError(f"{raw.items}: holds no product; fetch it again")
     if counts[NO_ASIN] + counts[REPEATED] > kept:

@@ -22,6 +22,7 @@ MAX_ASIN = 10  # characters; longer ones mark broken rows in the data
 NO_ASIN = f"asin nan or longer than {MAX_ASIN} characters"
 REPEATED = "asin of an earlier entry"
 NO_ENTRY = "no entry in the instruction file"
+NO_PRODUCT = "no product for an entry of the instruction file"
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_PRICE = re.compile(r"[^\d.]")
@@ -97,7 +98,7 @@ def read_products(
 
     Only the first `limit` entries are looked at; of those, as in the original, entries whose asin is `nan`, longer
     than 10 characters, or a repeat are left out. `counts` is told of them, and of products that no goal can be made of
-    (NO_ASIN, REPEATED, NO_ENTRY). Raises UserError naming file and product.
+    (NO_ASIN, REPEATED, NO_ENTRY, in the end NO_PRODUCT). Raises UserError naming file and product.
     """
     known = Entries(instructions)
     seen: set[str] = set()
@@ -111,6 +112,7 @@ def read_products(
         counts[NO_ENTRY] += product.asin not in known
         seen.add(product.asin)
         yield product
+    counts[NO_PRODUCT] = sum(asin not in seen for asin in known)
 
 
 def draw_prices(products: Iterable[Product], random: RandomStream) -> list[float]:
