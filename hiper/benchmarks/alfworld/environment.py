@@ -13,6 +13,7 @@ from hiper.benchmarks.alfworld.problem import GameSpec
 from hiper.benchmarks.base import Info
 from hiper.config import AlfworldSettings
 from hiper.errors import UserError
+from hiper.records import MAKE_DATA_AGAIN
 from hiper.trajectory import Task
 
 CACHED_GAMES = 2000  # about 60 KB each for rooms as large as the real ones
@@ -119,14 +120,13 @@ class AlfworldBenchmark:
             known = ", ".join(f"{name} ({len(found)})" for name, found in self._index.items()) or "none"
             raise UserError(
                 f"{self._root}: no games in split {split!r} with task types {', '.join(self.task_types)}; splits there "
-                f"are: {known}. Change benchmark.splits or benchmark.task_types, or make the dataset again"
+                f"are: {known}. Change benchmark.splits or benchmark.task_types, or {MAKE_DATA_AGAIN}"
             )
         missing = [game for game in games if not (game.folder / GAME_FILE).is_file()]
         if missing:
             raise UserError(
                 f"{missing[0].folder / GAME_FILE}: no such file, but dataset.json lists it ({len(missing)} of "
-                f"{len(games)} games of split {split!r} are missing); `hiper data repro {self._root.name}` makes the "
-                "data set again"
+                f"{len(games)} games of split {split!r} are missing); {MAKE_DATA_AGAIN}"
             )
         return [Task(game.id, game.split, game.task_type) for game in games]
 

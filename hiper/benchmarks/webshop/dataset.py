@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hiper.benchmarks.webshop.goals import Goal, parse_goal
-from hiper.benchmarks.webshop.lines import MAKE_AGAIN, Keys, Lines, read_array
+from hiper.benchmarks.webshop.lines import Keys, Lines, read_array
 from hiper.benchmarks.webshop.making import (
     BENCHMARK,
     FORMAT,
@@ -44,7 +44,7 @@ from hiper.benchmarks.webshop.store import (
     title_key,
 )
 from hiper.errors import UserError
-from hiper.records import read_json, require
+from hiper.records import MAKE_DATA_AGAIN, read_json, require
 from hiper.trajectory import Task
 
 _PRODUCTS_KEPT = 4096  # parsed; some 10 kB each with the real data
@@ -170,13 +170,13 @@ def describe(folder: Path) -> Description:
     """`dataset.json` of a folder, after comparing the size of every file it lists; UserError as for `Dataset`."""
     path = folder / INDEX_FILE
     if not path.exists():
-        raise UserError(f"{path}: no such file; make the data set first (`hiper data repro {folder.name}`)")
-    index = require(read_json(path, MAKE_AGAIN), {}, str(path))
+        raise UserError(f"{path}: no such file; make the data set first (`hiper data repro`, or `hiper data make`)")
+    index = require(read_json(path, MAKE_DATA_AGAIN), {}, str(path))
     if (benchmark := index.get("benchmark")) != BENCHMARK:
         raise UserError(f"{path}: `benchmark` = {str(benchmark)[:40]!a}; not a data set of {BENCHMARK}")
     require(index, _INDEX_KINDS, str(path))
     if index["format"] != FORMAT:
-        raise UserError(f"{path}: format {index['format']}, and this version reads {FORMAT}; {MAKE_AGAIN}")
+        raise UserError(f"{path}: format {index['format']}, and this version reads {FORMAT}; {MAKE_DATA_AGAIN}")
     require(index["counts"], {"products": int, "goals": int, "reachable": int}, f"{path}, counts")
     for name, part in index["parts"].items():
         size = require(part, {"size": int}, f"{path}, parts, {name}")["size"]
@@ -184,5 +184,5 @@ def describe(folder: Path) -> Description:
         found = file.stat().st_size if file.is_file() else None
         if found != size:
             state = "is missing" if found is None else f"has {found} bytes instead of {size}"
-            raise UserError(f"{file}: {state}; the data set is damaged: {MAKE_AGAIN}")
+            raise UserError(f"{file}: {state}; the data set is damaged: {MAKE_DATA_AGAIN}")
     return Description(**{key: index[key] for key in Description.__dataclass_fields__})

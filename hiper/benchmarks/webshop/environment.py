@@ -17,8 +17,6 @@ from hiper.errors import UserError
 from hiper.plan_execute import FREE_ACTION
 from hiper.trajectory import Task
 
-SEARCH_ACTION = FREE_ACTION
-
 
 class WebshopEnvironment:
     """Episodes of at most `max_turns` turns, ended by the purchase. `start` opens a session for a task
@@ -72,7 +70,7 @@ class WebshopEnvironment:
 def admissible(page: Page) -> tuple[str, ...]:
     """The actions of a page: a search with words of one's own where there is a search bar, else what can be clicked."""
     clicks = tuple(f"click[{name}]" for name in page.clickables if name != SEARCH)
-    return (SEARCH_ACTION, *clicks) if page.has_search_bar else clicks
+    return (FREE_ACTION, *clicks) if page.has_search_bar else clicks
 
 
 class WebshopBenchmark:

@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 
 from hiper.benchmarks.webshop.analyzer import ANALYZER
 from hiper.benchmarks.webshop.bm25 import K1, B
-from hiper.benchmarks.webshop.lines import MAKE_AGAIN
 from hiper.errors import UserError
-from hiper.records import atomic_write, read_json, require, sha256_file, write_json
+from hiper.records import MAKE_DATA_AGAIN, atomic_write, read_json, require, sha256_file, write_json
 
 INDEX = "index.json"
 FORMAT = "WebShop search index 1"
@@ -82,11 +81,11 @@ def open_parts(folder: Path, *, compare_checksums: bool) -> dict[str, NDArray[An
     """
     path = folder / INDEX
     index = require(
-        read_json(path, MAKE_AGAIN), {"format": str, "files": dict, **dict.fromkeys(COUNTS, int)}, str(path)
+        read_json(path, MAKE_DATA_AGAIN), {"format": str, "files": dict, **dict.fromkeys(COUNTS, int)}, str(path)
     )
     for key, value in _identity().items():
         if index.get(key) != value:
-            raise UserError(f"{path}: `{key}` is {index.get(key)!r}, this version needs {value!r}; {MAKE_AGAIN}")
+            raise UserError(f"{path}: `{key}` is {index.get(key)!r}, this version needs {value!r}; {MAKE_DATA_AGAIN}")
     arrays = {name: _open_part(folder / f"{name}.npy", index["files"], compare_checksums) for name in PARTS}
     sizes = {
         **{"asin_offsets": index["documents"] + 1, "ranks": index["documents"], "term_offsets": index["terms"] + 1},
@@ -95,7 +94,9 @@ def open_parts(folder: Path, *, compare_checksums: bool) -> dict[str, NDArray[An
     }
     for name, size in sizes.items():
         if arrays[name].shape != (size,) or arrays[name].dtype != PARTS[name]:
-            raise UserError(f"{folder / name}.npy: {arrays[name].shape} values, {INDEX} wants {size}; {MAKE_AGAIN}")
+            raise UserError(
+                f"{folder / name}.npy: {arrays[name].shape} values, {INDEX} wants {size}; {MAKE_DATA_AGAIN}"
+            )
     return arrays
 
 
@@ -104,11 +105,11 @@ def _open_part(path: Path, files: Mapping[str, Any], compare_checksums: bool) ->
     try:
         size = path.stat().st_size
         if size != wanted["bytes"]:
-            raise UserError(f"{path}: {size} bytes, {INDEX} says {wanted['bytes']}; {MAKE_AGAIN}")
+            raise UserError(f"{path}: {size} bytes, {INDEX} says {wanted['bytes']}; {MAKE_DATA_AGAIN}")
         if compare_checksums and sha256_file(path) != wanted["sha256"]:
-            raise UserError(f"{path}: its content is not what {INDEX} says; {MAKE_AGAIN}")
+            raise UserError(f"{path}: its content is not what {INDEX} says; {MAKE_DATA_AGAIN}")
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file, but {INDEX} names it; {MAKE_AGAIN}") from None
+        raise UserError(f"{path}: no such file, but {INDEX} names it; {MAKE_DATA_AGAIN}") from None
     except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: not an array ({error}); {MAKE_AGAIN}") from None
+        raise UserError(f"{path}: not an array ({error}); {MAKE_DATA_AGAIN}") from None

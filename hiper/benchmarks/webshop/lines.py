@@ -15,8 +15,6 @@ import numpy.typing as npt
 from hiper.errors import UserError
 from hiper.records import MAKE_DATA_AGAIN, atomic_write, dumps
 
-MAKE_AGAIN = MAKE_DATA_AGAIN
-
 
 def offsets_file(path: Path) -> Path:
     return path.with_suffix(".offsets.npy")
@@ -52,13 +50,13 @@ def read_array(
     try:
         values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {MAKE_AGAIN}") from None
+        raise UserError(f"{path}: no such file; {MAKE_DATA_AGAIN}") from None
     except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: damaged or no array ({error}); {MAKE_AGAIN}") from None
+        raise UserError(f"{path}: damaged or no array ({error}); {MAKE_DATA_AGAIN}") from None
     if not isinstance(values, np.ndarray) or values.dtype != np.dtype(dtype) or values.shape != shape:
-        raise UserError(f"{path}: not an array of shape {shape} and type {np.dtype(dtype)}; {MAKE_AGAIN}")
+        raise UserError(f"{path}: not an array of shape {shape} and type {np.dtype(dtype)}; {MAKE_DATA_AGAIN}")
     if below is not None and not np.all((values >= 0) & (values < np.asarray(below))):
-        raise UserError(f"{path}: damaged, some of its numbers are out of range; {MAKE_AGAIN}")
+        raise UserError(f"{path}: damaged, some of its numbers are out of range; {MAKE_DATA_AGAIN}")
     return values
 
 
@@ -74,14 +72,14 @@ class Lines(Sequence[Any]):
                 self._size = stream.seek(0, 2)
                 self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if self._size else b""
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; {MAKE_AGAIN}") from None
+            raise UserError(f"{path}: no such file; {MAKE_DATA_AGAIN}") from None
         if self._size != self._offsets[-1]:
             raise UserError(
                 f"{path}: has {self._size} bytes where {offsets_file(path).name} tells of {self._offsets[-1]}; "
-                f"{MAKE_AGAIN}"
+                f"{MAKE_DATA_AGAIN}"
             )
         if np.any(np.diff(self._offsets) < 0):
-            raise UserError(f"{offsets_file(path)}: damaged, a row ends before it begins; {MAKE_AGAIN}")
+            raise UserError(f"{offsets_file(path)}: damaged, a row ends before it begins; {MAKE_DATA_AGAIN}")
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -108,7 +106,7 @@ class Lines(Sequence[Any]):
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{self.path}:{number + 1}: not valid JSON ({error}); {MAKE_AGAIN}") from None
+            raise UserError(f"{self.path}:{number + 1}: not valid JSON ({error}); {MAKE_DATA_AGAIN}") from None
 
 
 class Keys:

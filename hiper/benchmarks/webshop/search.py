@@ -20,9 +20,9 @@ from hiper.benchmarks.webshop.analyzer import analyze
 from hiper.benchmarks.webshop.bm25 import impacts, inverse_frequencies, length_codes
 from hiper.benchmarks.webshop.index_files import open_parts, seal, write_part, write_streamed
 from hiper.benchmarks.webshop.inversion import RUN, Inversion
-from hiper.benchmarks.webshop.lines import MAKE_AGAIN
 from hiper.benchmarks.webshop.products import Product
 from hiper.errors import UserError
+from hiper.records import MAKE_DATA_AGAIN
 
 HITS = 50  # that a search of the shop shows
 _CACHED = 2048  # queries whose hits are remembered: 15 MB when full
@@ -154,7 +154,7 @@ class SearchIndex:
         try:
             return list(self._known(query, k))
         except (ValueError, IndexError) as error:
-            raise UserError(f"{self._folder}: the index is damaged ({error}); {MAKE_AGAIN}") from None
+            raise UserError(f"{self._folder}: the index is damaged ({error}); {MAKE_DATA_AGAIN}") from None
 
     def _best(self, query: str, k: int) -> tuple[tuple[str, float], ...]:
         scores = self._scores(query)

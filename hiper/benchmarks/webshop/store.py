@@ -17,10 +17,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from hiper.benchmarks.webshop.lines import MAKE_AGAIN, Keys, Lines, write_array, write_lines
+from hiper.benchmarks.webshop.lines import Keys, Lines, write_array, write_lines
 from hiper.benchmarks.webshop.products import MAX_ASIN, Product
 from hiper.errors import UserError
-from hiper.records import require
+from hiper.records import MAKE_DATA_AGAIN, require
 
 PRODUCTS = "products.jsonl"
 QUERIES = "products.query.npy"
@@ -84,7 +84,7 @@ class Products(Sequence[Product]):
     def _row(self, line: Any, place: int) -> Row:
         where = f"{self._lines.path}:{place + 1}"
         if not isinstance(line, dict):
-            raise UserError(f"{where}: holds no product; {MAKE_AGAIN}")
+            raise UserError(f"{where}: holds no product; {MAKE_DATA_AGAIN}")
         values = dict(require(line, _KINDS, where))
         nouns = tuple(values.pop("nouns"))
         for key, kind in _KINDS.items():
@@ -94,7 +94,7 @@ class Products(Sequence[Product]):
         try:
             return Row(Product(**values), nouns)
         except TypeError:
-            raise UserError(f"{where}: has fields that no product has; {MAKE_AGAIN}") from None
+            raise UserError(f"{where}: has fields that no product has; {MAKE_DATA_AGAIN}") from None
 
 
 def write_products(
