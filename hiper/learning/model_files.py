@@ -192,11 +192,11 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     names = set(listed.values()) if all(isinstance(value, str) for value in listed.values()) else set()
     if not names:
         raise UserError(f"{index}: `weight_map` must map tensor names to file names")
-    if name not in names and (folder / name).exists():
-        raise UserError(f"{folder}: has {name} and the weights that {index.name} lists; keep one of them in a copy")
     for found in sorted(names):
         if found in ("", ".", "..") or "/" in found or "\\" in found or not found.isprintable():
             raise UserError(f"{index}: {found[:60]!r} is no name of a file in this folder; the index is refused")
+    if name not in names and (folder / name).exists():
+        raise UserError(f"{folder}: has {name} and the weights that {index.name} lists; keep one of them in a copy")
     return [_present(folder / found) for found in sorted(names)]
 
 

@@ -32,7 +32,8 @@ from hiper.yaml_files import read_yaml
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with a folder that looks like a model, like ALFWorld's and WebShop's at once."""
     folder = tmp_path / "home" / "things"
-    (folder / "train").mkdir(parents=True)
+    for split in alfworld.SPLITS:
+        (folder / split).mkdir(parents=True)
     model = ("config.json", "tokenizer.json", "model.safetensors")
     for name in (*model, webshop.ITEMS["small"], webshop.INSTRUCTIONS["small"]):
         (folder / name).write_text("{}")

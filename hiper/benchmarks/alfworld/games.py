@@ -180,7 +180,7 @@ def read_index(root: Path) -> dict[str, list[Game]]:
     """The games of `root/dataset.json` by split, each split sorted by id; UserError when it is missing or malformed."""
     path = root / INDEX_FILE
     if not path.exists():
-        raise UserError(f"{path}: no such file; make the data set first (`hiper data repro`, or `hiper data make`)")
+        raise UserError(f"{path}: no such file; make the data set first (`hiper data repro {root.name}`)")
     splits = require(_mapping(path, MAKE_DATA_AGAIN), {"splits": dict}, str(path))["splits"]
     require(splits, dict.fromkeys(splits, list), f"{path}, splits")
     return {

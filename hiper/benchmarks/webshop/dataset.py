@@ -170,7 +170,7 @@ def describe(folder: Path) -> Description:
     """`dataset.json` of a folder, after comparing the size of every file it lists; UserError as for `Dataset`."""
     path = folder / INDEX_FILE
     if not path.exists():
-        raise UserError(f"{path}: no such file; make the data set first (`hiper data repro`, or `hiper data make`)")
+        raise UserError(f"{path}: no such file; make the data set first (`hiper data repro {folder.name}`)")
     index = require(read_json(path, MAKE_DATA_AGAIN), {}, str(path))
     if (benchmark := index.get("benchmark")) != BENCHMARK:
         raise UserError(f"{path}: `benchmark` = {str(benchmark)[:40]!a}; not a data set of {BENCHMARK}")
