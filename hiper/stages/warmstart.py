@@ -19,13 +19,12 @@ from hiper.config import RunSettings
 from hiper.errors import Interrupted, UserError
 from hiper.learning import engine, pretrained
 from hiper.learning.batches import micro_batches
-from hiper.learning.folders import load_decoder, save_decoder
+from hiper.learning.folders import TOKENIZER_FILES, load_decoder, save_decoder
 from hiper.learning.lora import adapt, merged_weights, trainable
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
 from hiper.manifest import files_of, require_data, verify_outputs, withdraw_manifest, write_manifest
 from hiper.plan_execute import continued, opens_thought
-from hiper.policies.tokenizer_files import FILE as TOKENIZER
 from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator, seed_number
@@ -90,7 +89,7 @@ def _make(
         identity = {
             "settings": stage_digest(settings, "warmstart"),
             "demonstrations": sha256_file(demonstrations),
-            "tokenizer": sha256_file(source / TOKENIZER),
+            "tokenizer": {name: sha256_file(source / name) for name in TOKENIZER_FILES if (source / name).exists()},
         }
         checkpoint.begin(folder / "checkpoints", identity)
         _train(settings, decoder, *examples, folder, device, notice)

@@ -252,6 +252,21 @@ def test_a_warm_start_ends_with_the_data_that_it_began_with(
     assert not (folder / "manifest.json").exists()
 
 
+def test_a_warm_start_goes_on_with_its_own_tokenizer_alone(
+    copied_pipeline: Path, small_settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids or a template that were replaced while it had stopped: what was learned of others is not gone on with."""
+    begun: list[dict[str, Any]] = []
+    monkeypatch.setattr(warmstart.checkpoint, "begin", lambda folder, identity: begun.append(identity))
+    rows, source = copied_pipeline / "demonstrations" / "demonstrations.jsonl", copied_pipeline / "tokenizer"
+    for name in ("", "tokenizer.json", "tokenizer_config.json"):
+        if name:
+            (source / name).write_text((source / name).read_text() + "\n")
+        warmstart.run(small_settings, rows, source, copied_pipeline / "warmstart", copied_pipeline / "data")
+    assert len({str(identity["tokenizer"]) for identity in begun}) == 3
+    assert len({identity["settings"] + identity["demonstrations"] for identity in begun}) == 1
+
+
 def test_a_warm_start_takes_demonstrations_of_its_own_settings_alone(
     copied_pipeline: Path, small_settings: RunSettings
 ) -> None:
