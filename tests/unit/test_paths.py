@@ -33,7 +33,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with a folder that looks like a model, like ALFWorld's and WebShop's at once."""
     folder = tmp_path / "home" / "things"
     for split in alfworld.SPLITS:
-        (folder / split).mkdir(parents=True)
+        (folder / split / "task" / "trial").mkdir(parents=True)
+        for name in ("game.tw-pddl", "traj_data.json"):
+            (folder / split / "task" / "trial" / name).write_text("{}")
     model = ("config.json", "tokenizer.json", "model.safetensors")
     for name in (*model, webshop.ITEMS["small"], webshop.INSTRUCTIONS["small"]):
         (folder / name).write_text("{}")
@@ -93,7 +95,7 @@ def test_archives_are_looked_for_where_their_names_say(home: Path) -> None:
     assert not alfworld._archives_apply(data.model_copy(update={"archives": ["~/games.zip"]}))
 
 
-def test_doctor_shows_a_folder_as_it_was_written(home: Path, tmp_path: Path) -> None:
+def test_doctor_looks_where_a_folder_is_named(home: Path, tmp_path: Path) -> None:
     """Found or not; a variable that is not set is what is missing."""
     benchmark = load_benchmark(ROOT / "configs/benchmark/alfworld.yaml")
     found = [
@@ -101,7 +103,7 @@ def test_doctor_shows_a_folder_as_it_was_written(home: Path, tmp_path: Path) -> 
         for text in ("$HOME/things", "~/others", "$NOWHERE/x")
     ]
     assert [one.state for one in found] == ["optional", "missing", "missing"]
-    assert "$HOME/things" in found[0].detail and "$NOWHERE is not set" in found[2].detail
+    assert str(home) in found[0].detail and "$NOWHERE is not set" in found[2].detail
 
 
 @given(st.text(st.characters(exclude_characters="~$\0", exclude_categories=["Cs"])))
