@@ -34,7 +34,7 @@ def _registered(name: str) -> str:
     if name not in ALGORITHMS:
         known = ", ".join(sorted(ALGORITHMS))
         hint = nearest(name, ALGORITHMS)
-        raise ValueError(f"{name!r} is not registered in hiper/algorithms/registry.py, which has: {known}{hint}")
+        raise ValueError(f"{shown(name)} is not registered in hiper/algorithms/registry.py, which has: {known}{hint}")
     return name
 
 
