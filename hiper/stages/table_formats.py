@@ -95,6 +95,9 @@ def headline(found: Mean | Aggregate, text: Callable[[Interval], str] = interval
 
 def reach(seeds: Collection[int]) -> str:
     """What `headline` intervals of results of so many seeds each generalise to, in sentences."""
+    if set(seeds) == {1}:
+        alone = f'One seed tells nothing of others: the 95 % intervals, "{ONE_SEED}", are for new tasks.'
+        return joined(alone, SHARED)
     one = f'With one seed there is none for other seeds: "{ONE_SEED}" is for new tasks alone.' if 1 in seeds else ""
     two = "Two seeds say little about others, hence the width." if 2 in seeds else ""
     several = "The 95 % intervals are for new training seeds and new tasks of the same kind."
