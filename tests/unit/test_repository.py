@@ -8,19 +8,13 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
+from project import ROOT, project_files
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = re.compile(r"[a-z0-9_.]+")
 
 
 def tracked() -> list[Path]:
-    """Files that git knows or would add."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip("not a git checkout: no list of the project's files")
-    return [ROOT / name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+    return [ROOT / name for name in project_files() if (ROOT / name).is_file()]
 
 
 def test_no_file_names_a_place_on_one_machine() -> None:

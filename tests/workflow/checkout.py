@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from project import ROOT, project_files
+
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 
 
@@ -19,8 +20,8 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def copy_project(folder: Path) -> Path:
-    """The files of this checkout that git knows or would add, committed."""
-    for name in git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+    """The files of the project, committed."""
+    for name in project_files():
         if (ROOT / name).is_symlink() or (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
