@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -72,7 +73,8 @@ def _show_whatever_the_terminal_can() -> None:
     """In a locale that is not UTF-8, what has no place in its character set becomes a question mark, not an error."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            with suppress(io.UnsupportedOperation):  # input that was read from before cannot be changed any more
+                stream.reconfigure(errors="replace")
 
 
 def _report(message: str) -> int:
