@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from hiper.benchmarks.alfworld.games import GameText, search_games
+from hiper.benchmarks.alfworld.games import GameText, find_games
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NOTHING_HAPPENS, NativeEngine, parse_game
 from hiper.benchmarks.alfworld.parity import Player, compare_engines
@@ -140,7 +140,7 @@ def test_walks_through_generated_games_agree(tmp_path: Path) -> None:
 def test_walks_through_real_games_agree(shared_data: Path, tmp_path: Path) -> None:
     """The same in official games of unseen rooms, two of them in bathrooms and bedrooms, which load fast."""
     extract(shared_data / "data" / "alfworld" / "json_2.1.1-valid_unseen.tar.xz", tmp_path)
-    games = search_games(tmp_path, "valid_unseen", TASK_TYPES).games
+    games = find_games(tmp_path, "valid_unseen", TASK_TYPES)
     chosen = [next(game for game in games if f"-{room}/" in game.id) for room in (424, 308)]
     result = compare_engines(chosen, STEPS // 4, 2, expert)
     assert result.mismatches == []

@@ -17,7 +17,7 @@ from damage import damages, few, many, read_or_refused
 from hypothesis import given, settings
 
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
-from hiper.benchmarks.alfworld.games import read_index, search_games
+from hiper.benchmarks.alfworld.games import find_games, read_index
 from hiper.benchmarks.alfworld.sources import make_dataset
 from hiper.benchmarks.archives import extract
 from hiper.config import AlfworldSettings, RunSettings, parse_run
@@ -87,7 +87,7 @@ def test_a_damaged_trajectory(
     root = small_pipeline / "data" / small_settings.benchmark.dataset
     path = read_index(root)["train"][0].folder / "traj_data.json"
     types = small_settings.benchmark.task_types
-    read_or_refused(path, path.read_bytes(), damage, lambda: search_games(root, "train", types).games)
+    read_or_refused(path, path.read_bytes(), damage, lambda: find_games(root, "train", types))
 
 
 @pytest.mark.parametrize("ending", ["tar.xz", "tar.gz", "tar", "zip"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
-from hiper.benchmarks.alfworld.games import search_games, write_index
+from hiper.benchmarks.alfworld.games import find_games, write_index
 from hiper.benchmarks.base import Info
 from hiper.benchmarks.conformance import check_environment
 from hiper.config import AlfworldSettings
@@ -51,7 +51,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         game = {"pddl_domain": "", "grammar": grammar, "pddl_problem": PROBLEM, "solvable": True}
         (folder / "game.tw-pddl").write_text(json.dumps(game))
         (folder / "traj_data.json").write_text(json.dumps({"task_type": task_type}))
-    write_index(root / "quirks", "quirks", {"source": "test"}, search_games(root / "quirks", "train", TASK_TYPES).games)
+    write_index(root / "quirks", "quirks", {"source": "test"}, find_games(root / "quirks", "train", TASK_TYPES))
     return root
 
 

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from hiper.benchmarks.alfworld.games import read_game, search_games
+from hiper.benchmarks.alfworld.games import find_games, read_game
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
@@ -89,7 +89,7 @@ def test_it_wins_the_real_games(shared_real_games: list[GameSpec]) -> None:
 def shared_real_games(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[GameSpec]:
     root = tmp_path_factory.mktemp("real")
     extract(shared_data / "data" / "alfworld" / "json_2.1.1-valid_unseen.tar.xz", root)
-    games = search_games(root, "valid_unseen", TASK_TYPES).games
+    games = find_games(root, "valid_unseen", TASK_TYPES)
     assert len(games) == 134
     return [parse_game(read_game(game.folder), game.id) for game in games]
 

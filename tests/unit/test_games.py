@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from alfworld_reference import TASK_TYPES, collected_ids
 
-from hiper.benchmarks.alfworld.games import Game, read_game, read_index, search_games, write_index
+from hiper.benchmarks.alfworld.games import Game, find_games, read_game, read_index, write_index
 from hiper.benchmarks.archives import extract
 from hiper.errors import UserError
 
@@ -52,13 +52,13 @@ def tree(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("task_types", [TASK_TYPES, TASK_TYPES[1:], TASK_TYPES[:1]])
 def test_the_games_found_are_those_alfworld_collects(tree: Path, task_types: tuple[str, ...]) -> None:
     """Every filter of the original, on a tree that has a case for each."""
-    found = [game.id for game in search_games(tree, "train", task_types).games]
+    found = [game.id for game in find_games(tree, "train", task_types)]
     assert found == collected_ids(tree / "json_2.1.1" / "train", task_types)
 
 
 def test_of_nine_folders_three_are_games(tree: Path) -> None:
     """Sorted by id; the two wrong folder names, two solvable flags and two missing files drop out."""
-    assert [game.id for game in search_games(tree, "train", TASK_TYPES).games] == [
+    assert [game.id for game in find_games(tree, "train", TASK_TYPES)] == [
         "train/look_at_obj_in_light-Mug-None-DeskLamp-301/trial_3",
         "train/pick_and_place_simple-Mug-None-Desk-301/trial_1",
         "train/pick_and_place_simple-Mug-None-Desk-301/trial_2",
@@ -67,19 +67,19 @@ def test_of_nine_folders_three_are_games(tree: Path) -> None:
 
 def test_the_layout_folder_and_its_parent_are_the_same_root(tree: Path) -> None:
     """Users name either; ids do not depend on it."""
-    assert search_games(tree, "train", TASK_TYPES).games == search_games(tree / "json_2.1.1", "train", TASK_TYPES).games
+    assert find_games(tree, "train", TASK_TYPES) == find_games(tree / "json_2.1.1", "train", TASK_TYPES)
 
 
 def test_the_place_of_the_data_is_not_filtered(tmp_path: Path) -> None:
     """Only the path below the split counts: a disk called `movable` holds games like any other."""
     add_game(tmp_path / "movable" / "train" / "pick_and_place_simple-Mug-None-Desk-301" / "trial_1")
-    assert len(search_games(tmp_path / "movable", "train", TASK_TYPES).games) == 1
+    assert len(find_games(tmp_path / "movable", "train", TASK_TYPES)) == 1
 
 
 def test_a_missing_split_is_an_error_that_names_the_folder(tree: Path) -> None:
     """A mistyped split must not look like an empty one."""
     with pytest.raises(UserError, match="valid_sen"):
-        search_games(tree, "valid_sen", TASK_TYPES)
+        find_games(tree, "valid_sen", TASK_TYPES)
 
 
 def test_the_instruction_keeps_its_full_stop_and_its_escapes(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_cut_off_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> 
     path = folder / name
     path.write_text(path.read_text()[:-5])
     with pytest.raises(UserError, match=re.escape(name)):
-        search_games(tmp_path, "train", TASK_TYPES)
+        find_games(tmp_path, "train", TASK_TYPES)
 
 
 @pytest.mark.parametrize("changes", [{"pddl_problem": None}, {"grammar": None}, {"grammar": "no task here"}])
@@ -140,7 +140,7 @@ def test_the_official_validation_games_are_found_and_read_as_the_original_does(
     """140 seen and 134 unseen games, the same as alfworld collects; the task sentences are those of the recordings."""
     for split, count in (("valid_seen", 140), ("valid_unseen", 134)):
         extract(shared_data / "data" / "alfworld" / f"json_2.1.1-{split}.tar.xz", tmp_path)
-        found = [game.id for game in search_games(tmp_path, split, TASK_TYPES).games]
+        found = [game.id for game in find_games(tmp_path, split, TASK_TYPES)]
         assert len(found) == count
         assert found == collected_ids(tmp_path / "json_2.1.1" / split)
     with gzip.open(shared_data / "golden" / "alfworld.json.gz", "rt", encoding="utf-8") as stream:

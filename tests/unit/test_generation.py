@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiper.benchmarks.alfworld import generation
-from hiper.benchmarks.alfworld.games import Game, read_game, search_games
+from hiper.benchmarks.alfworld.games import Game, find_games, read_game
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import GameSpec, NativeEngine, parse_game
 from hiper.benchmarks.alfworld.rooms import TRAIN_ROOMS, UNSEEN_ROOMS, load_room, logic_file
@@ -90,13 +90,9 @@ def test_every_game_is_won_by_its_walkthrough_and_not_before(
 
 
 def test_all_games_are_listed_in_equal_shares(small: tuple[Path, list[Game]]) -> None:
-    """`search_games` finds exactly what was generated; 240, 24 and 60 games of six types are 40, 4 and 10 of each."""
+    """`find_games` finds exactly what was generated; 240, 24 and 60 games of six types are 40, 4 and 10 of each."""
     root, games = small
-    found = [
-        game
-        for split in ("train", "valid_seen", "valid_unseen")
-        for game in search_games(root, split, TASK_TYPES).games
-    ]
+    found = [game for split in ("train", "valid_seen", "valid_unseen") for game in find_games(root, split, TASK_TYPES)]
     assert found == games
     shares = Counter((game.split, game.task_type) for game in games)
     assert {(split, count) for (split, _), count in shares.items()} == {

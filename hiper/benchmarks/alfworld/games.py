@@ -129,6 +129,11 @@ def search_games(root: Path, split: str, task_types: Sequence[str]) -> Search:
     return Search(games, {reason: sorted(names) for reason, names in sorted(left_out.items())})
 
 
+def find_games(root: Path, split: str, task_types: Sequence[str]) -> list[Game]:
+    """The games that `search_games` finds, for those who need not know what was left out."""
+    return search_games(root, split, task_types).games
+
+
 def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every folder below (links followed, each real folder once) and its files."""
     seen: set[str] = set()
