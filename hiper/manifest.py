@@ -288,9 +288,14 @@ def files_of(folder: Path) -> list[Path]:
     """The files below a folder, sorted; links are followed, what file managers and editors left there is not taken."""
     found = []
     for path, inside, files in os.walk(folder, followlinks=True):
-        inside[:] = [name for name in inside if not leftover(name)]
+        inside[:] = [name for name in inside if not leftover(name) and not _leads_back(Path(path, name))]
         found += [entry for name in files if not leftover(name) and (entry := Path(path, name)).is_file()]
     return sorted(found)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether it is a link to a folder that it lies in: who follows it comes by again and again."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def content_hash(path: Path) -> str | None:

@@ -159,6 +159,9 @@ def test_a_data_set_is_told_by_its_content_as_dvc_tells_it(data: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("left")
     assert data_hash(data, "alfworld_test") == {"dvc": tree.oid}
+    (folder / "b" / "circle").symlink_to(folder)
+    (folder / "b" / "itself").symlink_to(".")
+    assert data_hash(data, "alfworld_test") == {"dvc": tree.oid}
     assert data_hash(data, "nosuch") is None
 
 
