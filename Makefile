@@ -64,7 +64,7 @@ lint: $(READY)
 	mypy
 
 bench: $(READY)
-	@for name in $(BENCHMARKS); do hiper bench $$name; done
+	@for name in $(BENCHMARKS); do python -m dev.bench $$name; done
 
 mlflow: $(READY)
 	@test -f results/$(EXPERIMENT)/tracking/mlflow.db || { echo "no runs yet: make demo, or snakemake --cores 2 --config experiment=$(EXPERIMENT)"; exit 1; }

@@ -98,8 +98,8 @@ def measure_variance(arguments: argparse.Namespace) -> int:
 
     run = absolute(folder)
     studied = _with_algorithms(settings, run.name, arguments.algorithms, arguments.batches)
+    from hiper.runs.run_files import GRADIENTS
     from hiper.stages import gradient_variance  # after the checks: this import takes seconds
-    from hiper.stages.run_files import GRADIENTS
 
     output = arguments.output or run.parents[1] / GRADIENTS / f"{run.name}.json"
     gradient_variance.run(studied, folder, output, arguments.data)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from hiper.cli import bench, compose, data, doctor, inspect, learning, model, parity, plan, play, reporting, tracking
+from hiper.cli import compose, data, doctor, inspect, learning, model, plan, play, reporting, tracking
 from hiper.cli.command import Handler
 from hiper.cli.environment import explain
 from hiper.errors import Interrupted, UserError
@@ -36,14 +36,19 @@ EPILOG = f"With {TRACEBACK}=1 in the environment, a mistake is shown with the tr
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hiper", description=DESCRIPTION, epilog=EPILOG)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for family in (doctor, compose, plan, model, data, learning, reporting, inspect, play, tracking, parity, bench):
+    for family in (doctor, compose, plan, model, data, learning, reporting, inspect, play, tracking):
         family.add(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    return run(build_parser(), arguments)
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Parse and run one command of `parser`; what goes wrong becomes a message and an exit status."""
     _show_whatever_the_terminal_can()
-    parsed = build_parser().parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     start_logging(getattr(parsed, "subject", None))
     handler = cast(Handler, parsed.handler)
     # the workflow's shells start us with it ignored (workflow/rules/cluster.smk)

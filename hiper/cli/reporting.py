@@ -21,21 +21,21 @@ def add(commands: Commands) -> None:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    from hiper.stages import reporting
+    from hiper.report import reporting
 
     reporting.run(existing(arguments.experiment))
     return 0
 
 
 def summarise(arguments: argparse.Namespace) -> int:
-    from hiper.stages import reporting
+    from hiper.report import reporting
 
     print(reporting.summary(existing(arguments.experiment)))
     return 0
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from hiper.stages import comparison
+    from hiper.runs import comparison
 
     total, differences = comparison.compare(existing(arguments.first), existing(arguments.second))
     for difference in differences:

@@ -16,7 +16,7 @@ from hiper.learning.critic import Critic, State, bootstrap_states, previous_subg
 from hiper.learning.learner import Targets
 from hiper.plan_execute import continued, render
 from hiper.policies.model_policy import ModelPolicy
-from hiper.stages.summary import ReadOuts
+from hiper.runs.summary import ReadOuts
 from hiper.trajectory import Trajectory
 
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from hiper.benchmarks.experts import make_expert
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.locks import exclusive
 from hiper.manifest import again, data_hash, read_manifest, require_unchanged, write_manifest
 from hiper.plan_execute import parse, parse_react, render, render_react
-from hiper.policies.experts import make_expert
 from hiper.prompts import History, PromptBuilder, State
 from hiper.randomness import generator
 from hiper.records import MAKE_AGAIN, read_jsonl, require, write_jsonl
-from hiper.stages.metrics import Progress
+from hiper.runs.metrics import Progress
 from hiper.stages.tasks import STREAMS, make_benchmark, split_train
 from hiper.trajectory import Task
 

@@ -28,9 +28,9 @@ from hiper.manifest import (
 )
 from hiper.policies.players import FolderPlayers, Players
 from hiper.randomness import generator
-from hiper.stages.episodes import episode_record
-from hiper.stages.journal import Journal
-from hiper.stages.metrics import Progress
+from hiper.runs.episodes import episode_record
+from hiper.runs.journal import Journal
+from hiper.runs.metrics import Progress
 from hiper.stages.rollout import Rollout
 from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.tasks import make_benchmark, stream

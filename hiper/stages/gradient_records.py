@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from hiper.algorithms.interface import Floats
+from hiper.runs.summary import ReadOuts, explained
 from hiper.stages import gradient_noise
-from hiper.stages.summary import ReadOuts, explained
 
 
 @dataclass(frozen=True)

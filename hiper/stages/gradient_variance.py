@@ -44,9 +44,9 @@ from hiper.policies.players import LocalPlayers
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator
 from hiper.records import absolute, write_json
+from hiper.runs.metrics import Progress
 from hiper.stages.assessment import Assessor
 from hiper.stages.gradient_records import Sample, rounded, summary
-from hiper.stages.metrics import Progress
 from hiper.stages.rollout import Rollout
 from hiper.stages.tasks import make_benchmark, split_train, stream
 from hiper.trajectory import Trajectory

@@ -36,14 +36,15 @@ from hiper.policies.players import training_players
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator
 from hiper.records import sha256_file
-from hiper.stages import checkpoint, episodes
+from hiper.runs import episodes
+from hiper.runs.metrics import FILE as METRICS
+from hiper.runs.summary import explained_variance, rollout_metrics
+from hiper.stages import checkpoint
 from hiper.stages.assessment import Assessor
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
-from hiper.stages.metrics import FILE as METRICS
 from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.selection import ModelSelection
-from hiper.stages.summary import explained_variance, rollout_metrics
 from hiper.stages.tasks import draw_tasks, make_benchmark, split_train, stream
 from hiper.stages.training_records import TrainingRecords
 from hiper.tracking import start_follower

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from hiper.records import append_jsonl
-from hiper.stages import episodes
-from hiper.stages.metrics import MetricsLog, Progress, resume_rows
+from hiper.runs import episodes
+from hiper.runs.metrics import MetricsLog, Progress, resume_rows
 
 
 class TrainingRecords:

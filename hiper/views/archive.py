@@ -10,8 +10,8 @@ from typing import Any
 from hiper.errors import UserError
 from hiper.manifest import FILE as MANIFEST
 from hiper.records import absolute, read_jsonl
-from hiper.stages.episodes import FILE, outcome
-from hiper.stages.results import DEFAULT_EXPERIMENT, task_label
+from hiper.runs.episodes import FILE, outcome
+from hiper.runs.results import DEFAULT_EXPERIMENT, task_label
 from hiper.trajectory import evaluated_on
 
 TRAIN = "train"

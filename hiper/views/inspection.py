@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hiper.errors import UserError
 from hiper.records import absolute, read_jsonl
-from hiper.stages.results import task_label
+from hiper.runs.results import task_label
 from hiper.views.archive import OUTCOMES, TRAIN, Episode, Wanted, gaps, load, select
 from hiper.views.terminal import harmless, inline
 from hiper.views.turns import STYLES, Token, last_view, segment_title, signed, tokens_of, turn_view

@@ -15,8 +15,8 @@ from hiper.config import BenchmarkSettings, Prompt, RunSettings
 from hiper.errors import UserError
 from hiper.manifest import read_manifest, require_data, verify_outputs
 from hiper.policies.base import Policy
-from hiper.stages.episodes import outcome, turn_record
-from hiper.stages.results import task_label
+from hiper.runs.episodes import outcome, turn_record
+from hiper.runs.results import task_label
 from hiper.stages.rollout import Rollout
 from hiper.stages.tasks import make_benchmark
 from hiper.trajectory import Task, Trajectory, Turn

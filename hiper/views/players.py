@@ -9,9 +9,9 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
+from hiper.benchmarks.experts import Expert, make_expert
 from hiper.plan_execute import FREE_ACTION, FREE_TEXT, render, render_react
 from hiper.policies.base import Request, Response
-from hiper.policies.experts import Expert, make_expert
 from hiper.views.terminal import inline, seen
 
 HELP = "Type the number or the text of an action. `quit`, or the end of input, stops; a typing error costs no turn."

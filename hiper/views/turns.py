@@ -16,12 +16,12 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from hiper.stages.episodes import BLOCKS
+from hiper.runs.episodes import BLOCKS
 from hiper.views.terminal import harmless, inline, seen
 
 # The field's names; an algorithm without a hierarchy has the value head `state` and one advantage for all tokens.
 ADVANTAGES = {"switch": "A_switch", "subgoal": "A_high", "action": "A_low"}
-# By outcome, as `hiper.stages.episodes.outcome` names it.
+# By outcome, as `hiper.runs.episodes.outcome` names it.
 STYLES = {"won": "green", "truncated": "yellow", "lost": "yellow", "failed": "red"}
 END = "·end·"  # shown for the end token, which has no text
 
@@ -50,7 +50,7 @@ def segment_title(turn: Mapping[str, Any], *, begins: bool) -> Rule | None:
 
 
 def turn_view(number: int, turn: Mapping[str, Any]) -> RenderableType:
-    """A turn of an episode, `turn` as `hiper.stages.episodes` records it."""
+    """A turn of an episode, `turn` as `hiper.runs.episodes` records it."""
     return Group(Text(f"turn {number}", "bold"), _labelled(_lines(turn)))
 
 

@@ -10,7 +10,7 @@ from grid import ITERATIONS, jobs, restarts
 from local_slurm import NODES, LocalSlurm
 from story import DRAINED, KILLED, REQUEUED, WARM_START, WARNED, Story, about
 
-from hiper.stages.comparison import compare
+from hiper.runs.comparison import compare
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(5400)]
 

@@ -15,7 +15,7 @@ from grid import call, jobs, rows, until
 from local_slurm import NODES, LocalSlurm
 from story import WARM_START, Story
 
-from hiper.stages.comparison import compare
+from hiper.runs.comparison import compare
 
 pytestmark = [
     pytest.mark.slurm,

@@ -82,7 +82,7 @@ def test_results_are_compared_with_those_of_a_commit(checkout: Path) -> None:
 
 def test_the_plots_name_columns_that_the_report_writes() -> None:
     """x and y of each plot, and what its template reads, are columns of its table."""
-    from hiper.stages import reporting
+    from hiper.report import reporting
 
     written = {"curves.csv": reporting.CURVE_COLUMNS, "success.csv": reporting.SUCCESS_COLUMNS}
     for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]:

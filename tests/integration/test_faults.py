@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from pipeline import GAMES, ROOT, RUN_FOLDER, WARM_FOLDER
 
 from hiper.locks import exclusive
-from hiper.stages.comparison import compare
+from hiper.runs.comparison import compare
 from hiper.tracking.readings import RunFiles
 
 POINTS = int(os.environ.get("HIPER_FAULTS", "6"))

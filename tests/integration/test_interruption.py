@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pipeline import ROOT, RUN_FOLDER, STAGES, WARM_FOLDER, changed
 
-from hiper.stages.comparison import compare
+from hiper.runs.comparison import compare
 
 NEVER = 1000  # no checkpoint but the one that the signal asks for
 SMALL = {

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from dev.parity.alfworld import compare_recording
 from hiper.benchmarks.alfworld.games import GameText
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
-from hiper.benchmarks.alfworld.parity import compare_recording
 from hiper.errors import UserError
 
 PROBLEM = (Path(__file__).parents[1] / "rooms" / "quirks.pddl").read_text()

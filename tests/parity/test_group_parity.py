@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hiper.algorithms.parity_groups import compare_recording
-from hiper.cli.main import main
+from dev.parity.__main__ import main
+from dev.parity.groups import compare_recording
 from hiper.errors import UserError
 
 
@@ -113,7 +113,7 @@ def test_the_command_adds_several_files_up(tmp_path: Path, capsys: pytest.Captur
     """One count over all of them; exit status 1 when a case of any differs."""
     good = str(written(tmp_path, HAND_MADE, "good.json"))
     bad = str(written(tmp_path, changed(outputs=[0.0, 0.0, 0.0]), "bad.json"))
-    assert main(["parity", "groups", good, good]) == 0
+    assert main(["groups", good, good]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "2/2 match"
-    assert main(["parity", "groups", good, bad]) == 1
+    assert main(["groups", good, bad]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "1/2 match"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hiper.algorithms.parity import compare_recording
+from dev.parity.hae import compare_recording
 from hiper.errors import UserError
 
 # Two turns, SWITCH then KEEP, done; γ = 0.5, λ_turn = 1, λ_seg = 1; everything below worked by hand:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from hiper.benchmarks.recordings import read_recording
-from hiper.benchmarks.webshop.comparison import ParityResult
-from hiper.benchmarks.webshop.orders import fixed_order
-from hiper.benchmarks.webshop.parity_goals import (
+from dev.parity.recordings import read_recording
+from dev.parity.webshop_goals import (
     compare_goal_list,
     compare_hiper_goals,
     compare_reward_cases,
     recorded_products,
 )
+from dev.parity.webshop_result import ParityResult
+from hiper.benchmarks.webshop.orders import fixed_order
 from hiper.errors import UserError
 
 GOALS, SEEDS, REWARDS = "goals_princeton_pre20240601", "hiper_goals_by_seed", "reward_cases"

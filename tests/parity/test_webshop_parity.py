@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from hiper.benchmarks.recordings import read_recording
+from dev.parity.__main__ import main
+from dev.parity.recordings import read_recording
+from dev.parity.webshop import compare_recording, page_record
+from dev.parity.webshop_shop import RecordedShop, Recording, Stock
 from hiper.benchmarks.webshop.catalogue import generate
 from hiper.benchmarks.webshop.goals import goal_record
 from hiper.benchmarks.webshop.pages import ProductPages
-from hiper.benchmarks.webshop.parity import compare_recording, page_record
-from hiper.benchmarks.webshop.parity_shop import RecordedShop, Recording, Stock
 from hiper.benchmarks.webshop.session import Session
-from hiper.cli.main import main
 from hiper.errors import UserError
 
 POINTS = {
@@ -274,10 +274,10 @@ def test_the_command_counts_over_all_its_files(raw: Path, folder: Path, capsys: 
     made[0]["steps"][0]["obs"] += "!"
     bad = write(folder / "b.json", made)
     data = ["--data", str(raw)]
-    assert main(["parity", "webshop", str(good), str(folder / "other.json"), *data]) == 0
+    assert main(["webshop", str(good), str(folder / "other.json"), *data]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "6/6 match"
-    assert main(["parity", "webshop", str(good), str(bad), *data]) == 1
+    assert main(["webshop", str(good), str(bad), *data]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [f"{good}: 6/6 match", f"{bad}: 5/6 match"]
     assert lines[-1] == "11/12 match"
-    assert main(["parity", "webshop", str(folder / "other.json"), *data]) == 1
+    assert main(["webshop", str(folder / "other.json"), *data]) == 1

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from hiper.benchmarks.recordings import read_recording
-from hiper.benchmarks.webshop.comparison import ParityResult
-from hiper.benchmarks.webshop.parity import compare_recording
-from hiper.benchmarks.webshop.parity_search import (
+from dev.parity.recordings import read_recording
+from dev.parity.webshop import compare_recording
+from dev.parity.webshop_result import ParityResult
+from dev.parity.webshop_search import (
     compare_analyzer_characters,
     compare_analyzer_tokens,
     compare_search,

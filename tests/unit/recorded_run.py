@@ -14,7 +14,7 @@ from hiper.algorithms.registry import ALGORITHMS
 from hiper.learning.batches import turn_arrays, turn_rows
 from hiper.plan_execute import carried_subgoal, parse, render
 from hiper.records import write_jsonl, write_text
-from hiper.stages.episodes import Update, training_records
+from hiper.runs.episodes import Update, training_records
 from hiper.stages.evaluation import Batch, episode_row
 from hiper.trajectory import Generation, Task, TokenSpan, Trajectory, Turn
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hiper.bench import alfworld, hae, parser, report, webshop, webshop_play
-from hiper.bench.measure import Budget, Comparison, Disagreement, Result, Side, Spread, Target, interleave
-from hiper.bench.models import Machine
-from hiper.bench.turn_loop import loop_credit
+from dev.bench import alfworld, hae, parser, report, webshop, webshop_play
+from dev.bench.__main__ import main
+from dev.bench.measure import Budget, Comparison, Disagreement, Result, Side, Spread, Target, interleave
+from dev.bench.models import Machine
+from dev.bench.turn_loop import loop_credit
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.benchmarks.base import Info
-from hiper.cli.main import main
 from hiper.plan_execute import parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,7 +192,7 @@ def test_rollout_is_measured(rollout_result: Result) -> None:
 
 @pytest.fixture(scope="module")
 def rollout_result() -> Result:
-    from hiper.bench import rollout
+    from dev.bench import rollout
 
     return rollout.measure(BRIEF, machine=CPU, batch=3, turns=2, root=ROOT)
 
@@ -201,7 +201,7 @@ def test_rollout_refuses_another_model() -> None:
     """With other weights in the library's model there is no ratio."""
     import torch
 
-    from hiper.bench import rollout
+    from dev.bench import rollout
 
     def spoil(setting: rollout.Setting) -> None:
         with torch.no_grad():
@@ -213,7 +213,7 @@ def test_rollout_refuses_another_model() -> None:
 
 def test_answers_may_part_only_where_tokens_are_equally_likely() -> None:
     """A different greedy token is accepted at a tie and refused when the other side prefers it clearly."""
-    from hiper.bench.library import require_same_answer
+    from dev.bench.library import require_same_answer
     from hiper.policies.base import Response
     from hiper.trajectory import Generation
 
@@ -228,7 +228,7 @@ def test_answers_may_part_only_where_tokens_are_equally_likely() -> None:
 
 def test_train_is_measured() -> None:
     """Packed rows and both padded layouts have figures; losses and gradients were compared first."""
-    from hiper.bench import train
+    from dev.bench import train
 
     result = train.measure(BRIEF, machine=CPU, **SMALL)
     require_figures(result, sides=3)
@@ -240,7 +240,7 @@ def test_train_refuses_another_loss_or_model(part: str, message: str) -> None:
     """Other advantages or other weights on the padded side are noticed before anything is timed."""
     import torch
 
-    from hiper.bench import train
+    from dev.bench import train
 
     def spoil(padded: train.Padded) -> train.Padded:
         if part == "advantage":
@@ -256,17 +256,19 @@ def test_train_refuses_another_loss_or_model(part: str, message: str) -> None:
 
 def test_bfloat16_runs_on_both_sides() -> None:
     """The precision of GPUs computes the same loss and gradients, to its own tolerance."""
-    from hiper.bench import train
+    from dev.bench import train
 
     machine = Machine("cpu", 1, "bfloat16")
     assert train.measure(BRIEF, machine=machine, **SMALL).checks
 
 
 def test_json_holds_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`hiper bench hae --json` writes rounds, medians, targets and machine; the last printed line is for programs."""
+    """`python -m dev.bench hae --json` writes rounds, medians, targets and machine.
+
+    The last printed line is for programs."""
     file = tmp_path / "hae.json"
     sizes = ["--trajectories", "4", "--turns", "3", "--rounds", "3", "--seconds", "0.1"]
-    assert main(["bench", "hae", *sizes, "--json", str(file)]) == 0
+    assert main(["hae", *sizes, "--json", str(file)]) == 0
     written = json.loads(file.read_text())
     assert {"benchmark", "machine", "settings", "same_result", "comparisons", "targets"} <= written.keys()
     (comparison,) = written["comparisons"]
@@ -290,7 +292,7 @@ def test_a_missed_target_fails_only_when_asked(
 ) -> None:
     """A slow machine is no failure; with --check it is. Either way the miss and what bounds it are said."""
     monkeypatch.setattr(hae, "measure", lambda budget, **sizes: result_of(met))
-    assert main(["bench", "hae", *options]) == status
+    assert main(["hae", *options]) == status
     printed = capsys.readouterr().out
     assert ("target met" if met else "target missed") in printed
     assert ("bounded by the laws of nature" in printed) is not met
@@ -304,14 +306,14 @@ def test_disagreement_prints_no_ratio(monkeypatch: pytest.MonkeyPatch, capsys: p
         raise Disagreement("low advantages: the sides differ by 1")
 
     monkeypatch.setattr(hae, "measure", differs)
-    assert main(["bench", "hae"]) == 1
+    assert main(["hae"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and "low advantages" in err
 
 
 def test_gpu_runs_on_the_cpu_at_a_tiny_size() -> None:
     """Training and rollout in one result, with throughput and MFU against the peak that is given, without targets."""
-    from hiper.bench import gpu
+    from dev.bench import gpu
 
     sizes: dict[str, Any] = {"turns": 2, "batch": 3, "prompt": 20.0, "limits": (48, 100), "root": ROOT}
     result = gpu.measure(BRIEF, machine=CPU, shape="tiny", peak=1e12, **sizes)
@@ -324,9 +326,9 @@ def test_gpu_runs_on_the_cpu_at_a_tiny_size() -> None:
 
 def test_useful_operations_leave_padding_and_prompt_logits_out() -> None:
     """Per token 2 · products + 4 · layers · hidden · half its row; answered ones 2 · vocabulary · hidden; thrice."""
-    from hiper.bench.models import SHAPES
-    from hiper.bench.throughput import useful_operations
-    from hiper.bench.train import make_rows
+    from dev.bench.models import SHAPES
+    from dev.bench.throughput import useful_operations
+    from dev.bench.train import make_rows
 
     shape = SHAPES["tiny"]
     products = 2 * (4 * 96 * 96 + 3 * 96 * 256)

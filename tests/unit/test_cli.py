@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from synthetic_runs import make_experiment
 
-from hiper.cli.parity import conclude
+from dev.parity.__main__ import conclude
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEAVY = (
@@ -49,14 +50,16 @@ COMMANDS = [
         ["track", "rebuild"],
         ["track", "follow"],
     ),
-    *(["parity"], ["parity", "hae"], ["parity", "alfworld"]),
     *(["data", "repro"], ["compare"], ["doctor"]),
-    *(["bench"], *(["bench", name] for name in ("hae", "alfworld", "webshop", "rollout", "train", "parser"))),
 ]
+DEV_COMMANDS = {
+    "dev.parity": ((), ("hae",), ("groups",), ("alfworld",), ("webshop",)),
+    "dev.bench": ((), *((name,) for name in ("hae", "alfworld", "webshop", "rollout", "train", "gpu", "parser"))),
+}
 
 
-def hiper(*arguments: str | Path, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hiper", *map(str, arguments)]
+def hiper(*arguments: str | Path, folder: Path = ROOT, module: str = "hiper") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
@@ -87,6 +90,27 @@ def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
+    ("module", "command"), [(module, command) for module, commands in DEV_COMMANDS.items() for command in commands]
+)
+def test_every_command_for_developers_has_help(
+    module: str, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m dev.parity` and `python -m dev.bench` describe themselves and each of their commands."""
+    main = importlib.import_module(f"{module}.__main__").main
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: {' '.join(['python -m', module, *command])}" in capsys.readouterr().out
+
+
+def test_a_missing_recording_is_one_message_without_traceback() -> None:
+    """`dev` treats a person's mistakes as `hiper` does."""
+    done = hiper("hae", "nosuch.json", module="dev.parity")
+    assert (done.returncode, done.stdout) == (2, "") and "nosuch.json: no such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
         (["compose", "nosuch", "a-b-c-seed0", "--output", "x.yaml"], "experiment 'nosuch' is unknown"),
@@ -94,7 +118,6 @@ def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixtur
         (["train", "nosuch", "--start", "nosuch/model"], "nosuch/config.yaml: no such file"),
         (["evaluate", "nosuch"], "nosuch/config.yaml: no such file"),
         (["summary", "nosuch"], "nosuch: no such file"),
-        (["parity", "hae", "nosuch.json"], "nosuch.json: no such file"),
         (["track", "sync", "nosuch"], "nosuch: no such file"),
     ],
 )
@@ -158,6 +181,6 @@ def test_parity_shows_at_most_twenty_mismatches(capsys: pytest.CaptureFixture[st
 
 def test_a_recording_of_the_original_matches(shared_data: Path) -> None:
     """The command of the acceptance test, on the recording at hand."""
-    done = hiper("parity", "hae", shared_data / "golden" / "hae.json")
+    done = hiper("hae", shared_data / "golden" / "hae.json", module="dev.parity")
     cases = len(json.loads((shared_data / "golden" / "hae.json").read_text())["cases"])
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"{cases}/{cases} match")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from hiper.compose import available
-from hiper.stages.improvement_tables import comparisons
-from hiper.stages.results import ALGORITHM_LABELS, WARM_START, Run, Study
+from hiper.report.improvement_tables import comparisons
+from hiper.runs.results import ALGORITHM_LABELS, WARM_START, Run, Study
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

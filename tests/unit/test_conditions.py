@@ -12,14 +12,14 @@ from synthetic_runs import add_conditions, add_run, add_validations, episode, ma
 
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_json, write_jsonl, write_text
-from hiper.stages import reporting
-from hiper.stages.comparison import compare
-from hiper.stages.conditions import Condition, columns, condition_of, in_order
-from hiper.stages.figures import success
-from hiper.stages.improvement_tables import improvements
-from hiper.stages.results import Study, load_studies
-from hiper.stages.selection_table import selection_table
-from hiper.stages.tables import cells_side_by_side, played_cells, success_table
+from hiper.report import reporting
+from hiper.report.figures import success
+from hiper.report.improvement_tables import improvements
+from hiper.report.selection_table import selection_table
+from hiper.report.tables import cells_side_by_side, played_cells, success_table
+from hiper.runs.comparison import compare
+from hiper.runs.conditions import Condition, columns, condition_of, in_order
+from hiper.runs.results import Study, load_studies
 
 WON = [True, True, True, False]
 PLAIN = Condition("unseen", 0.4)

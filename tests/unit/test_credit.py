@@ -14,8 +14,8 @@ from hiper.algorithms.interface import EVERY_TOKEN, Credit, require_credit
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.returns import discounted_returns
 from hiper.errors import UserError
+from hiper.runs.summary import explained_variance
 from hiper.stages.assessment import Assessment
-from hiper.stages.summary import explained_variance
 
 HEADS = {"state": "prompt"}
 SHAPE = (3, 4)

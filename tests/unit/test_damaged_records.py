@@ -23,11 +23,12 @@ from hiper.learning.folders import HEADS, WEIGHTS
 from hiper.manifest import files_of, read_manifest, verify_outputs, write_manifest
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
-from hiper.stages import evaluation, gradient_variance, report_page, training, warmstart
+from hiper.report import report_page
+from hiper.report.tables import success_records
+from hiper.report.training_tables import training_records
+from hiper.runs.results import load_studies
+from hiper.stages import evaluation, gradient_variance, training, warmstart
 from hiper.stages.demonstrations import read_demonstrations
-from hiper.stages.results import load_studies
-from hiper.stages.tables import success_records
-from hiper.stages.training_tables import training_records
 from hiper.views.play import model_of
 
 pytestmark = pytest.mark.usefixtures("limited_memory")

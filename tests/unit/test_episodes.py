@@ -11,7 +11,7 @@ from recorded_run import KINDS, decode, make_batch
 
 from hiper.learning.batches import turn_rows
 from hiper.records import dumps
-from hiper.stages.episodes import BLOCKS, Outcome, choose, training_records
+from hiper.runs.episodes import BLOCKS, Outcome, choose, training_records
 
 BATCHES = [(algorithm, guided) for algorithm in ("hiper", "ppo_turn") for guided in (True, False)]
 OUTCOMES: list[Outcome] = ["won", "lost", "truncated", "failed"]

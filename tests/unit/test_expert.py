@@ -10,15 +10,15 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from hiper.benchmarks.alfworld.expert import AlfworldExpert, Errand, parse_instruction
 from hiper.benchmarks.alfworld.games import find_games, read_game
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
 from hiper.benchmarks.archives import extract
+from hiper.benchmarks.experts import Decision
 from hiper.config.benchmark import Generation, TaskType
 from hiper.errors import UserError
-from hiper.policies.alfworld_expert import AlfworldExpert, Errand, parse_instruction
-from hiper.policies.experts import Decision
 
 TASK_TYPES = get_args(TaskType)
 NEEDLESS = ("look", "inventory", "examine")

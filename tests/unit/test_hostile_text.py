@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiper.benchmarks.base import Info
+from hiper.benchmarks.experts import Decision
 from hiper.config import Decoding, Prompt, RunSettings
 from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.plan_execute import ParsedTurn, parse, parse_react, render
 from hiper.policies.base import Request, Response
-from hiper.policies.experts import Decision
 from hiper.policies.local import LocalPolicy
 from hiper.policies.model_policy import ModelPolicy
 from hiper.randomness import generator

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from synthetic_runs import add_conditions, add_validations, make_experiment
 
-from hiper.stages import reporting
-from hiper.stages.results import load_studies
-from hiper.stages.table_formats import Table
-from hiper.stages.table_latex import to_latex
+from hiper.report import reporting
+from hiper.report.table_formats import Table
+from hiper.report.table_latex import to_latex
+from hiper.runs.results import load_studies
 
 NEEDS_LATEX = pytest.mark.skipif(
     shutil.which("pdflatex") is None,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pipeline import ROOT
 
+from dev.parity.recordings import places
 from hiper.benchmarks.alfworld import sources as alfworld
 from hiper.benchmarks.places import named_folder
-from hiper.benchmarks.recordings import places
 from hiper.benchmarks.webshop import sources as webshop
 from hiper.cli.command import path as option
 from hiper.compose import load_benchmark

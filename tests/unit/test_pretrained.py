@@ -39,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Qwen2 folder of our own: configuration, tokenizer, weights."""
-    from hiper.bench.models import learn_tokenizer
+    from dev.bench.models import learn_tokenizer
     from hiper.learning.folders import save_decoder
     from hiper.learning.qwen2 import Decoder, DecoderShape
     from hiper.policies.base import Request

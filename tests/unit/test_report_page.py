@@ -23,9 +23,9 @@ from hiper.records import (
     write_jsonl,
     write_text,
 )
-from hiper.stages import published, report_page
-from hiper.stages.results import load_studies
-from hiper.stages.tables import success_records
+from hiper.report import published, report_page
+from hiper.report.tables import success_records
+from hiper.runs.results import load_studies
 from hiper.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]

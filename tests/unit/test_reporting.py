@@ -15,12 +15,12 @@ from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
 
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_jsonl
-from hiper.stages import curves, report_page, reporting
-from hiper.stages.figures import FIGURES
-from hiper.stages.improvement_tables import improvement_table, improvements
-from hiper.stages.results import load_studies
-from hiper.stages.table_formats import SHARED
-from hiper.stages.tables import success_table
+from hiper.report import curves, report_page, reporting
+from hiper.report.figures import FIGURES
+from hiper.report.improvement_tables import improvement_table, improvements
+from hiper.report.table_formats import SHARED
+from hiper.report.tables import success_table
+from hiper.runs.results import load_studies
 
 FULL = ("success", "selection", "improvement", "efficiency", "critics", "variance")
 

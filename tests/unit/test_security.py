@@ -39,7 +39,7 @@ from hiper.records import read_json, without_credentials, write_json
 from hiper.stages import checkpoint
 from hiper.yaml_files import _Strict
 
-SOURCES = sorted((ROOT / "hiper").rglob("*.py"))
+SOURCES = sorted(path for room in ("hiper", "dev") for path in (ROOT / room).rglob("*.py"))
 
 
 class Marks:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiper.stages.training_tables import STAYED
+from hiper.report.training_tables import STAYED
 from hiper.statistics import (
     Grid,
     Interval,

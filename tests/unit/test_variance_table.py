@@ -12,9 +12,9 @@ from synthetic_runs import make_experiment
 
 from hiper.errors import UserError
 from hiper.records import sha256_json, write_json
-from hiper.stages import report_page, reporting
-from hiper.stages.results import load_studies
-from hiper.stages.variance_table import NONE, variance_records, variance_table
+from hiper.report import report_page, reporting
+from hiper.report.variance_table import NONE, variance_records, variance_table
+from hiper.runs.results import load_studies
 
 NAME = "alfworld_small-tiny_1.5b-warmstart-seed"
 

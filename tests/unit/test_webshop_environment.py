@@ -12,10 +12,10 @@ from webshop_sets import settings
 from hiper.benchmarks.base import Info
 from hiper.benchmarks.conformance import check_environment
 from hiper.benchmarks.webshop.environment import WebshopBenchmark
+from hiper.benchmarks.webshop.expert import WebshopExpert
 from hiper.benchmarks.webshop.sources import make_dataset
 from hiper.errors import UserError
 from hiper.plan_execute import FREE_ACTION
-from hiper.policies.webshop_expert import WebshopExpert
 from hiper.trajectory import Task
 
 CATEGORIES = ["beauty", "electronics", "fashion", "garden", "grocery"]

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hiper.bench import webshop_search
-from hiper.bench.measure import Budget, Disagreement
-from hiper.bench.plain_search import PlainSearch
+from dev.bench import webshop_search
+from dev.bench.measure import Budget, Disagreement
+from dev.bench.plain_search import PlainSearch
 from hiper.benchmarks.webshop.analyzer import LONGEST, STOP_WORDS, analyze
 from hiper.benchmarks.webshop.bm25 import LENGTHS, impacts, inverse_frequencies, length_codes
 from hiper.benchmarks.webshop.index_files import INDEX, PARTS
@@ -347,6 +347,6 @@ def test_search_is_measured() -> None:
 
 def test_search_is_not_measured_against_another_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain implementation with another constant is no basis for a ratio."""
-    monkeypatch.setattr("hiper.bench.plain_search.K1", 1.2)
+    monkeypatch.setattr("dev.bench.plain_search.K1", 1.2)
     with pytest.raises(Disagreement, match="place 0"):
         webshop_search.measure(Budget(3, 0.1), count=50)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from checkout import copy_project, git, run_whole, start
 
-from hiper.stages.comparison import Difference, compare
+from hiper.runs.comparison import Difference, compare
 
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 

@@ -4,7 +4,7 @@ The rules are those of the logic files of the installed `alfworld` (`alfred.pddl
 odd in them: receptacles at one's own place cannot be gone to, objects cannot be examined unless held, treating needs no
 open door, slicing reaches into closed drawers, a lamp never goes off, an object taken from one receptacle may still be
 in a second one, and `look` shows only what was moved between receptacles that share a place.
-`hiper.benchmarks.alfworld.parity` compares it with the original step by step.
+`dev.parity.alfworld` compares it with the original step by step.
 """
 
 from __future__ import annotations

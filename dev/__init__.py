@@ -1,0 +1,1 @@
+"""For people who work on this project: benches and comparisons with recordings. Not part of the installed package."""

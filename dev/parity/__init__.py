@@ -1,0 +1,1 @@
+"""Comparisons with recordings of the original code: `python -m dev.parity`."""

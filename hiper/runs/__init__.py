@@ -1,0 +1,1 @@
+"""What stands in the folders of runs, and how it is read back."""
