@@ -1,5 +1,5 @@
 """`hiper report` writes tables, figures and a page, `hiper summary` prints the short version, `hiper compare` says
-whether two runs of an experiment are the same."""
+whether two runs of an experiment are the same, `hiper pack` and `hiper unpack` carry what stands behind the tables."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def add(commands: Commands) -> None:
     parser = declare(commands, "compare", compare, "are two runs of an experiment equal, byte for byte?")
     parser.add_argument("first", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
     parser.add_argument("second", type=path, metavar="OTHER_DIR", help="the same experiment, run elsewhere or earlier")
+    parser = declare(commands, "pack", pack, "what stands behind an experiment's tables, without weights, in one file")
+    parser.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+    parser.add_argument("archive", type=path, metavar="FILE.tar.xz", help="written there")
+    parser = declare(commands, "unpack", unpack, "tables, figures and page again from such a file")
+    parser.add_argument("archive", type=path, metavar="FILE.tar.xz", help="written by `hiper pack`")
+    parser.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="a new folder for them")
 
 
 def report(arguments: argparse.Namespace) -> int:
@@ -42,3 +48,20 @@ def compare(arguments: argparse.Namespace) -> int:
         print(f"{difference.path}: {difference.problem}")
     print(f"{total - len(differences)}/{total} files are equal")
     return 1 if differences else 0
+
+
+def pack(arguments: argparse.Namespace) -> int:
+    from hiper.runs import evidence
+
+    size = evidence.pack(existing(arguments.experiment), arguments.archive)
+    print(f"{arguments.archive}: {size / 1e6:.2f} MB")
+    return 0
+
+
+def unpack(arguments: argparse.Namespace) -> int:
+    from hiper.report import reporting
+    from hiper.runs import evidence
+
+    evidence.unpack(existing(arguments.archive), arguments.experiment)
+    reporting.run(arguments.experiment)
+    return 0

@@ -42,6 +42,8 @@ COMMANDS = [
     *(
         ["report"],
         ["summary"],
+        ["pack"],
+        ["unpack"],
         ["inspect"],
         ["play"],
         ["track"],

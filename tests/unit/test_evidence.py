@@ -1,0 +1,76 @@
+"""What stands behind tables, packed: every number can be made from it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from synthetic_runs import add_run, make_experiment
+
+from hiper.errors import UserError
+from hiper.records import read_jsonl, sha256_file, write_json, write_jsonl
+from hiper.report import reporting
+from hiper.runs.evidence import pack, unpack
+
+
+def evaluated(folder: Path) -> Path:
+    """An experiment whose runs are all evaluated, with texts and manifests as stages write them."""
+    make_experiment(folder)
+    add_run(folder, "ppo_turn", 1, [False, True, True, False])
+    for run in folder.glob("runs/*"):
+        file = run / "evaluation.jsonl"
+        texts = {"decisions": [{"observation": "a room " * 200}], "details": {"reachable": False}}
+        write_jsonl(file, [{**row, **texts} for row in read_jsonl(file)])
+        write_json(run / "evaluation.json", {"folder": run.name, "episodes": sha256_file(file), "inputs": {}})
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_tables_and_figures_come_back(tmp_path: Path) -> None:
+    """Of an unpacked experiment the report makes the same tables and figures, byte for byte, without texts of turns."""
+    experiment = evaluated(tmp_path / "results" / "paper")
+    reporting.run(experiment)
+    pack(experiment, tmp_path / "paper.tar.xz")
+    unpack(tmp_path / "paper.tar.xz", tmp_path / "again" / "paper")
+    reporting.run(tmp_path / "again" / "paper")
+    for part in ("tables", "figures"):
+        assert contents(tmp_path / "again" / "paper" / part) == contents(experiment / part)
+    rows = [row for file in (tmp_path / "again").rglob("evaluation.jsonl") for row in read_jsonl(file)]
+    assert len(rows) == 24 and not any("decisions" in row for row in rows)
+
+
+def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
+    """The file tells of its content alone: neither when nor by whom it was packed."""
+    experiment = evaluated(tmp_path / "paper")
+    for name in ("one", "two"):
+        pack(experiment, tmp_path / f"{name}.tar.xz")
+    assert (tmp_path / "one.tar.xz").read_bytes() == (tmp_path / "two.tar.xz").read_bytes()
+
+
+def test_an_altered_outcome_is_refused(tmp_path: Path) -> None:
+    """Unpacked outcomes have a checksum of their own in evaluation.json, which the report compares."""
+    pack(evaluated(tmp_path / "paper"), tmp_path / "paper.tar.xz")
+    unpack(tmp_path / "paper.tar.xz", tmp_path / "again")
+    file = next((tmp_path / "again").rglob("evaluation.jsonl"))
+    write_jsonl(file, [{**row, "won": True} for row in read_jsonl(file)])
+    with pytest.raises(UserError, match=r"evaluation\.jsonl: is not the file that evaluation\.json tells of"):
+        reporting.run(tmp_path / "again")
+
+
+def test_what_cannot_be_packed_or_unpacked_is_said(tmp_path: Path) -> None:
+    """A run without evaluation, a folder without runs, another ending, a folder that is there already."""
+    experiment = make_experiment(tmp_path / "paper")
+    archive = tmp_path / "paper.tar.xz"
+    with pytest.raises(UserError, match="ppo_turn-seed1: is not evaluated"):
+        pack(experiment, archive)
+    with pytest.raises(UserError, match="has no runs"):
+        pack(experiment / "runs", archive)
+    with pytest.raises(UserError, match=r"ending \.tar\.xz"):
+        pack(experiment, tmp_path / "paper.zip")
+    assert not archive.exists()
+    pack(evaluated(tmp_path / "whole"), archive)
+    with pytest.raises(UserError, match="exists already"):
+        unpack(archive, experiment)
