@@ -26,6 +26,7 @@ import yaml
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
+from hiper.plugins import ENVIRONMENTS, load
 from hiper.records import (
     MAKE_DATA_AGAIN,
     absolute,
@@ -53,8 +54,15 @@ MODELS = ("model", "best")  # folders of a run with weights
 _MODEL_FILE = re.compile(r"\.safetensors|\.json$|\.jinja$")  # what a model is read from
 _RUN = re.compile(r".+-seed([0-9]+)")
 PACKAGES = (
-    *("alfworld", "dvc", "hydra-core", "mlflow", "numpy", "safetensors", "snakemake", "textworld", "tokenizers"),
-    *("torch", "transformers"),
+    "dvc",
+    "hydra-core",
+    "mlflow",
+    "numpy",
+    "safetensors",
+    "snakemake",
+    "tokenizers",
+    "torch",
+    "transformers",
 )
 
 
@@ -93,12 +101,12 @@ def write_manifest(
         "git": git_state(root),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
         "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
-        "packages": package_versions(),
+        "packages": package_versions(settings.benchmark.name),
         "python": platform.python_version(),
         "seeds": {
             "run": settings.seed,
             "demonstrations": settings.demonstrations.seed,
-            "data": settings.benchmark.data.generate.seed,
+            "data": settings.benchmark.data_seed,
         },
         "settings": values,
         "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
@@ -273,7 +281,7 @@ def data_source(data_root: Path, dataset: str) -> str | None:
 
 
 def data_tagger(data_root: Path, dataset: str) -> str | None:
-    """What found the nouns of WebShop's titles; None for data without."""
+    """What tagged the texts that the data were made of; None for data without."""
     _, index = _index(data_root, dataset)
     return index.get("tagger")
 
@@ -307,9 +315,9 @@ def content_hash(path: Path) -> str | None:
     return None
 
 
-def package_versions() -> dict[str, str | None]:
-    """Installed versions of the packages that results may depend on, without importing them."""
-    return {name: _version(name) for name in PACKAGES}
+def package_versions(benchmark: str) -> dict[str, str | None]:
+    """Installed versions of the packages that results on a benchmark may depend on, without importing them."""
+    return {name: _version(name) for name in sorted({*PACKAGES, *load(ENVIRONMENTS, benchmark).packages})}
 
 
 def _version(name: str) -> str | None:
