@@ -46,6 +46,7 @@ FILE = "manifest.json"
 NO_REPOSITORY = "not a git repository"  # as git says it
 INDEX = "dataset.json"  # of a data set
 SHOWN = 3  # files named in a message
+MADE = "{}.made.json"  # beside a data set that DVC has no stage for: what it was made from, and its hash
 REWRITING = 2.0  # seconds; DVC writes dvc.lock in place, so that for a moment it is empty or cut
 EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
@@ -170,9 +171,10 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
     """What tells a data set from every other: the hash that DVC gives a folder of its content; None without data.
 
     It is taken of the files, whoever made them. UserError when `dvc.lock` has another, so that what it says of the data
-    of a commit is true.
+    of a commit is true, or, for a data set that DVC has no stage for, the record of its making.
     """
     folder, lock = data_root / dataset, absolute(data_root).parent / "dvc.lock"
+    locked = None
     if not (folder / INDEX).exists():
         return None
     found = folder_hash(folder)
@@ -194,7 +196,21 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
                 "it from DVC's cache"
             )
         time.sleep(0.1)
+    if locked is None and (made := read_made(data_root, dataset)) is not None and made["md5"] != found:
+        raise UserError(
+            f"{folder}: its content is not what {MADE.format(dataset)} beside it says; `hiper data repro {dataset}` "
+            "makes it again"
+        )
     return {"dvc": found}
+
+
+def read_made(data_root: Path, dataset: str) -> dict[str, Any] | None:
+    """The record that `hiper data repro` leaves of a data set that DVC has no stage for; None where there is none."""
+    path = data_root / MADE.format(dataset)
+    if not path.exists():
+        return None
+    remedy = f"remove it, then `hiper data repro {dataset}` makes the data set again"
+    return require(read_json(path, remedy), {"from": str, "md5": str}, str(path))
 
 
 def folder_hash(folder: Path) -> str:
