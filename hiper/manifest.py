@@ -26,6 +26,7 @@ import yaml
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
+from hiper.plugins import ENVIRONMENTS, load
 from hiper.records import (
     MAKE_DATA_AGAIN,
     absolute,
@@ -45,6 +46,7 @@ FILE = "manifest.json"
 NO_REPOSITORY = "not a git repository"  # as git says it
 INDEX = "dataset.json"  # of a data set
 SHOWN = 3  # files named in a message
+MADE = "{}.made.json"  # beside a data set that DVC has no stage for: what it was made from, and its hash
 REWRITING = 2.0  # seconds; DVC writes dvc.lock in place, so that for a moment it is empty or cut
 EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
@@ -53,8 +55,15 @@ MODELS = ("model", "best")  # folders of a run with weights
 _MODEL_FILE = re.compile(r"\.safetensors|\.json$|\.jinja$")  # what a model is read from
 _RUN = re.compile(r".+-seed([0-9]+)")
 PACKAGES = (
-    *("alfworld", "dvc", "hydra-core", "mlflow", "numpy", "safetensors", "snakemake", "textworld", "tokenizers"),
-    *("torch", "transformers"),
+    "dvc",
+    "hydra-core",
+    "mlflow",
+    "numpy",
+    "safetensors",
+    "snakemake",
+    "tokenizers",
+    "torch",
+    "transformers",
 )
 
 
@@ -93,12 +102,12 @@ def write_manifest(
         "git": git_state(root),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
         "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
-        "packages": package_versions(),
+        "packages": package_versions(settings.benchmark.name),
         "python": platform.python_version(),
         "seeds": {
             "run": settings.seed,
             "demonstrations": settings.demonstrations.seed,
-            "data": settings.benchmark.data.generate.seed,
+            "data": settings.benchmark.data_seed,
         },
         "settings": values,
         "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
@@ -162,9 +171,10 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
     """What tells a data set from every other: the hash that DVC gives a folder of its content; None without data.
 
     It is taken of the files, whoever made them. UserError when `dvc.lock` has another, so that what it says of the data
-    of a commit is true.
+    of a commit is true, or, for a data set that DVC has no stage for, the record of its making.
     """
     folder, lock = data_root / dataset, absolute(data_root).parent / "dvc.lock"
+    locked = None
     if not (folder / INDEX).exists():
         return None
     found = folder_hash(folder)
@@ -186,7 +196,21 @@ def data_hash(data_root: Path, dataset: str) -> dict[str, str] | None:
                 "it from DVC's cache"
             )
         time.sleep(0.1)
+    if locked is None and (made := read_made(data_root, dataset)) is not None and made["md5"] != found:
+        raise UserError(
+            f"{folder}: its content is not what {MADE.format(dataset)} beside it says; `hiper data repro {dataset}` "
+            "makes it again"
+        )
     return {"dvc": found}
+
+
+def read_made(data_root: Path, dataset: str) -> dict[str, Any] | None:
+    """The record that `hiper data repro` leaves of a data set that DVC has no stage for; None where there is none."""
+    path = data_root / MADE.format(dataset)
+    if not path.exists():
+        return None
+    remedy = f"remove it, then `hiper data repro {dataset}` makes the data set again"
+    return require(read_json(path, remedy), {"from": str, "md5": str}, str(path))
 
 
 def folder_hash(folder: Path) -> str:
@@ -273,7 +297,7 @@ def data_source(data_root: Path, dataset: str) -> str | None:
 
 
 def data_tagger(data_root: Path, dataset: str) -> str | None:
-    """What found the nouns of WebShop's titles; None for data without."""
+    """What tagged the texts that the data were made of; None for data without."""
     _, index = _index(data_root, dataset)
     return index.get("tagger")
 
@@ -307,9 +331,9 @@ def content_hash(path: Path) -> str | None:
     return None
 
 
-def package_versions() -> dict[str, str | None]:
-    """Installed versions of the packages that results may depend on, without importing them."""
-    return {name: _version(name) for name in PACKAGES}
+def package_versions(benchmark: str) -> dict[str, str | None]:
+    """Installed versions of the packages that results on a benchmark may depend on, without importing them."""
+    return {name: _version(name) for name in sorted({*PACKAGES, *load(ENVIRONMENTS, benchmark).packages})}
 
 
 def _version(name: str) -> str | None:

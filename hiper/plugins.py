@@ -22,7 +22,13 @@ from hiper.errors import UserError
 ALGORITHMS = "hiper.algorithms"
 ENVIRONMENTS = "hiper.environments"
 
-BUILT_IN: dict[str, dict[str, str]] = {ALGORITHMS: {}, ENVIRONMENTS: {}}
+BUILT_IN: dict[str, dict[str, str]] = {
+    ALGORITHMS: {},
+    ENVIRONMENTS: {
+        "alfworld": "hiper.benchmarks.alfworld.record:RECORD",
+        "webshop": "hiper.benchmarks.webshop.record:RECORD",
+    },
+}
 
 
 @cache

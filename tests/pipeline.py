@@ -8,9 +8,10 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.benchmarks.alfworld.sources import make_dataset
 from hiper.compose import compose_run
-from hiper.config import AlfworldSettings, RunSettings, parse_run
+from hiper.config import RunSettings, parse_run
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "alfworld_test-test-hiper-seed0"

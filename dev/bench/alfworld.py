@@ -22,9 +22,9 @@ from dev.bench.measure import Budget, Comparison, Disagreement, Result, Side, Ta
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.benchmarks.alfworld.games import read_index, write_index
 from hiper.benchmarks.alfworld.generation import generate_games
+from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.benchmarks.base import TextEnvironment
 from hiper.compose import configuration_file, load_benchmark
-from hiper.config import AlfworldSettings
 from hiper.trajectory import Task
 
 OURS, ORIGINAL = "native", "TextWorld"

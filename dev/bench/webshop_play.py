@@ -25,9 +25,9 @@ from dev.bench.measure import Budget, Comparison, Disagreement, Result, Side, Ta
 from dev.bench.webshop_search import resident_megabytes
 from hiper.benchmarks.webshop.environment import WebshopBenchmark, WebshopEnvironment
 from hiper.benchmarks.webshop.expert import WebshopExpert
+from hiper.benchmarks.webshop.settings import WebshopSettings
 from hiper.benchmarks.webshop.sources import make_dataset
 from hiper.compose import load_benchmark
-from hiper.config import WebshopSettings
 from hiper.trajectory import Task
 
 EPISODES = 200

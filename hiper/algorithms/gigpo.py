@@ -25,7 +25,8 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
 
     mean and std (Bessel) over the step group: the turns of task group g whose anchor, the raw observation without
     history, is the same text. A turn alone in its step group gets A_step = 0. `group.mode: mean_norm` leaves out both
-    divisions. The published numbers have `group.cross_steps`, `mean_std_norm` on ALFWorld and `mean_norm` on WebShop.
+    divisions. The published numbers have `group.cross_steps`, and one benchmark `mean_std_norm`, the other
+    `mean_norm` (configs/experiment/paper.yaml).
     """
     group, present, reward = settings.group, turns.present, shaped_rewards(turns, settings)
     returns = discounted_returns(reward, present, settings.gamma)

@@ -71,7 +71,7 @@ def switch_floor_penalty(switch: Bools, present: Bools, coefficient: float, floo
     """`−coefficient · (floor − rate)` at the last turn of a trajectory that switched too rarely.
 
     rate = number of SWITCH turns after turn 0, divided by T − 1; trajectories of one turn are exempt. Part of the
-    authors' logged ALFWorld runs (coefficient 5, floor 0.25), removed from the released code.
+    authors' logged runs (coefficient 5, floor 0.25), removed from the released code.
     """
     later = present.copy()
     later[:, :1] = False

@@ -1,4 +1,5 @@
-"""A check that an environment keeps the contract of `hiper.benchmarks.base.TextEnvironment`, for any benchmark."""
+"""Checks for any benchmark: that its record is whole (`check_record`, which is all that an author need call), and that
+an environment keeps the contract of `hiper.benchmarks.base.TextEnvironment`."""
 
 from __future__ import annotations
 
@@ -7,9 +8,17 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
-from hiper.benchmarks.base import Info, TextEnvironment
+import numpy as np
+
+from hiper.benchmarks.base import Benchmark, Info, TextEnvironment
+from hiper.benchmarks.record import BenchmarkRecord
+from hiper.config.benchmark import BenchmarkSettings
+from hiper.plan_execute import FREE_ACTION
+from hiper.plugins import ENVIRONMENTS, known, load
 from hiper.trajectory import Task
+from hiper.yaml_files import read_yaml
 
 NONSENSE = "no such action"
 ODD_ACTIONS = (
@@ -34,6 +43,77 @@ class _Step:
     terminated: bool
     truncated: bool
     info: Info
+
+
+def check_record(name: str, settings: BenchmarkSettings, data_root: Path, played: int = 3, seed: int = 0) -> None:
+    """Check the record that `hiper.plugins` has under `name`, with the data set of `settings` in `data_root`: its parts
+    go together, and `played` tasks of each split that is used keep the contract, alone and with the expert, which wins
+    one of them at least. AssertionError names the first violated clause."""
+    assert name in known(ENVIRONMENTS), f"no entry point of the group {ENVIRONMENTS} is called {name!r}"
+    record: BenchmarkRecord[BenchmarkSettings] = load(ENVIRONMENTS, name)
+    assert record.name == name, f"the record is called {record.name!r} and its entry point {name!r}"
+    assert type(settings) is record.settings, "the settings are of the record's own model"
+    assert record.own_texts and min(record.tokens) > 0, "an answer has a text of its own, and a turn has tokens"
+    splits = [settings.splits.train, *settings.splits.evaluation.values()]
+    assert all(settings.split_size(split) > 0 for split in splits), "every split that is used has tasks"
+    if record.labels:
+        assert set(settings.task_types) <= set(record.labels), "where some task types have labels, all have"
+    found = record.contents(settings, data_root / settings.dataset, splits)
+    assert found.words and not found.absent and not found.empty, f"the data set is not whole: {found}"
+    assert record.origin(settings, data_root.parent).words, "where data would come from is said in words"
+    _check_published(record)
+    benchmark = record.open(settings, data_root)
+    assert benchmark.name == name and benchmark.task_types == tuple(settings.task_types)
+    seen: set[str] = set()
+    for split in splits:
+        tasks = benchmark.tasks(split)
+        assert list(tasks) == sorted(tasks, key=lambda task: task.id), "tasks are sorted by id"
+        assert list(tasks) == list(record.open(settings, data_root).tasks(split)), "tasks never change"
+        assert all(task.split == split and task.task_type in settings.task_types for task in tasks)
+        assert not seen & {task.id for task in tasks}, f"tasks of split {split!r} are in another one, too"
+        seen |= {task.id for task in tasks}
+        check_environment(benchmark.environment, tasks[:played], seed)
+    won = [_check_expert(record, benchmark, task, settings) for task in benchmark.tasks(splits[0])[:played]]
+    assert any(won), f"the expert wins none of {len(won)} tasks"
+
+
+def _check_published(record: BenchmarkRecord[BenchmarkSettings]) -> None:
+    if record.published is None:
+        return
+    content = read_yaml(record.published)
+    columns = set(content["columns"])
+    known_columns = {"all", "score", "success", *record.labels}
+    assert columns <= known_columns, f"published columns that are no task types: {sorted(columns - known_columns)}"
+    for row in content["rows"]:
+        assert set(row["values"]) <= columns and row["source"] in content["sources"], f"a published row is odd: {row}"
+
+
+def _check_expert(
+    record: BenchmarkRecord[BenchmarkSettings], benchmark: Benchmark, task: Task, settings: BenchmarkSettings
+) -> bool:
+    """Whether the expert wins; its decisions can be carried out, and the words make texts of all that it sees."""
+    words = record.words
+    with closing(benchmark.environment()) as environment:
+        observation, info = _reset(environment, task)
+        assert record.first_action in info.admissible_actions, f"{record.first_action!r} is not permitted at first"
+        expert = record.expert(info.instruction, np.random.default_rng(0), 0.1)
+        over = False
+        while not over:
+            actions = info.admissible_actions
+            pages = (
+                words.page(observation, info.instruction),
+                words.now(observation, info.instruction, actions),
+                words.before(observation, info.instruction),
+                words.offered(observation, actions),
+            )
+            assert all(isinstance(page, str) for page in pages), "words make texts"
+            decision = expert.act(observation, actions)
+            free = FREE_ACTION in actions
+            assert decision.action in actions or free, f"the expert's {decision.action!r} is not admissible"
+            assert decision.subgoal.strip(), "the expert always has a subgoal"
+            step = _step(environment, decision.action)
+            observation, info, over = step.observation, step.info, step.terminated or step.truncated
+    return info.won
 
 
 def check_environment(make: Callable[[], TextEnvironment], tasks: Sequence[Task], seed: int) -> None:

@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
     make = declare(parts, "make", make_data, "find, fetch or generate the data set of a benchmark file")
     make.add_argument("configuration", type=path, metavar="CONFIG", help="a file of configs/benchmark")
     make.add_argument("--output", type=path, required=True, metavar="DIR", help="the data set's folder")
-    repro = declare(parts, "repro", reproduce, "bring a data set up to date: DVC runs its stage if anything changed")
+    repro = declare(parts, "repro", reproduce, "bring a data set up to date: it is made if anything changed")
     repro.add_argument("benchmark", metavar="BENCHMARK", help="a file name in configs/benchmark, without .yaml")
     repro.add_argument("--force", action="store_true", help="make it anew though nothing has changed")
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from hiper.config import BenchmarkSettings
 
 EXAMPLES = """\
-hiper play alfworld_small                     play oneself, the first game of the unseen rooms
-hiper play alfworld_small --expert --pause 1  watch the scripted expert
-hiper play --run RUN_DIR --number 17          watch a run's model
+hiper play BENCHMARK                     play oneself, the first game of the last split
+hiper play BENCHMARK --expert --pause 1  watch the scripted expert
+hiper play --run RUN_DIR --number 17     watch a run's model
 """
 
 

@@ -5,9 +5,7 @@ Hydra composes (`hiper.compose`); `parse_run`, `parse_grid` and `parse_benchmark
 keys and has no defaults, so a setting that is missing, misspelt or of the wrong type is an error that names it.
 """
 
-from hiper.config.benchmark import AlfworldSettings as AlfworldSettings
 from hiper.config.benchmark import BenchmarkSettings as BenchmarkSettings
-from hiper.config.benchmark import WebshopSettings as WebshopSettings
 from hiper.config.engine import Engine as Engine
 from hiper.config.model import Lora as Lora
 from hiper.config.rollout import RolloutSettings as RolloutSettings

@@ -1,27 +1,20 @@
-"""Settings of the benchmarks: what is played, and what the data sets are made of."""
+"""What the settings of every benchmark have. Each benchmark's package derives its own from them, and its record (see
+`hiper.benchmarks.record`) names them, so that a configuration is validated by the model of the benchmark it names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Generic, Literal, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic_core import PydanticKnownError
 
-from hiper.config.types import Count, CountOrZero, Distinct, PathText, Positive, Settings
+from hiper.config.types import Count, CountOrZero, Distinct, Positive, Settings
+from hiper.plugins import ENVIRONMENTS, known, load
 
-AlfworldSplit = Literal["train", "valid_seen", "valid_unseen"]
-WebshopSplit = Literal["train", "dev", "test"]
-TaskType = Literal[
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-]
-Category = Literal["beauty", "electronics", "fashion", "garden", "grocery"]
 SplitName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-DataSplit = TypeVar("DataSplit")
+DataSplit = TypeVar("DataSplit", bound=str)
 
 
 class Splits(Settings, Generic[DataSplit]):
@@ -47,103 +40,84 @@ class Splits(Settings, Generic[DataSplit]):
         return self.train if name == "train" else self.evaluation[name]
 
 
-class AlfworldSplits(Splits[AlfworldSplit]):
-    pass
+class BenchmarkSettings(Settings):
+    """What is played and what the data set is made of. A benchmark narrows `name`, `task_types`, `splits` and `data` to
+    its own and adds what else it has."""
 
-
-class WebshopSplits(Splits[WebshopSplit]):
-    pass
-
-
-class Generation(Settings):
-    """Games made from the room layouts of the alfworld package (used when `data.source` comes to `generate`)."""
-
-    seed: CountOrZero
-    receptacles: Count | None  # per room; None: as many as the room has
-    objects: Count | None  # further objects per room; None: as crowded as the real rooms
-    train: CountOrZero
-    valid_seen: CountOrZero
-    valid_unseen: CountOrZero
-
-
-class Data(Settings):
-    """Where the games come from. `auto` takes the first source that applies: folder, archives, download, generate."""
-
-    source: Literal["auto", "folder", "archives", "download", "generate"]
-    folder: PathText | None  # a folder in ALFWorld's layout; None: $ALFWORLD_DATA
-    archives: Annotated[list[PathText], Distinct]  # local .tar.xz/.tar.gz/.zip files
-    generate: Generation
-
-
-class AlfworldSettings(Settings):
-    name: Literal["alfworld"]
+    name: str
     dataset: str  # the folder `data/<dataset>`; equal to the configuration file's name
-    game_engine: Literal["native", "textworld"]
-    task_types: Annotated[list[TaskType], Field(min_length=1), Distinct]
+    task_types: Sequence[str]
     max_turns: Count
     success_reward: Positive
-    splits: AlfworldSplits
-    data: Data
+    splits: Splits[Any]
+    data: Any
 
-    def empty_splits(self) -> Iterator[tuple[str, str]]:
-        """(data split, setting that is 0) of the splits that generation would leave empty."""
-        if self.data.source == "generate":
-            for split in ("train", "valid_seen", "valid_unseen"):
-                if getattr(self.data.generate, split) == 0:
-                    yield split, f"data.generate.{split}"
+    @classmethod
+    def form(cls, values: Any) -> type[Settings]:
+        name = values.get("name") if isinstance(values, Mapping) else None
+        chosen: type[Settings] = cls
+        if cls is BenchmarkSettings and name in known(ENVIRONMENTS):
+            chosen = load(ENVIRONMENTS, str(name)).settings
+        return chosen
 
+    @property
+    def data_seed(self) -> int | None:
+        """The seed that tasks are made from, for manifests; None for data that are not drawn."""
+        return None
 
-class Catalogue(Settings):
-    """Products made here, in the schema of the original's files (used when `data.source` comes to `generate`)."""
-
-    seed: CountOrZero
-    products: Count
-
-
-class Goals(Settings):
-    """Which shopping goals there are, and in what order.
-
-    `order`: `fixed`, the same everywhere, its splits disjoint; `original`, WebShop's own shuffle with the draws its
-    code leaves unseeded made from `seed`; `hiper`, the order of a HiPER environment whose seed is `seed`. The first
-    `test` goals are the split test, the next `dev` dev, the others train.
-    """
-
-    kind: Literal["synthetic", "human"]
-    order: Literal["fixed", "original", "hiper"]
-    seed: CountOrZero
-    test: Count
-    dev: CountOrZero
-
-
-class WebshopData(Settings):
-    """Where the products come from. `auto` takes the first source that applies: folder, download, generate."""
-
-    source: Literal["auto", "folder", "download", "generate"]
-    folder: PathText | None  # holds WebShop's own files; None: $WEBSHOP_DATA
-    products: Literal["small", "full"]  # 1,000 or 1.18 million; of folder and download
-    generate: Catalogue
-    goals: Goals
-
-
-class WebshopSettings(Settings):
-    name: Literal["webshop"]
-    dataset: str  # the folder `data/<dataset>`; equal to the configuration file's name
-    mode: Literal["strict", "exact"]  # exact: the original's crashes and leaks too, see docs/deviations.md
-    task_types: Annotated[list[Category], Field(min_length=1), Distinct]  # the goal product's category
-    max_turns: Count
-    success_reward: Positive
-    reward: Literal["success", "score"]  # success: all or nothing at the purchase; score: in proportion to its score
-    splits: WebshopSplits
-    data: WebshopData
+    def split_size(self, split: str) -> int:
+        """Tasks of a split of the data that the settings ask for, or that the official data have."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how many tasks a split has")
 
     def empty_splits(self) -> Iterator[tuple[str, str]]:
         """(data split, setting that is 0) of the splits that would be empty."""
-        if self.data.goals.dev == 0:
-            yield "dev", "data.goals.dev"
+        return iter(())
 
 
-BenchmarkSettings = AlfworldSettings | WebshopSettings
-BENCHMARKS: dict[str, type[AlfworldSettings] | type[WebshopSettings]] = {
-    "alfworld": AlfworldSettings,
-    "webshop": WebshopSettings,
-}
+class Seeded(Settings):
+    """Tasks made from seeds: how many in each split of the data."""
+
+    seed: CountOrZero
+    tasks: Annotated[dict[SplitName, CountOrZero], Field(min_length=1)]
+
+
+class SeededSettings(BenchmarkSettings):
+    """A benchmark whose data are tasks made from seeds (see `hiper.benchmarks.seeded`)."""
+
+    task_types: Annotated[list[str], Field(min_length=1), Distinct]
+    splits: Splits[str]
+    data: Seeded
+
+    @model_validator(mode="after")
+    def splits_exist(self) -> SeededSettings:
+        for split in (self.splits.train, *self.splits.evaluation.values()):
+            if split not in self.data.tasks:
+                raise ValueError(f"splits: data.tasks makes no split {split!r}, only {', '.join(self.data.tasks)}")
+        return self
+
+    @property
+    def data_seed(self) -> int:
+        return self.data.seed
+
+    def split_size(self, split: str) -> int:
+        return self.data.tasks[split]
+
+    def empty_splits(self) -> Iterator[tuple[str, str]]:
+        return ((split, f"data.tasks.{split}") for split, count in self.data.tasks.items() if count == 0)
+
+
+def _by_its_record(values: Any) -> Any:
+    """The section validated by the model of the benchmark that it names; errors as pydantic's own of a tagged union."""
+    if not isinstance(values, Mapping):
+        return values
+    if not (name := values.get("name")):
+        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
+    if name not in (names := known(ENVIRONMENTS)):
+        expected = ", ".join(map(repr, names))
+        raise PydanticKnownError(
+            "union_tag_invalid", {"discriminator": "'name'", "tag": str(name), "expected_tags": expected}
+        )
+    return BenchmarkSettings.form(values).model_validate(values)
+
+
+AnyBenchmark = Annotated[SerializeAsAny[BenchmarkSettings], BeforeValidator(_by_its_record)]

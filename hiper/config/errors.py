@@ -24,19 +24,19 @@ def explain(error: ValidationError, source: str, model: type[BaseModel], values:
     problems = error.errors(include_url=False)
     lines = [f"{source}: invalid configuration"]
     for problem in problems[:SHOWN]:
-        key = ".".join(_followed(model, problem["loc"])[0])
-        text = _explained(problem, key, model) + _notation(problem, model, values)
+        key = ".".join(map(str, problem["loc"]))
+        text = _explained(problem, key, model, values) + _notation(problem, model, values)
         lines += [f"  {line}" for line in text.splitlines()]
     if len(problems) > SHOWN:
         lines.append(f"  … and {len(problems) - SHOWN} more problems")
     return "\n".join(lines)
 
 
-def _explained(problem: ErrorDetails, key: str, model: type[BaseModel]) -> str:
+def _explained(problem: ErrorDetails, key: str, model: type[BaseModel], values: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     kind = problem["type"]
     if kind == "extra_forbidden":
-        names = fields_at(model, problem["loc"][:-1])
+        names = fields_at(model, problem["loc"][:-1], values)
         hint = nearest(str(problem["loc"][-1]), names) or "; remove it or correct its name"
         return f"{key}: unknown setting (value {shown(problem['input'])}){hint}"
     if kind == "missing":
@@ -120,8 +120,7 @@ def written(value: Any) -> str:
 
 
 def _replaced(values: Any, place: tuple[int | str, ...], value: Any) -> Any:
-    """`values` with another one at pydantic's `place`, of which a part that is no key is the name of a section's
-    form."""
+    """`values` with another one at pydantic's `place`."""
     if not place:
         return value
     key, rest = place[0], place[1:]
@@ -146,31 +145,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-def fields_at(model: type[BaseModel], place: Iterable[int | str]) -> list[str]:
-    """The settings of the section at `place`, a path of keys from `model` down."""
-    _, section = _followed(model, place)
+def fields_at(model: type[BaseModel], place: Iterable[int | str], values: Any = None) -> list[str]:
+    """The settings of the section at `place`, a path of keys from `model` down; of the one that `values` name where
+    their section says which of several it is (`Settings.form`)."""
+    section: type[BaseModel] | None = model
+    for part in place:
+        field = section.model_fields.get(str(part)) if section is not None else None
+        section = _section(field.annotation) if field is not None else None
+        values = values.get(part) if isinstance(values, Mapping) else None
+        if (form := getattr(section, "form", None)) is not None:
+            section = form(values)
     return list(section.model_fields) if section is not None else []
 
 
-def _followed(model: type[BaseModel], place: Iterable[int | str]) -> tuple[list[str], type[BaseModel] | None]:
-    """The keys of pydantic's `place` as a person writes them, and the section there (None: there is none).
-
-    Where a section has several forms pydantic puts the chosen one's name into the place, which is no key.
-    """
-    keys: list[str] = []
-    forms: list[type[BaseModel]] = [model]
-    for part in place:
-        chosen = [form for form in forms if len(forms) > 1 and part in get_args(form.model_fields["name"].annotation)]
-        if chosen:
-            forms = chosen
-            continue
-        keys.append(str(part))
-        fields = [form.model_fields[str(part)] for form in forms[:1] if str(part) in form.model_fields]
-        forms = [section for field in fields for section in _sections(field.annotation)]
-    return keys, forms[0] if forms else None
-
-
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The section types in `Section`, `Section | None` or `Section | Other`."""
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section's type in `Section` or `Section | None`."""
     parts = (annotation, *get_args(annotation))
-    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)

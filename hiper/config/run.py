@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings, WebshopSettings
+from hiper.config.benchmark import AnyBenchmark, BenchmarkSettings
 from hiper.config.engine import Engine
 from hiper.config.errors import explain, nearest, shown
 from hiper.config.model import Model
@@ -23,6 +23,7 @@ from hiper.config.types import (
     Settings,
 )
 from hiper.errors import UserError
+from hiper.plugins import ENVIRONMENTS, known, load
 
 FEWEST_BATCHES = 4  # that gradient variance can be measured with
 BLOCK_TOKENS = 9  # six tags, a decision, an action of one token, the end
@@ -207,7 +208,7 @@ class RunSettings(Settings):
 
     experiment: str
     seed: CountOrZero
-    benchmark: Annotated[BenchmarkSettings, Field(discriminator="name")]
+    benchmark: AnyBenchmark
     prompt: Prompt
     model: Model
     decoding: Decoding
@@ -282,12 +283,13 @@ def _learning(run: RunSettings) -> Iterator[str]:
 def _text(run: RunSettings) -> Iterator[str]:
     """Contradictions between what the model reads and what it may write."""
     decoding = run.decoding
-    texts, what = (2, "a subgoal and a search") if isinstance(run.benchmark, WebshopSettings) else (1, "the subgoal")
-    if decoding.max_response_tokens < (least := texts * decoding.max_text_tokens + BLOCK_TOKENS):
+    texts = load(ENVIRONMENTS, run.benchmark.name).own_texts
+    if decoding.max_response_tokens < (least := len(texts) * decoding.max_text_tokens + BLOCK_TOKENS):
+        what = " and ".join(f"a {text}" for text in texts) if len(texts) > 1 else f"the {texts[0]}"
         yield (
             f"decoding.max_response_tokens = {decoding.max_response_tokens} must be {least} at least: {what}, "
-            f"decoding.max_text_tokens = {decoding.max_text_tokens}{' each' if texts > 1 else ''}, and {BLOCK_TOKENS} "
-            "for the tags, the decision and the action"
+            f"decoding.max_text_tokens = {decoding.max_text_tokens}{' each' if len(texts) > 1 else ''}, and "
+            f"{BLOCK_TOKENS} for the tags, the decision and the action"
         )
     if run.prompt.style == "compact" and run.warm_start.method == "none" and decoding.mode == "free":
         yield (
@@ -306,9 +308,9 @@ def _splits(run: RunSettings) -> Iterator[str]:
         )
     for name in run.evaluation.splits or []:
         if name not in splits.evaluation:
-            known = ", ".join(splits.evaluation)
+            others = ", ".join(splits.evaluation)
             hint = nearest(name, splits.evaluation)
-            yield f"evaluation.splits: benchmark {run.benchmark.dataset} has no split {name!r}, it has: {known}{hint}"
+            yield f"evaluation.splits: benchmark {run.benchmark.dataset} has no split {name!r}, it has: {others}{hint}"
     known_uses = ["train", *(use for use in run.evaluated_splits if use in splits.evaluation)]
     used = {splits.named(use): use for use in known_uses}
     for split, setting in run.benchmark.empty_splits():
@@ -346,7 +348,8 @@ def parse_grid(values: dict[str, Any], source: str) -> Grid:
 
 def parse_benchmark(values: dict[str, Any], source: str) -> BenchmarkSettings:
     name = values.get("name")
-    if name not in BENCHMARKS:
-        known = f"must be one of {', '.join(BENCHMARKS)}"
-        raise UserError(f"{source}: name = {shown(name)}: {known}" if name else f"{source}: name: missing; it {known}")
-    return _parse(BENCHMARKS[name], values, source)
+    if name not in (names := known(ENVIRONMENTS)):
+        problem = f"name = {shown(name)}:" if name else "name: missing; it"
+        raise UserError(f"{source}: {problem} must be one of {', '.join(names)}")
+    model: type[BenchmarkSettings] = load(ENVIRONMENTS, str(name)).settings
+    return _parse(model, values, source)

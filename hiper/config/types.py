@@ -47,3 +47,9 @@ ProbabilityOrAuto = Annotated[float | Literal["auto"], BeforeValidator(_number_o
 
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def form(cls, values: Any) -> type[Settings]:
+        """The model that such values of this section are validated by: this one, or one derived from it that they
+        name."""
+        return cls

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hiper.planning.hardware import CARDS, Card
 from hiper.planning.step import Rates
 
-# Tokens per turn and benchmark, (prompt, response). Prompts: characters of this project's full texts in play (ALFWorld
-# 1,780, WebShop 3,480 on average) at 3.5 characters a token, which is assumed. Responses: the authors' logs, 35 to 42
-# and 61 to 76.
-TOKENS = {"alfworld": (510, 40), "webshop": (1_000, 70)}
-
 
 @dataclass(frozen=True)
 class Assumptions:
-    """`gpus` None: as many as the experiment's engine has; `prompt`, `response`, tokens a turn, None: as in TOKENS."""
+    """`gpus` None: as many as the experiment's engine has; `prompt`, `response`: tokens a turn, None: as its benchmark
+    has."""
 
     card: Card = CARDS["h100"]
     gpus: int | None = None
@@ -33,18 +30,15 @@ class Assumptions:
     def rates(self) -> Rates:
         return Rates(self.mfu, self.bandwidth_share, self.turn_seconds, self.cached)
 
-    def tokens(self, benchmark: str) -> tuple[float, float]:
-        """(prompt, response) of a turn; KeyError for a benchmark without an entry unless both are given."""
-        prompt, response = self.prompt, self.response
-        return (
-            TOKENS[benchmark][0] if prompt is None else prompt,
-            TOKENS[benchmark][1] if response is None else response,
-        )
+    def tokens(self, benchmark: tuple[float, float]) -> tuple[float, float]:
+        """(prompt, response) of a turn of a benchmark that has `benchmark`."""
+        prompt, response = benchmark
+        return prompt if self.prompt is None else self.prompt, response if self.response is None else self.response
 
-    def lines(self) -> list[tuple[str, str, str]]:
-        """(option, value, what it means) of each."""
+    def lines(self, benchmarks: Mapping[str, tuple[float, float]]) -> list[tuple[str, str, str]]:
+        """(option, value, what it means) of each; `benchmarks`: (prompt, response) of a turn by name."""
         card = self.card
-        tokens = ", ".join(f"{name} {prompt} + {response}" for name, (prompt, response) in TOKENS.items())
+        tokens = ", ".join(f"{name} {prompt} + {response}" for name, (prompt, response) in benchmarks.items())
         return [
             ("--gpu", card.name, f"{card.flops / 1e12:g} TFLOP/s in bfloat16, {card.single / 1e12:g} in float32"),
             ("--bandwidth", f"{card.bandwidth / 1e12:g} TB/s", "of the GPU's memory"),

@@ -8,17 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hiper.benchmarks.record import record_of
 from hiper.config import RunSettings
 from hiper.learning.folders import described, require_positions
 from hiper.learning.guide import Guide
 from hiper.learning.model_files import CONFIG
 from hiper.learning.qwen2 import DecoderShape
-from hiper.plan_execute import FREE_ACTION
 from hiper.planning.shapes import ModelShape
 from hiper.policies.model_policy import guided_by
 from hiper.policies.tokenizer_files import load_tokenizer
-
-FIRST_ACTIONS = {"alfworld": "look", "webshop": FREE_ACTION}  # what every first state of a benchmark permits
 
 
 def usable_tokenizer(settings: RunSettings, folder: Path) -> Any:
@@ -40,7 +38,7 @@ def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape, tok
     require_positions(shape, prompt.max_tokens + decoding.max_response_tokens, folder)
     if decoding.mode == "guided":
         guide = Guide(tokenizer, *guided_by(tokenizer, decoding, prompt.interface))
-        guide.start([FIRST_ACTIONS[settings.benchmark.name]], None)
+        guide.start([record_of(settings.benchmark.name).first_action], None)
     require_sampled(settings, shape, folder / CONFIG)
 
 

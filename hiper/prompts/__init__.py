@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hiper.config import Prompt
-from hiper.prompts.words import WORDS
+from hiper.prompts.words import Words
 
 CUT = " …"  # where an observation was too long
 
@@ -50,10 +50,10 @@ def offered(admissible_actions: Sequence[str]) -> list[str]:
 
 
 class PromptBuilder:
-    """The user messages of one benchmark (`alfworld` or `webshop`)."""
+    """The user messages of a benchmark that has these words."""
 
-    def __init__(self, settings: Prompt, benchmark: str) -> None:
-        self.settings, self.words = settings, WORDS[benchmark]
+    def __init__(self, settings: Prompt, words: Words) -> None:
+        self.settings, self.words = settings, words
         self.rules = self.words.rules(settings.style, settings.interface)
 
     def build(self, state: State, with_history: bool = True) -> str:

@@ -11,7 +11,7 @@ from hiper.records import atomic_write
 from hiper.report.curves import colour_of, draw_band, draw_curves, spent_and_success
 from hiper.report.tables import success_rate
 from hiper.runs.conditions import Condition
-from hiper.runs.results import Study, task_label
+from hiper.runs.results import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,7 @@ def task_types(studies: Sequence[Study]) -> Figure:
         if (condition := study.hardest) is None:
             continue
         _groups(axis, study, [(condition, name) for name in types])
-        axis.set_xticks(range(len(types)), [task_label(name) for name in types])
+        axis.set_xticks(range(len(types)), [study.task_label(name) for name in types])
         axis.set(title=f"{_title(study)}, {condition.split}, {condition.decoding}", ylabel="success rate (%)")
     return figure
 

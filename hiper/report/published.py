@@ -1,29 +1,30 @@
-"""Published numbers (`published.yaml`) beside this experiment's own, for the benchmarks they were measured on."""
+"""Published numbers beside this experiment's own, for the data they were measured on.
+
+A benchmark's record names a YAML file of them, with `data`, the configuration of `configs/benchmark/` whose data they
+were measured on; `columns`: `all` or `success`, the rate over all task types, `score`, or a task type; `protocol` and
+`sources` for the caption; and `rows`. In a row, `estimator` and `interface` say which of our algorithms is the same:
+`algorithm.name` and `prompt.interface` of its runs; the estimator `none` is a pretrained model without training (the
+warm start where `warm_start.method` is `none`). `values` are percentages by column, each a number, a number with its
+published standard deviation, `[72.8, 3.6]`, or one known approximately only, `{about: 92}`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from hiper.benchmarks.record import record_of
+from hiper.plugins import ENVIRONMENTS, known
 from hiper.report.table_formats import Table, joined, mean_spread
 from hiper.report.tables import success_rate
 from hiper.runs.conditions import Condition, explain
-from hiper.runs.results import WARM_START, Study, cell_name, describe, kind, setting, task_label
+from hiper.runs.results import WARM_START, Study, cell_name, describe, kind, setting
 from hiper.yaml_files import read_yaml
 
-FILE = Path(__file__).with_name("published.yaml")
 OURS = "here"
 UNTRAINED = "none"  # the estimator of a model without training
-COLUMNS = {  # by benchmark, `all` and `success` being the rate over all task types
-    "alfworld": (
-        *("all", "pick_and_place_simple", "look_at_obj_in_light", "pick_clean_then_place_in_recep"),
-        *("pick_heat_then_place_in_recep", "pick_cool_then_place_in_recep", "pick_two_obj_and_place"),
-    ),
-    "webshop": ("score", "success"),
-}
 LINKED = ("Algorithm", "All", "Score", "Success")
 TITLES = {"all": "All", "score": "Score", "success": "Success"}
 
@@ -60,13 +61,15 @@ def published_table(study: Study) -> Table | None:
 
     If our model is none of the published ones, the rows of all published models are shown.
     """
-    rows = _rows(study.benchmark)
-    if not rows or any(setting(run.settings, "data_source") == "generate" for run in study.runs):
+    content = published_on(study.runs[0].environment)
+    generated = any(setting(run.settings, "data_source") == "generate" for run in study.runs)
+    if generated or content.get("data") != study.benchmark:
         return None
+    rows = _rows(content)
     same_model = [row for row in rows if row.model == study.model]
     cells: list[tuple[str, ...]] = []
     links: list[Mapping[str, str]] = []
-    columns = COLUMNS[study.benchmark]
+    columns = content["columns"]
     for match in dict.fromkeys((row.estimator, row.interface) for row in rows):
         group = [row for row in same_model or rows if (row.estimator, row.interface) == match]
         ours = _ours(study, *match) if group else []
@@ -75,12 +78,11 @@ def published_table(study: Study) -> Table | None:
         links += [{} for _ in group]
         links += [dict.fromkeys(LINKED, cell_name(study, algorithm, condition)) for algorithm, condition in ours]
     warning = "" if same_model else f"Our model, {study.model}, is none of theirs: only the games are the same."
-    header = ("Algorithm", "Model", "Source", "Split", "Temp.", *(TITLES.get(c) or task_label(c) for c in columns))
+    titles = (TITLES.get(column) or study.task_label(column) for column in columns)
+    header = ("Algorithm", "Model", "Source", "Split", "Temp.", *titles)
     if same_model:  # nothing to tell apart
         header, cells = (header[0], *header[2:]), [(row[0], *row[2:]) for row in cells]
-    caption = joined(
-        *(_caption(study.benchmark, rows), warning, _note(study), explain(study.main_conditions), describe(study))
-    )
+    caption = joined(*(_caption(content, rows), warning, _note(study), explain(study.main_conditions), describe(study)))
     return Table(caption, header, tuple(cells), tuple(links))
 
 
@@ -129,18 +131,16 @@ def _cell(study: Study, algorithm: str, condition: Condition, column: str) -> st
     )
 
 
-def _caption(benchmark: str, rows: Sequence[Row]) -> str:
-    content = _content()
+def _caption(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
     used = dict.fromkeys(row.source for row in rows)
     sources = "; ".join(f"{name}: {content['sources'][name]}" for name in used)
-    return f"Percent; mean ± standard deviation over seeds. {content['protocols'][benchmark]} Sources: {sources}."
+    return f"Percent; mean ± standard deviation over seeds. {content['protocol']} Sources: {sources}."
 
 
-def _rows(benchmark: str) -> list[Row]:
+def _rows(content: Mapping[str, Any]) -> list[Row]:
     return [
         Row(**{key: row[key] for key in ("name", "model", "estimator", "interface", "source")}, values=_values(row))
-        for row in _content()["rows"]
-        if row["benchmark"] == benchmark
+        for row in content["rows"]
     ]
 
 
@@ -155,5 +155,7 @@ def _number(value: float | list[float] | dict[str, float]) -> Number:
 
 
 @cache
-def _content() -> dict[str, Any]:
-    return read_yaml(FILE)
+def published_on(benchmark: str | None) -> Mapping[str, Any]:
+    """What was published on a benchmark; empty where its record names nothing, or is not installed any more."""
+    path = record_of(benchmark).published if benchmark in known(ENVIRONMENTS) else None
+    return {} if path is None else read_yaml(path)

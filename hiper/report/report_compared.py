@@ -8,7 +8,7 @@ from typing import Any
 
 from hiper.report import report_runs
 from hiper.report.report_markup import Markup, facts, grid, join, tag
-from hiper.runs.results import WARM_START, Study, describe, setting, task_label
+from hiper.runs.results import WARM_START, Study, describe, setting
 
 IDENTITY = ("seed", "data_source", "algorithm.name")  # settings that differ anyway
 
@@ -20,7 +20,7 @@ def compared(study: Study, experiment: Path) -> Markup:
     pairs = [
         ("data", describe(study)),
         ("model", _model(study)),
-        ("task types", ", ".join(map(task_label, study.task_types))),
+        ("task types", ", ".join(map(study.task_label, study.task_types))),
         ("algorithms", ", ".join(map(study.label, study.algorithms))),
         ("seeds", f"{seeds}; the algorithms of a seed begin from one model" if trained else seeds),
         ("training", _budget(study, trained)),

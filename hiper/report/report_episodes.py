@@ -77,7 +77,7 @@ def _episode(run: Run, row: Mapping[str, Any], folder: str, *, opened: bool) -> 
     name = f"train:{row['iteration']}:{row['number']}"
     about = facts(
         [
-            ("task", f"{row['task']} ({task_label(row['task_type'])})"),
+            ("task", f"{row['task']} ({task_label(run.environment, row['task_type'])})"),
             ("played", f"in iteration {row['iteration']} of training"),
             ("run", link(f"#run-{run.name}", run.name)),
             ("every token", tag("code", f"hiper inspect {folder} {name} --tokens")),

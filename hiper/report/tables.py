@@ -21,7 +21,7 @@ from hiper.report.table_formats import (
     reach,
 )
 from hiper.runs.conditions import Condition, columns, explain
-from hiper.runs.results import Run, Study, cell_name, describe, task_label
+from hiper.runs.results import Run, Study, cell_name, describe
 from hiper.statistics import Mean, grid, mean_and_spread, mean_rate
 
 Cell = tuple[str, Condition]  # an algorithm and where it was played
@@ -127,7 +127,7 @@ def success_table(study: Study, cells: Sequence[Cell] | None = None) -> Table:
     caption = joined(SUCCESS_CAPTION, *further, note, explain(conditions), describe(study), study.gaps())
     names = ("Algorithm", *where, "All", "95 % interval", *(("Score",) if graded else ()))
     names += ("Reachable",) if limited else ()
-    return Table(caption, (*names, *map(task_label, types), "Episodes", "Seeds"), tuple(rows), tuple(links))
+    return Table(caption, (*names, *map(study.task_label, types), "Episodes", "Seeds"), tuple(rows), tuple(links))
 
 
 def success_records(study: Study) -> list[dict[str, str]]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.benchmarks.record import record_of
 from hiper.errors import UserError
+from hiper.plugins import ENVIRONMENTS, known
 from hiper.records import absolute, leftover
 from hiper.runs import run_files
 from hiper.runs.conditions import Condition, condition_of, in_order
@@ -40,15 +42,6 @@ ALGORITHM_LABELS = {
     "hgpo": "HGPO",
     "graphhca": "GraphHCA",
 }
-TASK_LABELS = {
-    "pick_and_place_simple": "Pick",
-    "look_at_obj_in_light": "Look",
-    "pick_clean_then_place_in_recep": "Clean",
-    "pick_heat_then_place_in_recep": "Heat",
-    "pick_cool_then_place_in_recep": "Cool",
-    "pick_two_obj_and_place": "Pick2",
-    **{category: category.capitalize() for category in ("beauty", "electronics", "fashion", "garden", "grocery")},
-}
 ZERO_SHOT = "Base model (zero-shot)"  # a warm start without training
 
 _RUN_NAME = re.compile(r"([a-z0-9_.]+)-([a-z0-9_.]+)-([a-z0-9_.]+)-seed([0-9]+)")
@@ -66,6 +59,11 @@ class Run:
     settings: Mapping[str, Any]
     episodes: tuple[dict[str, Any], ...]
     metrics: tuple[dict[str, Any], ...]
+
+    @property
+    def environment(self) -> str | None:
+        """The benchmark as `hiper.plugins` knows it, whatever its configuration file is called."""
+        return setting(self.settings, "benchmark.name")
 
     def played(self, condition: Condition) -> list[dict[str, Any]]:
         return self.by_condition.get(condition, [])
@@ -126,7 +124,11 @@ class Study:
     @cached_property
     def task_types(self) -> list[str]:
         found = {episode["task_type"] for run in self.runs for episode in run.episodes}
-        return [name for name in TASK_LABELS if name in found] + sorted(found - TASK_LABELS.keys())
+        labels = task_labels(self.runs[0].environment)
+        return [name for name in labels if name in found] + sorted(found - labels.keys())
+
+    def task_label(self, task_type: str) -> str:
+        return task_label(self.runs[0].environment, task_type)
 
     def of(self, algorithm: str) -> list[Run]:
         return [run for run in self.runs if run.algorithm == algorithm]
@@ -181,8 +183,13 @@ def label(algorithm: str) -> str:
     return ALGORITHM_LABELS.get(algorithm, algorithm)
 
 
-def task_label(task_type: str) -> str:
-    return TASK_LABELS.get(task_type, task_type)
+def task_labels(benchmark: str | None) -> Mapping[str, str]:
+    """Of the task types of a benchmark, in the order of tables; none for one that is not installed any more."""
+    return record_of(benchmark).labels if benchmark in known(ENVIRONMENTS) else {}
+
+
+def task_label(benchmark: str | None, task_type: str) -> str:
+    return task_labels(benchmark).get(task_type, task_type)
 
 
 def kind(run: Run) -> str:

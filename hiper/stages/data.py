@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hiper.benchmarks.record import record_of
 from hiper.compose import load_benchmark
-from hiper.config import AlfworldSettings
 
 
 def make(configuration: Path, output: Path) -> None:
@@ -15,11 +15,4 @@ def make(configuration: Path, output: Path) -> None:
     or invalid file, and when no task can be had.
     """
     settings = load_benchmark(configuration)
-    if isinstance(settings, AlfworldSettings):
-        from hiper.benchmarks.alfworld.sources import make_dataset
-
-        make_dataset(settings.dataset, settings.data, settings.task_types, output)
-    else:
-        from hiper.benchmarks.webshop import sources
-
-        sources.make_dataset(settings, output)
+    record_of(settings.name).make_data(settings, output)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hiper.benchmarks.experts import make_expert
+from hiper.benchmarks.record import make_benchmark, record_of
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.locks import exclusive
@@ -21,7 +21,7 @@ from hiper.prompts import History, PromptBuilder, State
 from hiper.randomness import generator
 from hiper.records import MAKE_AGAIN, read_jsonl, require, write_jsonl
 from hiper.runs.metrics import Progress
-from hiper.stages.tasks import STREAMS, make_benchmark, split_train
+from hiper.stages.tasks import STREAMS, split_train
 from hiper.trajectory import Task
 
 log = logging.getLogger(__name__)
@@ -125,8 +125,9 @@ def _play(
     settings: RunSettings, environment: Any, task: Task, random: np.random.Generator
 ) -> list[dict[str, Any]] | None:
     observation, info = environment.reset(task)
-    expert = make_expert(settings.benchmark.name, info.instruction, random, settings.demonstrations.hesitation)
-    prompts = PromptBuilder(settings.prompt, settings.benchmark.name)
+    record = record_of(settings.benchmark.name)
+    expert = record.expert(info.instruction, random, settings.demonstrations.hesitation)
+    prompts = PromptBuilder(settings.prompt, record.words)
     history, subgoal = History(), None
     rows: list[dict[str, Any]] = []
     over = False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.benchmarks.base import Benchmark
+from hiper.benchmarks.record import make_benchmark
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
 from hiper.errors import UserError
@@ -33,7 +34,7 @@ from hiper.runs.journal import Journal
 from hiper.runs.metrics import Progress
 from hiper.stages.rollout import Rollout
 from hiper.stages.selection import FOLDER as BEST
-from hiper.stages.tasks import make_benchmark, stream
+from hiper.stages.tasks import stream
 from hiper.trajectory import Task, Trajectory
 
 log = logging.getLogger(__name__)

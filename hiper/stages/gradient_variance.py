@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.benchmarks.record import make_benchmark
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
 from hiper.errors import UserError
@@ -48,7 +49,7 @@ from hiper.runs.metrics import Progress
 from hiper.stages.assessment import Assessor
 from hiper.stages.gradient_records import Sample, rounded, summary
 from hiper.stages.rollout import Rollout
-from hiper.stages.tasks import make_benchmark, split_train, stream
+from hiper.stages.tasks import split_train, stream
 from hiper.trajectory import Trajectory
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class Measurement:
             "experiment": first.experiment,
             "git": git_state(absolute(self.data_root).parent),
             "model": content_hash(self.folder / "model"),
-            "packages": package_versions(),
+            "packages": package_versions(first.benchmark.name),
             "parameters": self.parameters,
             "run": absolute(self.folder).name,
             "seed": first.seed,

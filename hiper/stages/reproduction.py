@@ -1,4 +1,8 @@
-"""The data stage by way of DVC, which keeps what was made from what; left usable by whoever was killed before."""
+"""The data stage by way of DVC, which keeps what was made from what; left usable by whoever was killed before.
+
+A data set that `dvc.yaml` has no stage for, that of a benchmark from another package, is made here: a file beside it
+keeps what DVC would keep, a digest of what it was made from and the hash of its content.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +19,25 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from hiper.compose import configuration_file, load_benchmark
+from hiper.benchmarks.record import record_of
+from hiper.compose import benchmark_digest, configuration_file, load_benchmark
+from hiper.config import BenchmarkSettings
 from hiper.errors import UserError
-from hiper.manifest import git
+from hiper.manifest import MADE, folder_hash, git, read_made
+from hiper.records import sha256_file, sha256_json, write_json
+from hiper.stages.data import make
 
 log = logging.getLogger(__name__)
 
 # What DVC rewrites in place; a kill in the middle leaves half a file, after which every DVC command fails.
 IN_USE = Path(".dvc/tmp/rwlock")  # who reads and writes what
+DATA = Path("data")
 HASHES = Path("dvc.lock")  # what the stages were made from and made
 
 
 def reproduce(benchmark: str, force: bool = False) -> None:
     """`dvc repro` of a benchmark's stage in the project's root; UserError with DVC's exit status when it fails, for the
-    reason that DVC has written to stderr.
+    reason that DVC has written to stderr. Without a stage the data set is made here if anything changed, or by `force`.
 
     What a killed DVC left half written is put right before: the list of who uses what can say nothing then and is
     removed, DVC itself forgets the entries of processes that are gone; of the hashes the committed ones are taken, or
@@ -36,6 +45,11 @@ def reproduce(benchmark: str, force: bool = False) -> None:
     """
     if not Path("dvc.yaml").exists():
         raise UserError("dvc.yaml: no such file; run this command in the project's root")
+    configuration = configuration_file("benchmark", benchmark, Path())
+    settings = load_benchmark(configuration)
+    if not _has_stage(settings.name, benchmark):
+        _make_here(settings, configuration, force)
+        return
     if _torn(IN_USE, json.loads):
         log.warning("%s was left half written by a process that was killed; removing it", IN_USE)
         IN_USE.unlink(missing_ok=True)
@@ -45,7 +59,7 @@ def reproduce(benchmark: str, force: bool = False) -> None:
         log.warning("%s was left half written by a process that was killed; %s", HASHES, instead)
         if not restored:
             HASHES.unlink(missing_ok=True)
-    stage = f"{load_benchmark(configuration_file('benchmark', benchmark, Path())).name}@{benchmark}"
+    stage = f"{settings.name}@{benchmark}"
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *(["--force"] if force else []), stage]
     with _without_git() as environment:
         # DVC's errors, and all that the stage says, go to stderr; stdout has remarks such as "didn't change, skipping"
@@ -56,6 +70,36 @@ def reproduce(benchmark: str, force: bool = False) -> None:
             "reads dvc.yaml, dvc.lock, .dvc/config and .dvc/config.local (where the cache's folder is set). Correct "
             f"what it names, then give the same command again: hiper data repro {benchmark}"
         )
+
+
+def _has_stage(name: str, benchmark: str) -> bool:
+    """Whether dvc.yaml names one for this data set; of a file that cannot be read DVC says what is wrong."""
+    try:
+        stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        return benchmark in stages.get(name, {}).get("foreach", ())
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        return True
+
+
+def _make_here(settings: BenchmarkSettings, configuration: Path, force: bool) -> None:
+    output, made = DATA / configuration.stem, DATA / MADE.format(configuration.stem)
+    origin = sha256_json({"settings": benchmark_digest(settings), "code": _code(settings.name)})
+    recorded = None if force else read_made(DATA, output.name)
+    if recorded and recorded["from"] == origin and output.is_dir() and folder_hash(output) == recorded["md5"]:
+        log.info("data set %s didn't change", output.name)
+        return
+    made.unlink(missing_ok=True)  # while it is made nothing is known of it
+    output.parent.mkdir(exist_ok=True)
+    make(configuration, output)
+    write_json(made, {"from": origin, "md5": folder_hash(output)})
+
+
+def _code(name: str) -> dict[str, str]:
+    """Hashes of the modules that make the data of a benchmark: those of its record's package, or its one module."""
+    module = sys.modules[type(record_of(name)).__module__]
+    file = Path(str(module.__file__))
+    files = sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
+    return {path.relative_to(file.parent).as_posix(): sha256_file(path) for path in files}
 
 
 @contextmanager

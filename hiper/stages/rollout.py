@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from hiper.benchmarks.base import Benchmark, Info, TextEnvironment
+from hiper.benchmarks.record import record_of
 from hiper.config import Prompt
 from hiper.errors import UserError
 from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react
@@ -132,7 +133,7 @@ class Rollout:
 
     def __init__(self, benchmark: Benchmark, policy: Policy, prompt: Prompt) -> None:
         self.benchmark, self.policy, self.prompt = benchmark, policy, prompt
-        self.prompts = PromptBuilder(prompt, benchmark.name)
+        self.prompts = PromptBuilder(prompt, record_of(benchmark.name).words)
         self.environments: list[TextEnvironment] = []
 
     def play(

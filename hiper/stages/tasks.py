@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from hiper.benchmarks.base import Benchmark
-from hiper.config import AlfworldSettings, BenchmarkSettings, RunSettings
+from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.randomness import generator
 from hiper.trajectory import Task
@@ -35,17 +34,6 @@ STREAMS = {
 def stream(settings: RunSettings, purpose: str, *numbers: int) -> list[int]:
     """One purpose of a run as `hiper.randomness` takes it; `numbers` are counters such as the iteration."""
     return [settings.seed, STREAMS[purpose], *numbers]
-
-
-def make_benchmark(settings: BenchmarkSettings, data_root: Path) -> Benchmark:
-    """The benchmark that the settings name; its library is imported here."""
-    if isinstance(settings, AlfworldSettings):
-        from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
-
-        return AlfworldBenchmark(settings, data_root)
-    from hiper.benchmarks.webshop.environment import WebshopBenchmark
-
-    return WebshopBenchmark(settings, data_root)
 
 
 @dataclass(frozen=True)

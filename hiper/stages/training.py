@@ -11,6 +11,7 @@ from typing import Any
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.unexplained import Unexplained
+from hiper.benchmarks.record import make_benchmark
 from hiper.compose import stage_digest
 from hiper.config import RunSettings
 from hiper.errors import Interrupted, UserError
@@ -45,7 +46,7 @@ from hiper.stages.distribution import SharedRollout, resumable_by, written_by_fi
 from hiper.stages.interruption import Notice, listening
 from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.selection import ModelSelection
-from hiper.stages.tasks import draw_tasks, make_benchmark, split_train, stream
+from hiper.stages.tasks import draw_tasks, split_train, stream
 from hiper.stages.training_records import TrainingRecords
 from hiper.tracking import start_follower
 

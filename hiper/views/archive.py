@@ -11,8 +11,9 @@ from hiper.errors import UserError
 from hiper.manifest import FILE as MANIFEST
 from hiper.records import absolute, read_jsonl
 from hiper.runs.episodes import FILE, outcome
-from hiper.runs.results import DEFAULT_EXPERIMENT, task_label
+from hiper.runs.results import DEFAULT_EXPERIMENT, setting, task_label
 from hiper.trajectory import evaluated_on
+from hiper.yaml_files import read_yaml
 
 TRAIN = "train"
 OUTCOMES = ("won", "lost", "truncated", "failed")
@@ -27,11 +28,17 @@ _KEYS = ("task", "task_type", "won", "truncated", "failure", "turns", "switches"
 class Episode:
     """`name` is `train:<iteration>:<number>` or `<split>:<temperature>:<number>`, numbers from 0 in the order played
     (the split as `evaluated_on` calls it, such as `unseen.best`);
-    `part` is the name without the number, `record` the episode's row."""
+    `part` is the name without the number, `record` the episode's row, `benchmark` what it was played on."""
 
     name: str
     part: str
     record: Mapping[str, Any]
+    benchmark: str | None
+
+    @property
+    def task_type(self) -> str:
+        """As tables call it."""
+        return task_label(self.benchmark, self.record["task_type"])
 
     @property
     def splits(self) -> tuple[str, str]:
@@ -64,7 +71,7 @@ class Wanted:
     def matches(self, episode: Episode) -> bool:
         record = episode.record
         lost = self.outcome == "lost" and episode.outcome != "won"
-        kinds = (record["task_type"].lower(), task_label(record["task_type"]).lower())
+        kinds = (record["task_type"].lower(), episode.task_type.lower())
         texts = (record["task"].lower(), record.get("instruction", "").lower())
         return all(
             (
@@ -83,7 +90,8 @@ def load(folder: Path) -> list[Episode]:
     read. UserError when there is no such run or none of its episodes is recorded."""
     if not (folder / "config.yaml").exists():
         raise UserError(f"{folder}: no run (a run's folder has a config.yaml); {_neighbours(folder)}")
-    episodes = [*_training(folder / FILE), *_evaluation(folder / EVALUATION)]
+    benchmark = setting(read_yaml(folder / "config.yaml"), "benchmark.name")
+    episodes = [*_training(folder / FILE, benchmark), *_evaluation(folder / EVALUATION, benchmark)]
     if not episodes:
         raise UserError(f"{folder}: no episodes to show; {'; '.join(gaps(folder)) or 'nothing has been played yet'}")
     return episodes
@@ -146,19 +154,19 @@ def _respelt(name: str) -> str:
     return ":".join(parts)
 
 
-def _training(path: Path) -> list[Episode]:
+def _training(path: Path, benchmark: str | None) -> list[Episode]:
     parts = ((f"{TRAIN}:{row['iteration']}", row) for row in _rows(path, ("iteration", "number")))
-    return [Episode(f"{part}:{row['number']}", part, row) for part, row in parts]
+    return [Episode(f"{part}:{row['number']}", part, row, benchmark) for part, row in parts]
 
 
-def _evaluation(path: Path) -> list[Episode]:
+def _evaluation(path: Path, benchmark: str | None) -> list[Episode]:
     counts: dict[str, int] = {}
     episodes = []
     for row in _rows(path, ("split", "temperature")):
         part = f"{evaluated_on(row)}:{row['temperature']:g}"
         number = counts.get(part, 0)
         counts[part] = number + 1
-        episodes.append(Episode(f"{part}:{number}", part, row))
+        episodes.append(Episode(f"{part}:{number}", part, row, benchmark))
     return episodes
 
 

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.benchmarks.record import record_of
 from hiper.compose import WARM_START, RunName, configuration_file
-from hiper.config import AlfworldSettings, RunSettings, parse_run
+from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
 from hiper.grids import compose_grid
 from hiper.learning import pretrained
@@ -92,7 +93,7 @@ class Plan:
 
     def episodes(self, count: int) -> Episodes:
         limit = self.settings.benchmark.max_turns
-        prompt, response = self.assumed.tokens(self.settings.benchmark.name)
+        prompt, response = self.assumed.tokens(record_of(self.settings.benchmark.name).tokens)
         prompt = min(prompt, float(self.settings.prompt.max_tokens))
         longest = min(self.assumed.longest_response * response, float(self.settings.decoding.max_response_tokens))
         return Episodes(count, self.assumed.turn_share * limit, limit, prompt, min(response, longest), longest)
@@ -234,9 +235,7 @@ def plan_of(name: RunName, settings: RunSettings, assumed: Assumptions) -> Plan 
 def split_size(settings: RunSettings, name: str) -> int:
     """Tasks of an evaluation split, as `configs/benchmark/` has them (the official data have as many)."""
     benchmark = settings.benchmark
-    split = benchmark.splits.named(name)
-    made_of = benchmark.data.generate if isinstance(benchmark, AlfworldSettings) else benchmark.data.goals
-    return int(getattr(made_of, split))
+    return benchmark.split_size(benchmark.splits.named(name))
 
 
 def plans(

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from hiper.errors import UserError
 from hiper.records import absolute, read_jsonl
-from hiper.runs.results import task_label
 from hiper.views.archive import OUTCOMES, TRAIN, Episode, Wanted, gaps, load, select
 from hiper.views.terminal import harmless, inline
 from hiper.views.turns import STYLES, Token, last_view, segment_title, signed, tokens_of, turn_view
@@ -72,7 +71,7 @@ def _show_head(console: Console, episode: Episode) -> None:
     record = episode.record
     console.print(Text(f"{episode.name}  ", "bold").append(_ending(episode)).append(f"  return {record['return']:g}"))
     console.print(f"task  {harmless(record['instruction'])}")
-    console.print(f"game  {record['task']} ({task_label(record['task_type'])})")
+    console.print(f"game  {record['task']} ({episode.task_type})")
     console.print(_history(record), style="dim")
 
 
@@ -149,14 +148,13 @@ def _listing(episodes: Sequence[Episode]) -> Table:
         ending = Text(episode.outcome, STYLES[episode.outcome])
         numbers = (str(record[key]) for key in ("turns", "switches"))
         text = record.get("instruction") or record["task"]
-        kind = task_label(record["task_type"])
-        table.add_row(episode.name, ending, *numbers, str(episode.invalid), kind, inline(text))
+        table.add_row(episode.name, ending, *numbers, str(episode.invalid), episode.task_type, inline(text))
     return table
 
 
 def _present(episodes: Sequence[Episode]) -> str:
     outcomes = Counter(episode.outcome for episode in episodes)
-    kinds = dict.fromkeys(task_label(episode.record["task_type"]) for episode in episodes)
+    kinds = dict.fromkeys(episode.task_type for episode in episodes)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items()))
     return f"there are {counts}; task types {', '.join(kinds)}"
 

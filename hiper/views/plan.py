@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hiper.benchmarks.record import record_of
 from hiper.compose import RunName
 from hiper.config import RunSettings
 from hiper.learning import pretrained
@@ -48,7 +49,7 @@ def show(
         return
     console.print(_time(kinds, list(_measuring(found).values())))
     console.print(_memory([group[0] for group in kinds], assumed))
-    console.print(_assumptions(assumed))
+    console.print(_assumptions(assumed, found))
 
 
 def _models(counted: Sequence[RunSettings], unknown: Sequence[RunSettings]) -> Iterator[str]:
@@ -235,11 +236,12 @@ def _parts(memory: Memory) -> list[str]:
     return [_gb(value) for value in values]
 
 
-def _assumptions(assumed: Assumptions) -> Table:
+def _assumptions(assumed: Assumptions, found: Sequence[Plan]) -> Table:
     table = _table("Assumed; every one can be given as an option", "option", "value", "")
     table.columns[1].justify = table.columns[2].justify = "left"
     table.columns[2].no_wrap = False
-    for line in assumed.lines():
+    names = dict.fromkeys(plan.settings.benchmark.name for plan in found)
+    for line in assumed.lines({name: record_of(name).tokens for name in names}):
         table.add_row(*line)
     return table
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hiper.benchmarks.base import Benchmark
+from hiper.benchmarks.record import make_benchmark, record_of
 from hiper.config import BenchmarkSettings, Prompt, RunSettings
 from hiper.errors import UserError
 from hiper.manifest import read_manifest, require_data, verify_outputs
@@ -18,7 +19,6 @@ from hiper.policies.base import Policy
 from hiper.runs.episodes import outcome, turn_record
 from hiper.runs.results import task_label
 from hiper.stages.rollout import Rollout
-from hiper.stages.tasks import make_benchmark
 from hiper.trajectory import Task, Trajectory, Turn
 from hiper.views.players import Person, Quit, Scripted
 from hiper.views.terminal import inline, seen
@@ -88,7 +88,7 @@ def play_oneself(console: Console, game: Game, max_turns: int, read: Callable[[]
 def watch_expert(console: Console, game: Game, seed: int, pause: float) -> None:
     """The scripted expert plays."""
     _show_task(console, game, f"played by the scripted expert, seed {seed}")
-    expert = Scripted(game.benchmark.name, seed)
+    expert = Scripted(record_of(game.benchmark.name), seed)
     _show_watched(console, _play(game, expert, bare_prompt("plan_execute"), seed, Watched(console, pause)))
 
 
@@ -134,7 +134,7 @@ def bare_prompt(name: str) -> Prompt:
 
 def _show_task(console: Console, game: Game, remark: str) -> None:
     console.print(Text(f"game {game.number}  {game.task.id}", "bold"))
-    console.print(f"{task_label(game.task.task_type)}; {remark}", style="dim")
+    console.print(f"{task_label(game.benchmark.name, game.task.task_type)}; {remark}", style="dim")
 
 
 def _show_watched(console: Console, played: Trajectory) -> None:

@@ -9,7 +9,9 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
-from hiper.benchmarks.experts import Expert, make_expert
+from hiper.benchmarks.experts import Expert
+from hiper.benchmarks.record import BenchmarkRecord
+from hiper.config import BenchmarkSettings
 from hiper.plan_execute import FREE_ACTION, FREE_TEXT, render, render_react
 from hiper.policies.base import Request, Response
 from hiper.views.terminal import inline, seen
@@ -83,8 +85,8 @@ def _is_form_of(typed: str, action: str) -> bool:
 class Scripted:
     """The scripted expert of a benchmark, for one episode, without the hesitation that demonstrations may have."""
 
-    def __init__(self, benchmark: str, seed: int) -> None:
-        self.benchmark, self.random = benchmark, np.random.default_rng(seed)
+    def __init__(self, record: BenchmarkRecord[BenchmarkSettings], seed: int) -> None:
+        self.record, self.random = record, np.random.default_rng(seed)
         self.player: Expert | None = None
 
     def fits(self, prompt: str) -> bool:
@@ -96,6 +98,6 @@ class Scripted:
 
     def _answer(self, request: Request) -> str:
         if self.player is None:
-            self.player = make_expert(self.benchmark, request.instruction, self.random, hesitation=0.0)
+            self.player = self.record.expert(request.instruction, self.random, hesitation=0.0)
         decision = self.player.act(request.observation, request.admissible_actions)
         return render(decision.switch, decision.subgoal, decision.action)

@@ -25,7 +25,7 @@ def harmless(text: str) -> str:
 
 
 def seen(observation: str) -> str:
-    """An observation, harmless; the texts of a WebShop page apart from each other by a dot."""
+    """An observation, harmless; a dot in place of the `[SEP]` that sets texts of a page apart."""
     return harmless(observation.replace(" [SEP] ", " · "))
 
 

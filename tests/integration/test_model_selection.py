@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from pipeline import prepare, run_settings
 
+from hiper.benchmarks.record import make_benchmark
 from hiper.errors import UserError
 from hiper.manifest import read_manifest
 from hiper.records import read_jsonl
 from hiper.stages import evaluation, training
 from hiper.stages.selection import Best, ModelSelection
-from hiper.stages.tasks import make_benchmark, split_train
+from hiper.stages.tasks import split_train
 
 VALIDATED = {"training__iterations": 5, "training__validation__tasks": 6, "training__validation__every": 2}
 

@@ -323,7 +323,7 @@ def test_evaluation_plays_every_game_of_a_split_once(prepared: Path, tmp_path: P
     evaluation.run(chosen, tmp_path, prepared / "data")
     first = (tmp_path / "evaluation.jsonl").read_bytes()
     rows = read_jsonl(tmp_path / "evaluation.jsonl")
-    from hiper.stages.tasks import make_benchmark
+    from hiper.benchmarks.record import make_benchmark
 
     benchmark = make_benchmark(chosen.benchmark, prepared / "data")
     for split in ("seen", "unseen"):
@@ -380,7 +380,7 @@ def test_a_trained_model_can_be_watched(prepared: Path, tmp_path: Path, capsys: 
 
 def test_the_sampled_protocol_draws_with_replacement_and_a_fixed_seed(prepared: Path) -> None:
     """Thirty draws from a split of fewer games repeat some; the draw is the same every time and differs by seed."""
-    from hiper.stages.tasks import make_benchmark
+    from hiper.benchmarks.record import make_benchmark
 
     sampled = run_settings(evaluation__sampled_episodes=30)
     benchmark = make_benchmark(sampled.benchmark, prepared / "data")

@@ -16,9 +16,9 @@ from hiper.benchmarks.alfworld.expert import AlfworldExpert
 from hiper.benchmarks.alfworld.games import GameText, find_games
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NOTHING_HAPPENS, NativeEngine, parse_game
+from hiper.benchmarks.alfworld.settings import Generation, TaskType
 from hiper.benchmarks.alfworld.textworld import TextWorldEngine
 from hiper.benchmarks.archives import extract
-from hiper.config.benchmark import Generation, TaskType
 
 PROBLEM = (Path(__file__).parents[1] / "rooms" / "quirks.pddl").read_text()
 STEPS = int(os.environ.get("HIPER_PARITY_STEPS", "300"))

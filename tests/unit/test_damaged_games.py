@@ -18,10 +18,10 @@ from hypothesis import given, settings
 
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.benchmarks.alfworld.games import find_games, read_index
+from hiper.benchmarks.alfworld.settings import AlfworldSettings, Data
 from hiper.benchmarks.alfworld.sources import make_dataset
 from hiper.benchmarks.archives import extract
-from hiper.config import AlfworldSettings, RunSettings, parse_run
-from hiper.config.benchmark import Data
+from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
 from hiper.records import read_json, write_json
 from hiper.stages import demonstrations

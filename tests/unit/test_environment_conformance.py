@@ -13,9 +13,9 @@ import pytest
 
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
 from hiper.benchmarks.alfworld.games import find_games, write_index
+from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.benchmarks.base import Info
 from hiper.benchmarks.conformance import check_environment
-from hiper.config import AlfworldSettings
 from hiper.errors import UserError
 from hiper.trajectory import Task
 

@@ -15,9 +15,9 @@ from hiper.benchmarks.alfworld.games import find_games, read_game
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
+from hiper.benchmarks.alfworld.settings import Generation, TaskType
 from hiper.benchmarks.archives import extract
 from hiper.benchmarks.experts import Decision
-from hiper.config.benchmark import Generation, TaskType
 from hiper.errors import UserError
 
 TASK_TYPES = get_args(TaskType)

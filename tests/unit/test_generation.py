@@ -20,7 +20,7 @@ from hiper.benchmarks.alfworld.games import Game, find_games, read_game
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.alfworld.native import GameSpec, NativeEngine, parse_game
 from hiper.benchmarks.alfworld.rooms import TRAIN_ROOMS, UNSEEN_ROOMS, load_room, logic_file
-from hiper.config.benchmark import Generation
+from hiper.benchmarks.alfworld.settings import Generation
 from hiper.errors import UserError
 
 
@@ -149,7 +149,7 @@ def test_full_rooms_are_as_crowded_as_real_ones(full: tuple[Path, list[Game]]) -
 def test_the_same_seed_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
     """Two fresh interpreters with different string hashing write the same files with the same contents."""
     code = (
-        "import sys; from pathlib import Path; from hiper.config.benchmark import Generation;"
+        "import sys; from pathlib import Path; from hiper.benchmarks.alfworld.settings import Generation;"
         "from hiper.benchmarks.alfworld.generation import generate_games;"
         f"generate_games(Path(sys.argv[1]), {TASK_TYPES!r},"
         " Generation(seed=5, receptacles=None, objects=None, train=12, valid_seen=6, valid_unseen=6))"

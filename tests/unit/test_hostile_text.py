@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hiper.benchmarks.alfworld.record import Alfworld
 from hiper.benchmarks.base import Info
 from hiper.benchmarks.experts import Decision
 from hiper.config import Decoding, Prompt, RunSettings
@@ -488,7 +489,7 @@ def test_what_no_answer_can_say_is_not_demonstrated(
         def act(self, observation: str, admissible: Sequence[str]) -> Decision:
             return Decision(True, "choose", action)
 
-    monkeypatch.setattr(demonstrations, "make_expert", lambda *_: Expert())
+    monkeypatch.setattr(Alfworld, "expert", lambda *_: Expert())
     house = HostileHouse("alfworld")
     assert demonstrations._play(small_settings, house, house.tasks("train")[0], generator([0])) is None
     assert not house.done

@@ -14,14 +14,15 @@ import pytest
 from pipeline import ROOT, make_games
 
 from hiper.benchmarks.alfworld.environment import AlfworldEnvironment
+from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.benchmarks.base import Benchmark
+from hiper.benchmarks.record import make_benchmark, record_of
+from hiper.benchmarks.webshop.settings import WebshopSettings
 from hiper.benchmarks.webshop.sources import make_dataset as make_shop
 from hiper.cli.main import main
 from hiper.compose import load_benchmark
-from hiper.config import AlfworldSettings, WebshopSettings
 from hiper.errors import UserError
 from hiper.stages.rollout import Rollout
-from hiper.stages.tasks import make_benchmark
 from hiper.trajectory import Task, Turn
 from hiper.views.play import Game, bare_prompt, open_benchmark, pick, play_oneself, watch_expert
 from hiper.views.players import Scripted
@@ -67,7 +68,7 @@ def typing(lines: list[str], screen: io.StringIO) -> Callable[[], str]:
 def expert_actions(chosen: Game) -> list[str]:
     """What the expert does in a game, taken from a rollout of its own."""
     turns: list[Turn] = []
-    rollout = Rollout(chosen.benchmark, Scripted("alfworld", 0), bare_prompt("plan_execute"))
+    rollout = Rollout(chosen.benchmark, Scripted(record_of("alfworld"), 0), bare_prompt("plan_execute"))
     (played,) = rollout.play([chosen.task], [0], [0], lambda task, turn: turns.append(turn))
     assert played.won and tuple(turns) == played.turns
     return [turn.action for turn in turns]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hiper.benchmarks.record import record_of
 from hiper.config import Prompt
 from hiper.prompts import CUT, History, PromptBuilder, State
 
@@ -21,7 +22,7 @@ CLICKS = ("click[back to search]", "click[next >]", "click[b01]", "click[b02]")
 
 def builder(benchmark: str = "webshop", **changes: Any) -> PromptBuilder:
     values = {"interface": "plan_execute", "style": "compact", "history_length": 2, "max_tokens": 100}
-    return PromptBuilder(Prompt.model_validate(values | changes), benchmark)
+    return PromptBuilder(Prompt.model_validate(values | changes), record_of(benchmark).words)
 
 
 def state(steps: int = 3, observation: str = RESULTS, subgoal: str | None = "find lamp") -> State:

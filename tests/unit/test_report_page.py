@@ -11,7 +11,9 @@ import pytest
 from synthetic_runs import add_conditions, add_run, add_validations, make_experiment
 
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.benchmarks.record import record_of
 from hiper.errors import UserError
+from hiper.plugins import ENVIRONMENTS, known
 from hiper.records import (
     dumps,
     read_json,
@@ -433,20 +435,22 @@ def test_generated_games_have_no_published_numbers(experiment: Path, tmp_path: P
         assert [published.published_table(study) for study in load_studies(folder)] == [None]
 
 
-def test_the_file_of_published_numbers_is_sound() -> None:
-    """Known benchmarks, models, estimators, sources and columns; every number is a percentage; no row twice."""
-    content = read_yaml(published.FILE)
+@pytest.mark.parametrize("benchmark", [name for name in known(ENVIRONMENTS) if record_of(name).published])
+def test_the_file_of_published_numbers_is_sound(benchmark: str) -> None:
+    """Known data, models, estimators, sources and columns; every number is a percentage; no row twice."""
+    content = published.published_on(benchmark)
+    assert (ROOT / "configs" / "benchmark" / f"{content['data']}.yaml").exists()
     seen = set()
     for row in content["rows"]:
-        assert row["benchmark"] in published.COLUMNS and row["source"] in content["sources"]
+        assert row["source"] in content["sources"]
         assert (ROOT / "configs" / "model" / f"{row['model']}.yaml").exists()
         assert row["estimator"] in (*ALGORITHMS, published.UNTRAINED) and row["interface"] in ("react", "plan_execute")
         for column, value in row["values"].items():
-            assert column in published.COLUMNS[row["benchmark"]]
+            assert column in content["columns"]
             about = value["about"] if isinstance(value, dict) else value
             mean, spread = about if isinstance(about, list) else (about, 0.0)
             assert 0 <= mean <= 100 and 0 <= spread < 10
-        key = tuple(row[name] for name in ("name", "benchmark", "model", "source"))
+        key = tuple(row[name] for name in ("name", "model", "source"))
         assert key not in seen
         seen.add(key)
 

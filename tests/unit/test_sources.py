@@ -21,9 +21,9 @@ import yaml
 
 from hiper.benchmarks.alfworld.games import Game, read_game, read_index
 from hiper.benchmarks.alfworld.generation import generate_games
+from hiper.benchmarks.alfworld.settings import Data, Generation
 from hiper.benchmarks.alfworld.sources import make_dataset
 from hiper.benchmarks.archives import Download, Unavailable, building, extract, fetch
-from hiper.config.benchmark import Data, Generation
 from hiper.errors import UserError
 from hiper.stages.data import make
 

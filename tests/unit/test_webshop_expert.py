@@ -12,8 +12,8 @@ from webshop_sets import settings
 from hiper.benchmarks.experts import Decision
 from hiper.benchmarks.webshop.environment import WebshopBenchmark
 from hiper.benchmarks.webshop.expert import Errand, WebshopExpert, parse_instruction
+from hiper.benchmarks.webshop.settings import WebshopSettings
 from hiper.benchmarks.webshop.sources import make_dataset
-from hiper.config import WebshopSettings
 from hiper.trajectory import Task
 
 INFINITE = float("inf")

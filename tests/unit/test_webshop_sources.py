@@ -16,8 +16,8 @@ import pytest
 from webshop_sets import files, settings, write_raw
 
 from hiper.benchmarks.archives import Download, Unavailable
+from hiper.benchmarks.webshop.settings import WebshopSettings
 from hiper.benchmarks.webshop.sources import FOLDER_VARIABLE, OFFICIAL, make_dataset
-from hiper.config.benchmark import WebshopSettings
 from hiper.errors import UserError
 
 NOWHERE = {name: Download("http://127.0.0.1:9/download?id=1", file_name=name) for name in OFFICIAL}  # nobody listens

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.benchmarks.webshop import catalogue
-from hiper.config.benchmark import WebshopSettings
+from hiper.benchmarks.webshop.settings import WebshopSettings
 
 
 def settings(

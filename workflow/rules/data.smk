@@ -1,7 +1,8 @@
 # Games and the tracking database.
 #
 # data                configs/benchmark/<benchmark>.yaml -> data/<benchmark>/dataset.json and the games it lists. DVC owns
-#                     this stage (dvc.yaml); the workflow asks for it. DVC locks its repository: one job at a time.
+#                     this stage (dvc.yaml); the workflow asks for it. DVC locks its repository: one job at a time. A data
+#                     set without a stage there, another package's, is made by the same command, without DVC.
 # tracking_database   -> results/<experiment>/tracking/experiment.json: the MLflow database, migrated, before any run.
 
 

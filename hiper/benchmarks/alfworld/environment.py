@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 from hiper.benchmarks.alfworld.games import GAME_FILE, Game, GameText, read_game, read_index
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
+from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.benchmarks.base import Info
-from hiper.config import AlfworldSettings
 from hiper.errors import UserError
 from hiper.records import MAKE_DATA_AGAIN
 from hiper.trajectory import Task

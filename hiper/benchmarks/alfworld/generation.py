@@ -19,7 +19,7 @@ from hiper.benchmarks.alfworld.games import GAME_FILE, TRAJECTORY_FILE, Game, Ga
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.rooms import SPLIT_ROOMS, load_room, logic_file
 from hiper.benchmarks.alfworld.scenes import LAMP, Scene, problem, sentence, walkthrough
-from hiper.config.benchmark import Generation
+from hiper.benchmarks.alfworld.settings import Generation
 from hiper.errors import UserError
 
 SMALLEST_ROOM = 3  # receptacles: where the object is, what treats it, where it goes

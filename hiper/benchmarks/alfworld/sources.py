@@ -27,9 +27,9 @@ from hiper.benchmarks.alfworld.games import (
     write_index,
 )
 from hiper.benchmarks.alfworld.generation import generate_games
+from hiper.benchmarks.alfworld.settings import Data, TaskType
 from hiper.benchmarks.archives import Download, Unavailable, building, extract, fetch
 from hiper.benchmarks.places import contents, named_folder, near
-from hiper.config.benchmark import Data, TaskType
 from hiper.errors import UserError
 from hiper.paths import expanded
 from hiper.records import sha256_file

@@ -12,7 +12,7 @@ from hiper.benchmarks.webshop.goals import Goal
 from hiper.benchmarks.webshop.making import SPLITS
 from hiper.benchmarks.webshop.pages import SEARCH, Page, ProductPages
 from hiper.benchmarks.webshop.session import Session
-from hiper.config import WebshopSettings
+from hiper.benchmarks.webshop.settings import WebshopSettings
 from hiper.errors import UserError
 from hiper.plan_execute import FREE_ACTION
 from hiper.trajectory import Task

@@ -26,8 +26,8 @@ from hiper.benchmarks.webshop.nouns import find_tagger
 from hiper.benchmarks.webshop.orders import GoalList, fixed_order, hiper_order, original_order
 from hiper.benchmarks.webshop.products import NO_ASIN, NO_ENTRY, NO_PRODUCT, REPEATED, read_products
 from hiper.benchmarks.webshop.search import build_index, document_text
+from hiper.benchmarks.webshop.settings import Goals
 from hiper.benchmarks.webshop.store import PRICES, Products, write_products
-from hiper.config.benchmark import Goals
 from hiper.errors import UserError
 from hiper.records import sha256_file, write_json
 

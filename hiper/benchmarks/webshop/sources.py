@@ -17,7 +17,7 @@ from hiper.benchmarks.archives import Download, Unavailable, building, fetch
 from hiper.benchmarks.places import contents, named_folder, near
 from hiper.benchmarks.webshop import catalogue
 from hiper.benchmarks.webshop.making import RawFiles, write_dataset
-from hiper.config.benchmark import WebshopData, WebshopSettings
+from hiper.benchmarks.webshop.settings import WebshopData, WebshopSettings
 from hiper.errors import UserError
 from hiper.paths import expanded
 from hiper.records import atomic_write, sha256_file

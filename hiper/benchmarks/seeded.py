@@ -1,0 +1,194 @@
+"""What benchmarks share whose tasks are made from seeds: the data set, its reading, and the environment around a game.
+
+The data set is `dataset.json` alone, which lists the tasks of each split. A task's id is `<task type>/<seed>`, and the
+seed is all that a game needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hiper.benchmarks.archives import building
+from hiper.benchmarks.base import Info, TextEnvironment
+from hiper.benchmarks.record import BenchmarkRecord, Contents, Origin
+from hiper.config.benchmark import SeededSettings
+from hiper.errors import UserError
+from hiper.records import MAKE_DATA_AGAIN, read_json, require, write_json
+from hiper.trajectory import Task
+
+INDEX = "dataset.json"
+FORMAT = 1
+SeededT = TypeVar("SeededT", bound=SeededSettings)
+
+
+class Game(ABC):
+    """One episode of one task at a time, without a turn limit. These attributes tell the state after `start` and `act`;
+    `over`: the task itself has ended, won or not; `cut`: a limit of the game's own has ended the episode."""
+
+    instruction: str = ""  # the task sentence
+    admissible: tuple[str, ...] = ()
+    over: bool = False
+    won: bool = False
+    cut: bool = False
+
+    @abstractmethod
+    def start(self, task: Task) -> str:
+        """Begin a task anew; returns the first observation."""
+
+    @abstractmethod
+    def act(self, action: str) -> str:
+        """Returns the next observation. An action that is not admissible changes nothing."""
+
+    @property
+    def reward(self) -> float:
+        """What the last action earned, as a share of the success reward."""
+        return float(self.won)
+
+    @property
+    def score(self) -> float:
+        """The benchmark's own task score in [0, 1]."""
+        return float(self.won)
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        return {}
+
+    def close(self) -> None:  # noqa: B027 (most games hold nothing)
+        """Give back what the game holds."""
+
+
+class GameEnvironment:
+    """Episodes of a game of at most `max_turns` turns; keeps the contract of `TextEnvironment`."""
+
+    def __init__(self, game: Game, max_turns: int, success_reward: float) -> None:
+        self._game, self._max_turns, self._success_reward = game, max_turns, success_reward
+        self._turns_left = 0  # 0: no episode is going on
+
+    def reset(self, task: Task) -> tuple[str, Info]:
+        self._turns_left = 0
+        observation = self._game.start(task)
+        self._turns_left = self._max_turns
+        return observation, self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+        if not self._turns_left:
+            raise RuntimeError("no episode is going on: call reset first, and again after the end of an episode")
+        self._turns_left -= 1
+        observation = self._game.act(action)
+        terminated = self._game.over or self._game.won
+        truncated = not terminated and (self._game.cut or not self._turns_left)
+        if terminated or truncated:
+            self._turns_left = 0
+        return observation, self._success_reward * self._game.reward, terminated, truncated, self._info()
+
+    def close(self) -> None:
+        self._turns_left = 0
+        self._game.close()
+
+    def _info(self) -> Info:
+        game = self._game
+        admissible = () if game.over or game.won else game.admissible
+        return Info(game.instruction, admissible, game.won, game.score, dict(game.details))
+
+
+class SeededBenchmark:
+    """The tasks of `data_root/<dataset>/dataset.json` of the wanted types; `make` makes an environment."""
+
+    def __init__(self, settings: SeededSettings, data_root: Path, make: Callable[[], TextEnvironment]) -> None:
+        self.name, self.task_types = settings.name, tuple(settings.task_types)
+        self._folder = data_root / settings.dataset
+        self._tasks = read_tasks(self._folder)
+        self._make = make
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The split's tasks, sorted by id; UserError when there are none."""
+        tasks = [task for task in self._tasks.get(split, []) if task.task_type in self.task_types]
+        if not tasks:
+            known = ", ".join(f"{name} ({len(found)})" for name, found in self._tasks.items()) or "none"
+            raise UserError(
+                f"{self._folder}: no tasks in split {split!r} with task types {', '.join(self.task_types)}; splits "
+                f"there are: {known}. Change benchmark.splits or benchmark.task_types, or {MAKE_DATA_AGAIN}"
+            )
+        return sorted(tasks, key=lambda task: task.id)
+
+    def environment(self) -> TextEnvironment:
+        return self._make()
+
+
+class SeededRecord(BenchmarkRecord[SeededT]):
+    """A record whose data, tasks and environment are made here: subclasses make a `game` and an `expert`."""
+
+    @abstractmethod
+    def game(self, settings: SeededT) -> Game: ...
+
+    def tasks_of(self, settings: SeededT) -> dict[str, list[Task]]:
+        """The tasks of each split of the data set: the types in turn, no seed twice."""
+        found: dict[str, list[Task]] = {}
+        number = settings.data.seed * 1_000_000
+        for split, count in settings.data.tasks.items():
+            types = [settings.task_types[place % len(settings.task_types)] for place in range(count)]
+            found[split] = [Task(f"{kind}/{number + place:09d}", split, kind) for place, kind in enumerate(types)]
+            number += count
+        return found
+
+    def make_data(self, settings: SeededT, output: Path) -> None:
+        with building(output) as folder:
+            write_tasks(folder, settings, self.tasks_of(settings))
+
+    def open(self, settings: SeededT, data_root: Path) -> SeededBenchmark:
+        return SeededBenchmark(
+            settings,
+            data_root,
+            lambda: GameEnvironment(self.game(settings), settings.max_turns, settings.success_reward),
+        )
+
+    def contents(self, settings: SeededT, folder: Path, used: Sequence[str]) -> Contents:
+        tasks = read_tasks(folder)
+        wanted = {task.split for found in tasks.values() for task in found if task.task_type in settings.task_types}
+        total = sum(map(len, tasks.values()))
+        return Contents(f"{total} tasks", empty=[split for split in used if split not in wanted])
+
+    def origin(self, settings: SeededT, root: Path) -> Origin:
+        return Origin("generation", True)
+
+
+def seed_of(task: Task) -> int:
+    """The seed that a task is made from."""
+    return int(task.id.rpartition("/")[2])
+
+
+def write_tasks(folder: Path, settings: SeededSettings, tasks: Mapping[str, Sequence[Task]]) -> None:
+    """Write the index of a data set; UserError where no task is in it."""
+    if not any(tasks.values()):
+        raise UserError(f"{settings.dataset}: data.tasks makes no task; make at least one")
+    index = {
+        "benchmark": settings.name,
+        "dataset": settings.dataset,
+        "format": FORMAT,
+        "source": {"kind": "generate", "settings": settings.data.model_dump(mode="json")},
+        "tasks": {split: [[task.id, task.task_type] for task in found] for split, found in tasks.items()},
+    }
+    write_json(folder / INDEX, index)
+
+
+def read_tasks(folder: Path) -> dict[str, list[Task]]:
+    """The tasks of a data set by split; UserError where it is missing or damaged."""
+    path = folder / INDEX
+    if not path.exists():
+        raise UserError(f"{path}: no such file; make the data set first (`hiper data repro {folder.name}`)")
+    index = require(read_json(path, MAKE_DATA_AGAIN), {"format": int, "tasks": dict}, str(path))
+    if index["format"] != FORMAT:
+        raise UserError(f"{path}: format {index['format']}, and this version reads {FORMAT}; {MAKE_DATA_AGAIN}")
+    found: dict[str, list[Task]] = {}
+    for split, rows in index["tasks"].items():
+        if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
+            raise UserError(f"{path}, tasks, {split}: must be a list of [id, task type]; {MAKE_DATA_AGAIN}")
+        found[split] = [Task(identity, split, kind) for identity, kind in rows]
+    return found
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, list) and len(row) == 2 and all(isinstance(part, str) for part in row)
