@@ -66,7 +66,7 @@ class BenchmarkSettings(Settings):
         return None
 
     def split_size(self, split: str) -> int:
-        """Tasks of a split of the data that the settings ask for, or that the official data have."""
+        """Tasks of a split of the data that evaluation plays, as the settings have it or the official data do."""
         raise NotImplementedError(f"{type(self).__name__} does not say how many tasks a split has")
 
     def empty_splits(self) -> Iterator[tuple[str, str]]:

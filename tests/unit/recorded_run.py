@@ -109,7 +109,7 @@ def make_run(folder: Path, iterations: int = 2) -> Path:
         for temperature in (0.4, 1.0)
         for number, kind in enumerate(KINDS)
     ]
-    write_text(folder / "config.yaml", "{}\n")
+    write_text(folder / "config.yaml", "benchmark: {name: alfworld}\n")
     write_jsonl(folder / "episodes.jsonl", rows)
     write_jsonl(folder / "evaluation.jsonl", evaluated)
     return folder

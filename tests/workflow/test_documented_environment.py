@@ -37,6 +37,8 @@ def project(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the guide's configuration and the package's data, made by the command."""
     folder = copy_project(tmp_path_factory.mktemp("environment") / "project")
     (folder / "configs" / "benchmark" / "corridor.yaml").write_text(SETTINGS, encoding="utf-8")
+    experiment = folder / "configs" / "experiment" / "test.yaml"
+    experiment.write_text(re.sub(r"benchmarks: .*", "benchmarks: [corridor]", experiment.read_text(encoding="utf-8")))
     hiper(folder, installed, "data", "repro", "corridor")
     return folder
 
