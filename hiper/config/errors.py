@@ -166,11 +166,11 @@ def _followed(model: type[BaseModel], place: Iterable[int | str]) -> tuple[list[
             continue
         keys.append(str(part))
         fields = [form.model_fields[str(part)] for form in forms[:1] if str(part) in form.model_fields]
-        forms = [section for field in fields for section in _sections(field.annotation)]
+        forms = [section for field in fields for section in sections_of(field.annotation)]
     return keys, forms[0] if forms else None
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
+def sections_of(annotation: Any) -> list[type[BaseModel]]:
     """The section types in `Section`, `Section | None` or `Section | Other`."""
     parts = (annotation, *get_args(annotation))
     return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]

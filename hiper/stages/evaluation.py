@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hiper.benchmarks.base import Benchmark
-from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import UserError
 from hiper.learning import engine
 from hiper.locks import exclusive

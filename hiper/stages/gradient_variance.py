@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from hiper.algorithms.registry import ALGORITHMS
-from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import UserError
 from hiper.learning import engine
 from hiper.learning.batches import TurnRow, turn_rows

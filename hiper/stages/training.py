@@ -11,8 +11,8 @@ from typing import Any
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.unexplained import Unexplained
-from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import Interrupted, UserError
 from hiper.learning import engine
 from hiper.learning.batches import TurnRow, turn_rows

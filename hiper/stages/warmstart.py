@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import Interrupted, UserError
 from hiper.learning import engine, pretrained
 from hiper.learning.batches import micro_batches

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiper.compose import config_digest, read_config, recorded_settings
+from hiper.compose import read_config, recorded_settings
+from hiper.digests import config_digest
 from hiper.manifest import content_hash, made_with, read_manifest
 from hiper.records import absolute, read_json, sha256_json, write_json
 from hiper.tracking import database, destination

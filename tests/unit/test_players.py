@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pipeline import ROOT, run_settings
 
-from hiper.compose import available, compose_run, stage_digest
+from hiper.compose import available, compose_run
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import UserError
 from hiper.policies.players import training_players
 from hiper.yaml_files import read_yaml
