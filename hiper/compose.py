@@ -24,8 +24,9 @@ from typing import Any
 import yaml
 
 from hiper.config import DATA_PARTS, BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
-from hiper.config.declarations import Stage, stages_read, with_earlier
+from hiper.config.declared import stages_read, with_earlier
 from hiper.config.errors import nearest, written
+from hiper.declarations import Stage
 from hiper.errors import UserError
 from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
 from hiper.records import leftover, write_text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hiper.config import BenchmarkSettings, RunSettings
-from hiper.config.declarations import STAGES, Stage, stages_read
+from hiper.config.declared import stages_read
+from hiper.declarations import STAGES, Stage
 from hiper.records import sha256_json
 
 READ = stages_read(RunSettings)

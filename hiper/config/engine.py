@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hiper.config.declarations import ReadBy
 from hiper.config.types import Count, Settings
+from hiper.declarations import ReadBy
 
 
 class Engine(Settings):

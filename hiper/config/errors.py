@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 SHOWN = 15  # problems; more would not fit on one screen
@@ -166,11 +167,11 @@ def _followed(model: type[BaseModel], place: Iterable[int | str]) -> tuple[list[
             continue
         keys.append(str(part))
         fields = [form.model_fields[str(part)] for form in forms[:1] if str(part) in form.model_fields]
-        forms = [section for field in fields for section in sections_of(field.annotation)]
+        forms = [section for field in fields for section in sections_of(field)]
     return keys, forms[0] if forms else None
 
 
-def sections_of(annotation: Any) -> list[type[BaseModel]]:
-    """The section types in `Section`, `Section | None` or `Section | Other`."""
-    parts = (annotation, *get_args(annotation))
+def sections_of(field: FieldInfo) -> list[type[BaseModel]]:
+    """The section types of a field: those in `Section`, `Section | None` or `Section | Other`."""
+    parts = (field.annotation, *get_args(field.annotation))
     return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings, WebshopSettings
-from hiper.config.declarations import Before, ReadBy, Unread
 from hiper.config.engine import Engine
 from hiper.config.errors import explain, nearest, shown
 from hiper.config.model import Model
@@ -23,6 +22,7 @@ from hiper.config.types import (
     ProbabilityOrAuto,
     Settings,
 )
+from hiper.declarations import Before, ReadBy, Unread
 from hiper.errors import UserError
 
 FEWEST_BATCHES = 4  # that gradient variance can be measured with
@@ -206,7 +206,7 @@ class Tracking(Settings):
 
 
 class RunSettings(Settings):
-    """Everything that determines a run, and which stages read it (`hiper.config.declarations`)."""
+    """Everything that determines a run, and which stages read it (`hiper.declarations`)."""
 
     experiment: Annotated[str, Unread("a name: experiments share what they have in common")]
     seed: Annotated[CountOrZero, ReadBy("warmstart", "train", "evaluate", "variance")]

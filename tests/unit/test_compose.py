@@ -23,7 +23,7 @@ from hiper.compose import (
     write_config,
 )
 from hiper.config import RunSettings, parse_run
-from hiper.config.declarations import STAGES
+from hiper.declarations import STAGES
 from hiper.digests import benchmark_digest, config_digest, stage_digest
 from hiper.errors import UserError
 

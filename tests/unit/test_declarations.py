@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import pytest
 
 from hiper.config import RolloutSettings, RunSettings
-from hiper.config.declarations import Before, ReadBy, Unread, stages_read, with_earlier
+from hiper.config.declared import stages_read, with_earlier
 from hiper.config.types import Count, Settings
+from hiper.declarations import Before, ReadBy, Unread
 
 
 class Whole(Settings):

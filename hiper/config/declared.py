@@ -1,53 +1,17 @@
-"""What a setting's annotation says besides its type and limits: which stages read it, and what was done before it.
-
-A stage's digest (`hiper.digests`) is of what the stage reads, so each setting must say so: it, or a section that it is
-in, has `ReadBy`, or has `Unread` with the reason. `stages_read` refuses settings of which nothing is said.
-"""
+"""What the annotations of all settings together say (`hiper.declarations`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hiper.config.errors import sections_of
-
-Stage = Literal["data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
-
-
-@dataclass(frozen=True, init=False)
-class ReadBy:
-    """The stages that read a setting, or a section as a whole, whatever is added to it; with `parts`, only those of the
-    section's settings. Of a setting within a section: the stages that read it besides those that read the section.
-
-    What a stage gets through the files of the stages before it is not named again.
-    """
-
-    stages: tuple[Stage, ...]
-    parts: tuple[str, ...]
-
-    def __init__(self, *stages: Stage, parts: tuple[str, ...] = ()) -> None:
-        object.__setattr__(self, "stages", stages)
-        object.__setattr__(self, "parts", parts)
-
-
-@dataclass(frozen=True)
-class Unread:
-    """No stage's digest reads the setting or section, so that changing it makes nothing anew."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Before:
-    """The setting is younger than the first results: what was done before there was a choice."""
-
-    value: Any
+from hiper.declarations import STAGES, Before, ReadBy, Stage, Unread
 
 
 @dataclass(frozen=True)
@@ -78,7 +42,7 @@ def stages_read(model: type[BaseModel]) -> Read:
         for one in said:
             for stage in one.stages if one.parts else ():
                 by[stage] |= dict.fromkeys(f"{name}.{part}" for part in one.parts)
-        sections = sections_of(field.annotation)
+        sections = sections_of(field)
         for section in sections:
             for inner, setting in section.model_fields.items():
                 visit(f"{name}.{inner}", setting, readers)
@@ -103,7 +67,7 @@ def with_earlier(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str,
         for said in field.metadata:
             if isinstance(said, Before):
                 filled.setdefault(name, said.value)
-        inner, sections = filled.get(name), sections_of(field.annotation)
+        inner, sections = filled.get(name), sections_of(field)
         if isinstance(inner, Mapping):
             for section in sections:  # of several forms the one whose name it has
                 if len(sections) == 1 or inner.get("name") in get_args(section.model_fields["name"].annotation):
