@@ -14,16 +14,16 @@ from hiper.algorithms.unexplained import Unexplained
 from hiper.config import RunSettings
 from hiper.digests import stage_digest
 from hiper.errors import Interrupted, UserError
-from hiper.learning import engine
+from hiper.learning import torch_setup
 from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
+from hiper.learning.engines import make_engines
 from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.mismatch import corrected_rows, mismatch_metrics
 from hiper.learning.processes import Processes, joined
 from hiper.learning.qwen2 import Decoder
-from hiper.learning.training_engine import make_engines
 from hiper.manifest import (
     files_of,
     require_data,
@@ -32,7 +32,7 @@ from hiper.manifest import (
     withdraw_manifest,
     write_manifest,
 )
-from hiper.policies.players import training_players
+from hiper.policies.backends import make_backend
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator
 from hiper.records import sha256_file
@@ -98,17 +98,15 @@ class Trainer:
         self.settings, self.folder, self.start = settings, folder, start
         self.data_root, self.data = data_root, data
         self.processes = processes or Processes()
-        self.device = engine.prepare(settings.engine)
+        self.device = torch_setup.prepare(settings.engine)
         engines = make_engines(settings.engine, self.processes)
         self.tokenizer = usable_tokenizer(settings, start)
         self.actor = self._in_training(engines.home, 0)
         reference = load_decoder(start, engines.home).requires_grad_(False) if settings.training.kl else None
-        self.players = training_players(
-            settings,
+        self.players = make_backend(settings, self.device).in_training(
             start,
             self.actor,
             self.tokenizer,
-            self.device,
             weights=lambda: self.learner.actor_engine.weights(),
             whole=engines.whole_weights,
         )

@@ -17,7 +17,7 @@ import torch
 from hiper.config import RunSettings
 from hiper.digests import stage_digest
 from hiper.errors import Interrupted, UserError
-from hiper.learning import engine, pretrained
+from hiper.learning import pretrained, torch_setup
 from hiper.learning.batches import micro_batches
 from hiper.learning.folders import TOKENIZER_FILES, load_decoder, save_decoder
 from hiper.learning.lora import adapt, merged_weights, trainable
@@ -71,7 +71,7 @@ def _make(
     notice: Notice,
 ) -> None:
     started = time.monotonic()
-    device = engine.prepare(settings.engine)
+    device = torch_setup.prepare(settings.engine)
     data = None
     if demonstrations is not None:
         verify_outputs(demonstrations.parent)
