@@ -53,8 +53,17 @@ MODELS = ("model", "best")  # folders of a run with weights
 _MODEL_FILE = re.compile(r"\.safetensors|\.json$|\.jinja$")  # what a model is read from
 _RUN = re.compile(r".+-seed([0-9]+)")
 PACKAGES = (
-    *("alfworld", "dvc", "hydra-core", "mlflow", "numpy", "safetensors", "snakemake", "textworld", "tokenizers"),
-    *("torch", "transformers"),
+    "alfworld",
+    "dvc",
+    "hydra-core",
+    "mlflow",
+    "numpy",
+    "safetensors",
+    "snakemake",
+    "textworld",
+    "tokenizers",
+    "torch",
+    "transformers",
 )
 
 

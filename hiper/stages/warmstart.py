@@ -160,7 +160,9 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
         log.warning(
             "%d of %d turns are left out: even without history their prompts exceed prompt.max_tokens=%d; raise it to "
             "learn from them",
-            *(left_out, len(rows), limit),
+            left_out,
+            len(rows),
+            limit,
         )
     if len(parts[0]) < settings.warm_start.batch_turns:
         raise UserError(

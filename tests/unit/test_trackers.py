@@ -11,7 +11,7 @@ import pytest
 from hiper import tracking
 from hiper.errors import UserError
 from hiper.records import append_jsonl, read_json, write_json
-from hiper.tracking.follower import CLUSTER_JOB
+from hiper.tracking.follower import CLUSTER_JOB, _Follower
 from hiper.tracking.readings import RunFiles
 from hiper.tracking.tracker import PATIENCE
 from hiper.tracking.trackers import TRACKERS
@@ -82,7 +82,7 @@ def test_another_tracker_gets_what_mlflow_gets(experiment: Path) -> None:
     assert read_json(record) == {"train/success@1": 0.25}
     append_jsonl(experiment / "runs" / RUN / "metrics.jsonl", {"iteration": 2, "train/success": 0.5})
     write_json(experiment / "runs" / RUN / "manifest.json", {})
-    tracking.follow(experiment / "runs" / RUN, None)
+    _Follower(experiment / "runs" / RUN, None).run()  # `follow` would make this process nicer for good
     assert read_json(record) == {"train/success@1": 0.25, "train/success@2": 0.5}
     write_json(experiment / "records" / "gone.json", {})
     tracking.rebuild(experiment)
