@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.manifest import EVALUATION_MANIFEST, files_of
-from hiper.manifest import FILE as MANIFEST
+from hiper.manifest import EVALUATION_MANIFEST, MANIFEST, files_of
 from hiper.records import dumps, read_json, sha256_file
 
 # Folders and files that tell of one particular execution: when, how long, in which process, or where MLflow keeps it.

@@ -18,7 +18,7 @@ from hiper.learning import torch_setup
 from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
 from hiper.learning.engines import make_engines
-from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
+from hiper.learning.folders import VALUE_HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.mismatch import corrected_rows, mismatch_metrics
@@ -37,7 +37,7 @@ from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator
 from hiper.records import sha256_file
 from hiper.runs import episodes
-from hiper.runs.metrics import FILE as METRICS
+from hiper.runs.metrics import METRICS
 from hiper.runs.summary import explained_variance, rollout_metrics
 from hiper.stages import checkpoint
 from hiper.stages.assessment import Assessor
@@ -252,7 +252,7 @@ class Trainer:
             end = int(self.tokenizer.eos_token_id)
             pad = int(self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end)
             save_decoder(self.actor, folder, self.start, end, pad, actor)
-            save_tensors(critic, folder / HEADS)
+            save_tensors(critic, folder / VALUE_HEADS)
 
 
 class _Clock:

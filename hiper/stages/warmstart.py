@@ -29,8 +29,7 @@ from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator, seed_number
 from hiper.records import sha256_file
-from hiper.runs.metrics import FILE as METRICS
-from hiper.runs.metrics import MetricsLog, Progress
+from hiper.runs.metrics import METRICS, MetricsLog, Progress
 from hiper.stages import checkpoint
 from hiper.stages.demonstrations import read_demonstrations, require_same
 from hiper.stages.interruption import Notice, listening

@@ -86,7 +86,7 @@ def _attempt(action: Callable[[], T], experiment: Path, best_effort: bool) -> T 
         message = str(error)
         if not isinstance(error, UserError):
             tracker = chosen_tracker()  # there is one: a name that is none is a UserError
-            message = f"{tracker.title}: {tracker.explain(error)}"
+            message = f"{tracker.title}: {tracker.message_of(error)}"
         if not message.endswith(advice(experiment)):
             message += advice(experiment)
         if not best_effort:

@@ -87,7 +87,7 @@ class _Follower:
             self.mirror.run(self.folder)
         except Exception as error:  # locked, damaged or out of reach: try again, the files lose nothing
             if not self.pause:
-                log.warning("no records for now: %s", self.tracker.explain(error))
+                log.warning("no records for now: %s", self.tracker.message_of(error))
             self.mirror = None
             self.pause = min(max(2 * self.pause, POLL_SECONDS), LONGEST_PAUSE)
             self.due = time.monotonic() + self.pause

@@ -62,7 +62,7 @@ class Mirror:
 
     title = "MLflow"
     server_variable = destination.ADDRESS
-    explain = staticmethod(destination.explain)
+    message_of = staticmethod(destination.message_of)
 
     def __init__(self, experiment: Path, patience: float = PATIENCE) -> None:
         self.folder, self.patience = experiment, patience

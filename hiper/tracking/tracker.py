@@ -63,6 +63,6 @@ class Tracker(Protocol):
         ...
 
     @staticmethod
-    def explain(error: BaseException) -> str:
+    def message_of(error: BaseException) -> str:
         """What went wrong, on one line, without credentials."""
         ...

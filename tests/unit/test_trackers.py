@@ -58,7 +58,7 @@ class Folder:
         yield
 
     @staticmethod
-    def explain(error: BaseException) -> str:
+    def message_of(error: BaseException) -> str:
         return f"explained: {error}"
 
 
