@@ -1,4 +1,4 @@
-"""From configuration files to runs: Hydra composes, `hiper.config` validates, a digest per stage says what it reads.
+"""From configuration files to runs: Hydra composes, `hiper.config` validates.
 
 An experiment file (`configs/experiment/<name>.yaml`) holds a `grid` (lists of benchmarks, models, algorithms, seeds),
 overrides of any section and, under `by_benchmark`, `by_model` and `by_algorithm`, overrides for one benchmark, model or
@@ -19,53 +19,23 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import yaml
 
-from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
+from hiper.config import DATA_PARTS, BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
+from hiper.config.declared import stages_read, with_earlier
 from hiper.config.errors import nearest, written
+from hiper.declarations import Stage
 from hiper.errors import UserError
 from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
-from hiper.records import leftover, sha256_json, write_text
+from hiper.records import leftover, write_text
 from hiper.yaml_files import read_yaml
 
 WARM_START = "warmstart"
 NAME = r"[a-z0-9_.]+"
 _RUN = re.compile(rf"({NAME})-({NAME})-({NAME})-seed([0-9]+)")
-
-Stage = Literal["data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance"]
-
-# What each stage reads; a dotted name is a part of a section. A stage also depends on the stages before it, through
-# their files, so that nothing need be listed twice.
-_READS: dict[Stage, tuple[str, ...]] = {
-    "data": ("benchmark.name", "benchmark.dataset", "benchmark.task_types", "benchmark.data"),
-    "demonstrations": ("benchmark", "prompt", "demonstrations"),
-    "tokenizer": ("model", "prompt", "decoding"),
-    "warmstart": (
-        *("seed", "model", "prompt", "decoding", "warm_start", "engine.device", "engine.threads", "engine.dtype"),
-        *("training.gradient_clip", "training.micro_batch_tokens"),
-    ),
-    "train": (
-        *("seed", "benchmark", "prompt", "model", "decoding", "demonstrations", "warm_start"),
-        *("algorithm", "training", "engine", "rollout.backend", "rollout.importance_cap"),
-    ),
-    "evaluate": (
-        *("seed", "benchmark", "prompt", "model", "decoding", "evaluation", "rollout.backend"),
-        *("engine.device", "engine.threads", "engine.dtype"),
-    ),
-    "variance": (
-        *("seed", "benchmark", "prompt", "model", "decoding", "algorithm", "engine", "variance"),
-        *("demonstrations.tasks", "demonstrations.seed", "training.critic", "training.validation"),
-        *("training.mini_batch_turns", "training.micro_batch_tokens"),
-        *("training.gradient_clip", "training.weight_decay"),
-    ),
-}
-
-# Settings that have come since the first results were made, each with what was done before there was a choice.
-_SINCE: dict[str, Any] = {
-    "algorithm": {"lam_boundary": 0.0, "token_weight": 1.0, "group": {"potential_floor": 0.01}},
-}
+_BEFORE_RL: tuple[Stage, ...] = ("data", "demonstrations", "tokenizer", "warmstart")
 
 
 @dataclass(frozen=True)
@@ -238,7 +208,7 @@ def _specialized(values: dict[str, Any], group: str, choice: str, experiment: Pa
 
 def _shared_before_rl(sections: dict[str, Any]) -> Iterator[str]:
     """Those of the settings that are read by a stage whose result all algorithms share."""
-    read = {name for stage in ("data", "demonstrations", "tokenizer", "warmstart") for name in _READS[stage]}
+    read = {name for stage in _BEFORE_RL for name in stages_read(RunSettings).by[stage]}
     for key in leaves(sections):
         above = key.split(".")
         if any(".".join(above[: length + 1]) in read for length in range(len(above))):
@@ -335,7 +305,7 @@ def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment
         raise UserError(
             f"configs/benchmark/{benchmark}.yaml: dataset = {own.dataset!r}: must be {benchmark!r}, the file's name"
         )
-    for key in ("name", "dataset", "task_types", "data"):
+    for key in DATA_PARTS:
         if getattr(composed, key) != getattr(own, key):
             raise UserError(
                 f"configs/experiment/{experiment}.yaml: overrides benchmark.{key}, but experiments share the games in "
@@ -369,41 +339,4 @@ def read_config(path: Path) -> RunSettings:
 
 def recorded_settings(values: Mapping[str, Any], source: str) -> RunSettings:
     """The validated settings that a run was made with, also by an earlier version, which had fewer of them."""
-    return parse_run(_filled(dict(values), _SINCE), source)
-
-
-def _filled(values: dict[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with what they lack of `absent`, in the sections that they have."""
-    for key, value in absent.items():
-        if isinstance(value, dict):
-            if isinstance(values.get(key), dict):
-                values = {**values, key: _filled(values[key], value)}
-        else:
-            values = {key: value, **values}
-    return values
-
-
-def config_digest(settings: RunSettings) -> str:
-    """SHA-256 of all settings: the configuration hash in manifests."""
-    return sha256_json(settings.model_dump(mode="json"))
-
-
-def stage_digest(settings: RunSettings, stage: Stage) -> str:
-    """SHA-256 of the settings that `stage` itself reads; equal digests and equal inputs mean equal outputs."""
-    if stage not in get_args(Stage):
-        raise ValueError(f"stage {stage!r} is none of {get_args(Stage)}")
-    values = settings.model_dump(mode="json")
-    return sha256_json({name: _lookup(values, name) for name in _READS[stage]})
-
-
-def benchmark_digest(settings: BenchmarkSettings) -> str:
-    """SHA-256 of what a data set is made of: `stage_digest(…, "data")` without a run."""
-    values = {"benchmark": settings.model_dump(mode="json")}
-    return sha256_json({name: _lookup(values, name) for name in _READS["data"]})
-
-
-def _lookup(values: dict[str, Any], dotted: str) -> Any:
-    found: Any = values
-    for key in dotted.split("."):
-        found = found[key]
-    return found
+    return parse_run(with_earlier(RunSettings, values), source)

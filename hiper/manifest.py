@@ -42,7 +42,7 @@ from hiper.yaml_files import read_yaml
 
 log = logging.getLogger(__name__)
 
-FILE = "manifest.json"
+MANIFEST = "manifest.json"
 NO_REPOSITORY = "not a git repository"  # as git says it
 INDEX = "dataset.json"  # of a data set
 SHOWN = 3  # files named in a message
@@ -75,7 +75,7 @@ def write_manifest(
     started: float | None = None,
     outputs: Iterable[Path] = (),
     facts: Mapping[str, Any] | None = None,
-    name: str = FILE,
+    name: str = MANIFEST,
     data: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write `manifest.json` (or the file called `name`) into `folder` and return its content.
@@ -269,7 +269,7 @@ def require_data(folder: Path, data_root: Path, dataset: str) -> dict[str, str] 
     earlier = {INDEX: sha256_file(data_root / dataset / INDEX)} if found else None  # how old manifests tell of data
     if recorded and found and recorded not in (found, earlier):
         raise UserError(
-            f"{folder}: was made with other data than {data_root / dataset} holds now (its {FILE} says "
+            f"{folder}: was made with other data than {data_root / dataset} holds now (its {MANIFEST} says "
             f"{_named(recorded)}, there is {_named(found)}); put those data back, or {again(folder)}"
         )
     return found
@@ -348,10 +348,10 @@ def withdraw_manifest(folder: Path) -> None:
     old one was evaluated says nothing any more."""
     (folder / EVALUATION).unlink(missing_ok=True)
     (folder / EVALUATION_MANIFEST).unlink(missing_ok=True)
-    (folder / FILE).unlink(missing_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any] | None:
+def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any] | None:
     """The manifest of a folder (or the one called `name`), or None while its stage has not finished."""
     path = folder / name
     if not path.exists():
@@ -383,13 +383,13 @@ def verify_outputs(folder: Path) -> None:
     _require_experiment(manifest, folder)
     if "outputs" not in manifest:
         return
-    listed = require(manifest, {"outputs": dict}, str(folder / FILE))["outputs"]
+    listed = require(manifest, {"outputs": dict}, str(folder / MANIFEST))["outputs"]
     for name, digest in sorted(listed.items()):
         path = folder / name
         if not isinstance(digest, str) or ".." in Path(name).parts or Path(name).is_absolute():
-            raise UserError(f"{folder / FILE}: `outputs` is damaged at {name[:60]!r}; {again(folder)}")
+            raise UserError(f"{folder / MANIFEST}: `outputs` is damaged at {name[:60]!r}; {again(folder)}")
         if not path.is_file():
-            raise UserError(f"{path}: is missing, but {FILE} lists it; {again(folder)}")
+            raise UserError(f"{path}: is missing, but {MANIFEST} lists it; {again(folder)}")
         if sha256_file(path) != digest:
             raise UserError(f"{path}: is not as its stage wrote it (its checksum differs); {again(folder)}")
     for place in MODELS:
@@ -397,10 +397,10 @@ def verify_outputs(folder: Path) -> None:
         for path in files_of(folder / place):
             if _MODEL_FILE.search(path.name) and path.relative_to(folder).as_posix() not in listed:
                 foreign = path if own else folder / place  # half of a folder would be no model
-                raise UserError(f"{foreign}: is not of this run, its {FILE} does not list it; move it elsewhere")
+                raise UserError(f"{foreign}: is not of this run, its {MANIFEST} does not list it; move it elsewhere")
 
 
-def require_own(manifest: Mapping[str, Any], folder: Path, name: str = FILE) -> None:
+def require_own(manifest: Mapping[str, Any], folder: Path, name: str = MANIFEST) -> None:
     """UserError when a manifest in the folder of a run tells of another run: a copy under another name would pass for
     a run of its own."""
     here, recorded = absolute(folder).name, manifest.get("folder") or _run_of(manifest.get("command"))
@@ -438,6 +438,6 @@ def _run_of(command: Any) -> str | None:
     return Path(parts[2]).name if len(parts) > 2 else None
 
 
-def again(folder: Path, name: str = FILE) -> str:
+def again(folder: Path, name: str = MANIFEST) -> str:
     """What to do about a folder that cannot be used as it is."""
     return f"remove {folder / name} and run the stage that makes this folder again"

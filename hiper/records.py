@@ -122,16 +122,16 @@ def _refused(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def require(row: Any, kinds: Mapping[str, type | tuple[type, ...]], where: str) -> dict[str, Any]:
-    """`row` when it is an object in which each key of `kinds` has a value of that type; UserError begins with `where`.
+def require(row: Any, types: Mapping[str, type | tuple[type, ...]], where: str) -> dict[str, Any]:
+    """`row` when it is an object in which each key of `types` has a value of that type; UserError begins with `where`.
 
     A truth value does not count as a number.
     """
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-    if missing := [key for key in kinds if key not in row]:
+    if missing := [key for key in types if key not in row]:
         raise UserError(f"{where}: no {', '.join(missing)}")
-    for key, kind in kinds.items():
+    for key, kind in types.items():
         wanted = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(row[key], wanted) or (isinstance(row[key], bool) and bool not in wanted):
             names = " or ".join(one.__name__ for one in wanted)

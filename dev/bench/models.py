@@ -19,9 +19,9 @@ from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.base import Info
 from hiper.compose import compose_run
 from hiper.config import RunSettings
-from hiper.learning.engine import prepare_process
 from hiper.learning.folders import save_decoder
 from hiper.learning.qwen2 import Decoder, DecoderShape
+from hiper.learning.torch_setup import prepare_process
 from hiper.plan_execute import render
 from hiper.planning.shapes import PUBLISHED
 from hiper.policies.base import Request

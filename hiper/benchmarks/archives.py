@@ -36,9 +36,21 @@ logger = logging.getLogger(__name__)
 
 ARCHIVE_ENDINGS = (".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
 _BROKEN = (
-    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, struct.error, EOFError),
-    *(ValueError, OverflowError, RuntimeError),  # what zipfile and tarfile raise for senseless fields in headers
-    *(FileExistsError, NotADirectoryError, IsADirectoryError),  # one member is a file where another needs a folder
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    # what zipfile and tarfile raise for senseless fields in headers
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    # one member is a file where another needs a folder
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
 )
 _SENSELESS = (errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)  # places and names that no archive has
 _BLOCK = 1 << 20

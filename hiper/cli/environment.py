@@ -33,7 +33,7 @@ _KNOWN = {
 }
 
 
-def explain(error: OSError) -> str | None:
+def what_to_do(error: OSError) -> str | None:
     """File, what is wrong with it and what to do; None for an error that is no matter of the environment."""
     known = _KNOWN.get(error.errno or 0)
     if known is None:

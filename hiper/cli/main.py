@@ -20,7 +20,7 @@ from typing import cast
 
 from hiper.cli import compose, data, doctor, inspect, learning, model, plan, play, reporting, tracking
 from hiper.cli.command import Handler
-from hiper.cli.environment import explain
+from hiper.cli.environment import what_to_do
 from hiper.errors import Interrupted, UserError
 
 DESCRIPTION = """\
@@ -69,7 +69,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if (message := explain(error)) is None:
+        if (message := what_to_do(error)) is None:
             raise
         return _report(message)
 

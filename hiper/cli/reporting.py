@@ -18,6 +18,11 @@ def add(commands: Commands) -> None:
     parser = declare(commands, "compare", compare, "are two runs of an experiment equal, byte for byte?")
     parser.add_argument("first", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
     parser.add_argument("second", type=path, metavar="OTHER_DIR", help="the same experiment, run elsewhere or earlier")
+    parser.add_argument(
+        "--results-only",
+        action="store_true",
+        help="compare what was computed; leave out commit, versions, command lines, settings and report.html",
+    )
     parser = declare(commands, "pack", pack, "what stands behind an experiment's tables, without weights, in one file")
     parser.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
     parser.add_argument("archive", type=path, metavar="FILE.tar.xz", help="written there")
@@ -43,10 +48,17 @@ def summarise(arguments: argparse.Namespace) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     from hiper.runs import comparison
 
-    total, differences = comparison.compare(existing(arguments.first), existing(arguments.second))
+    first, second, results_only = existing(arguments.first), existing(arguments.second), arguments.results_only
+    total, differences = comparison.compare(first, second, results_only)
     for difference in differences:
         print(f"{difference.path}: {difference.problem}")
-    print(f"{total - len(differences)}/{total} files are equal")
+    equal = f"{total - len(differences)}/{total} files are equal"
+    if results_only:
+        print(f"{equal} in what was computed; left out: commit, versions, command lines, settings and report.html")
+    elif differences and not any(difference.computed for difference in differences):
+        print(f"{equal}, the others in what was computed: they differ in commit, versions, command lines or settings")
+    else:
+        print(equal)
     return 1 if differences else 0
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hiper.config.types import Count, Settings
+from hiper.declarations import ReadBy
 
 
 class Engine(Settings):
@@ -14,9 +15,10 @@ class Engine(Settings):
     processes. Stages other than training run in one process with either."""
 
     name: Literal["local", "deepspeed"]
-    device: Literal["cpu", "cuda"]
-    threads: Annotated[int, Field(ge=1, le=1024)]  # of each process
-    dtype: Literal["float32", "bfloat16"]  # of matrix products in training; what the optimiser updates stays float32
+    device: Annotated[Literal["cpu", "cuda"], ReadBy("warmstart", "evaluate")]
+    threads: Annotated[int, Field(ge=1, le=1024), ReadBy("warmstart", "evaluate")]  # of each process
+    # of matrix products in training; what the optimiser updates stays float32
+    dtype: Annotated[Literal["float32", "bfloat16"], ReadBy("warmstart", "evaluate")]
     gpus: Count  # per node: as many processes, each with a GPU of its own (with device cpu, with `threads` cores)
     nodes: Count
     gradient_checkpointing: bool  # keep each layer's input only and compute the rest again: less memory, more time

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 SHOWN = 15  # problems; more would not fit on one screen
@@ -151,14 +152,14 @@ def fields_at(model: type[BaseModel], place: Iterable[int | str], values: Any = 
     section: type[BaseModel] | None = model
     for part in place:
         field = section.model_fields.get(str(part)) if section is not None else None
-        section = _section(field.annotation) if field is not None else None
+        section = next(iter(sections_of(field)), None) if field is not None else None
         values = values.get(part) if isinstance(values, Mapping) else None
         if (form := getattr(section, "form", None)) is not None:
             section = form(values)
     return list(section.model_fields) if section is not None else []
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section's type in `Section` or `Section | None`."""
-    parts = (annotation, *get_args(annotation))
-    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)
+def sections_of(field: FieldInfo) -> list[type[BaseModel]]:
+    """The section types of a field: those in `Section`, `Section | None` or `Section | Other`."""
+    parts = (field.annotation, *get_args(field.annotation))
+    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]

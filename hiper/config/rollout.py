@@ -7,15 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hiper.config.types import Settings
+from hiper.declarations import ReadBy, Unread
 
 
 class RolloutSettings(Settings):
-    """What samples in training and evaluation: `local`, the decoder that trains, or `vllm` in the same process. Whoever
-    changes `memory_share` changes no result but by rounding: no stage's digest reads it."""
+    """What samples in training and evaluation: `local`, the decoder that trains, or `vllm` in the same process."""
 
-    backend: Literal["local", "vllm"]
-    memory_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None  # of a GPU's memory, for vLLM's weights and cache
-    importance_cap: Annotated[float, Field(ge=1.0)] | None  # of the weights that correct its arithmetic; None: do not
+    backend: Annotated[Literal["local", "vllm"], ReadBy("train", "evaluate")]
+    # of a GPU's memory, for vLLM's weights and cache
+    memory_share: Annotated[
+        Annotated[float, Field(gt=0.0, lt=1.0)] | None, Unread("another share changes results by rounding alone")
+    ]
+    # of the weights that correct its arithmetic; None: do not
+    importance_cap: Annotated[Annotated[float, Field(ge=1.0)] | None, ReadBy("train")]
 
     @model_validator(mode="after")
     def fits_backend(self) -> RolloutSettings:

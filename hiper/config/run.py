@@ -22,11 +22,13 @@ from hiper.config.types import (
     ProbabilityOrAuto,
     Settings,
 )
+from hiper.declarations import Before, ReadBy, Unread
 from hiper.errors import UserError
 from hiper.plugins import ENVIRONMENTS, known, load
 
 FEWEST_BATCHES = 4  # that gradient variance can be measured with
 BLOCK_TOKENS = 9  # six tags, a decision, an action of one token, the end
+DATA_PARTS = ("name", "dataset", "task_types", "data")  # of a benchmark's settings: what its data set is made of
 
 
 def _registered(name: str) -> str:
@@ -56,8 +58,9 @@ class Decoding(Settings):
 
 
 class Demonstrations(Settings):
-    tasks: Count  # the first so many of the train split, in a seeded order; RL trains on the others
-    seed: CountOrZero
+    # the first so many of the train split, in a seeded order; RL trains on the others
+    tasks: Annotated[Count, ReadBy("variance")]
+    seed: Annotated[CountOrZero, ReadBy("variance")]
     max_turns: Count  # the expert's own limit; episodes it does not win within it are left out
     hesitation: Probability  # chance of a needless command before each useful one
 
@@ -101,7 +104,7 @@ class Group(Settings):
     alpha: NonNegative  # hgpo: groups of k anchors weigh (k + 1)^alpha
     base_group: bool  # hgpo: the episode's advantage counts as the group of no anchor
     # graphhca, hiper_potentials: lower potentials count as this in logarithms
-    potential_floor: Annotated[float, Field(gt=0.0, lt=1.0)]
+    potential_floor: Annotated[float, Field(gt=0.0, lt=1.0), Before(0.01)]
 
 
 class Algorithm(Settings):
@@ -110,11 +113,11 @@ class Algorithm(Settings):
     gamma: Probability
     lam_turn: Probability
     lam_seg: Probability
-    lam_boundary: ProbabilityOrAuto  # 0: as published; auto: by V_high's explained variance
+    lam_boundary: Annotated[ProbabilityOrAuto, Before(0.0)]  # 0: as published; auto: by V_high's explained variance
     switch_advantage: Literal["return", "paper", "none"]
     normalize: bool
     bootstrap_truncated: bool
-    token_weight: NonNegative  # vetta: of what tells the tokens of a turn apart
+    token_weight: Annotated[NonNegative, Before(1.0)]  # vetta: of what tells the tokens of a turn apart
     penalties: Penalties
     group: Group
 
@@ -142,20 +145,20 @@ class Training(Settings):
     iterations: Count
     episodes: Count  # per iteration
     epochs: Count
-    mini_batch_turns: Count
-    micro_batch_tokens: Count
+    mini_batch_turns: Annotated[Count, ReadBy("variance")]
+    micro_batch_tokens: Annotated[Count, ReadBy("warmstart", "variance")]
     learning_rate: Positive
     final_learning_rate: NonNegative  # linear decay over the iterations
-    weight_decay: NonNegative
-    gradient_clip: Positive
+    weight_decay: Annotated[NonNegative, ReadBy("variance")]
+    gradient_clip: Annotated[Positive, ReadBy("warmstart", "variance")]
     clip_low: Positive
     clip_high: Positive
     dual_clip: Annotated[float, Field(gt=1.0)] | None
     kl: NonNegative
     entropy: NonNegative
     checkpoint_every: Count
-    validation: Validation
-    critic: Critic
+    validation: Annotated[Validation, ReadBy("variance")]
+    critic: Annotated[Critic, ReadBy("variance")]
 
     @model_validator(mode="after")
     def actor_trains(self) -> Training:
@@ -204,23 +207,27 @@ class Tracking(Settings):
 
 
 class RunSettings(Settings):
-    """Everything that determines a run."""
+    """Everything that determines a run, and which stages read it (`hiper.declarations`)."""
 
-    experiment: str
-    seed: CountOrZero
-    benchmark: AnyBenchmark
-    prompt: Prompt
-    model: Model
-    decoding: Decoding
-    demonstrations: Demonstrations
-    warm_start: WarmStart
-    algorithm: Algorithm
-    training: Training
-    evaluation: Evaluation
-    variance: Variance
-    engine: Engine
-    rollout: RolloutSettings
-    tracking: Tracking
+    experiment: Annotated[str, Unread("a name: experiments share what they have in common")]
+    seed: Annotated[CountOrZero, ReadBy("warmstart", "train", "evaluate", "variance")]
+    benchmark: Annotated[
+        AnyBenchmark,
+        ReadBy("data", parts=DATA_PARTS),
+        ReadBy("demonstrations", "train", "evaluate", "variance"),
+    ]
+    prompt: Annotated[Prompt, ReadBy("demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance")]
+    model: Annotated[Model, ReadBy("tokenizer", "warmstart", "train", "evaluate", "variance")]
+    decoding: Annotated[Decoding, ReadBy("tokenizer", "warmstart", "train", "evaluate", "variance")]
+    demonstrations: Annotated[Demonstrations, ReadBy("demonstrations", "train")]
+    warm_start: Annotated[WarmStart, ReadBy("warmstart", "train")]
+    algorithm: Annotated[Algorithm, ReadBy("train", "variance")]
+    training: Annotated[Training, ReadBy("train")]
+    evaluation: Annotated[Evaluation, ReadBy("evaluate")]
+    variance: Annotated[Variance, ReadBy("variance")]
+    engine: Annotated[Engine, ReadBy("train", "variance")]
+    rollout: RolloutSettings  # each of its settings has readers of its own
+    tracking: Annotated[Tracking, Unread("how a run is watched and which of its episodes are kept: no result reads it")]
 
     @property
     def evaluated_splits(self) -> list[str]:

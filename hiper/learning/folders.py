@@ -32,7 +32,7 @@ from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.records import atomic_path, read_json, write_json
 
 WEIGHTS = "model.safetensors"
-HEADS = "value_heads.safetensors"
+VALUE_HEADS = "value_heads.safetensors"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

@@ -20,7 +20,7 @@ from hiper.errors import UserError
 from hiper.learning.model_files import CONFIG, GENERATION, end_tokens
 from hiper.records import read_json, require
 
-FILE, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+TOKENIZER, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 LINES = 2_000_000  # Python lines that reading a template may take; those of the Qwen family take thousands
 MEMORY = 1 << 30  # bytes beyond those that the process has
 PROBE = "<switch>SWITCH</switch>\n  Go to drawer 12, then search[red T-shirt] (2 left)."
@@ -81,7 +81,7 @@ def open_tokenizer(folder: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     _require_no_mark(folder)
-    content = require(read_json(folder / FILE), {"model": dict}, str(folder / FILE))
+    content = require(read_json(folder / TOKENIZER), {"model": dict}, str(folder / TOKENIZER))
     if (folder / SETTINGS).exists():
         require(read_json(folder / SETTINGS), {}, str(folder / SETTINGS))
     try:
@@ -96,14 +96,14 @@ def open_tokenizer(folder: Path) -> Any:
             raise
         kind = content["model"].get("type")
         raise UserError(
-            f"{folder / FILE}: not a tokenizer that can be read (model type {kind!r}; {_brief(error)}); check it and "
-            f"{SETTINGS} beside it, or make the folder again"
+            f"{folder / TOKENIZER}: not a tokenizer that can be read (model type {kind!r}; {_brief(error)}); check it "
+            f"and {SETTINGS} beside it, or make the folder again"
         ) from None
     _require_ends(tokenizer, folder, known)
     _require_room(max(known, default=-1), folder)
     if spelled != PROBE:
         raise UserError(
-            f"{folder / FILE}: changes the text that it encodes: {PROBE!r} comes back as {spelled[:100]!r}; "
+            f"{folder / TOKENIZER}: changes the text that it encodes: {PROBE!r} comes back as {spelled[:100]!r}; "
             "a tokenizer like Qwen's is needed, which keeps letters and spaces"
         )
     return tokenizer
@@ -111,7 +111,7 @@ def open_tokenizer(folder: Path) -> Any:
 
 def _require_no_mark(folder: Path) -> None:
     """Editors on Windows begin a file with a byte order mark; `transformers` takes it for text."""
-    for name in (FILE, SETTINGS, TEMPLATE, "special_tokens_map.json", "added_tokens.json"):
+    for name in (TOKENIZER, SETTINGS, TEMPLATE, "special_tokens_map.json", "added_tokens.json"):
         path = folder / name
         if path.is_file() and path.read_bytes().startswith(codecs.BOM_UTF8):
             raise UserError(f"{path}: begins with a byte order mark; save it in plain UTF-8, without one (without BOM)")
@@ -125,12 +125,12 @@ def ends(tokenizer: Any) -> frozenset[int]:
 
 def _require_ends(tokenizer: Any, folder: Path, known: Collection[int]) -> None:
     if tokenizer.eos_token_id is None:
-        raise UserError(f"{folder / SETTINGS}: no eos_token that {FILE} knows; name the token that ends an answer")
+        raise UserError(f"{folder / SETTINGS}: no eos_token that {TOKENIZER} knows; name the token that ends an answer")
     if unknown := sorted(ends(tokenizer).difference(known)):
         named = GENERATION if (folder / GENERATION).exists() else CONFIG
         raise UserError(
-            f"{folder / named}: eos_token_id names the token {unknown[0]}, which {FILE} does not have; it belongs to "
-            "another model"
+            f"{folder / named}: eos_token_id names the token {unknown[0]}, which {TOKENIZER} does not have; it belongs "
+            "to another model"
         )
 
 
@@ -149,8 +149,8 @@ def _require_room(highest: int, folder: Path) -> None:
     size = require(read_json(path), {"vocab_size": int}, str(path))["vocab_size"]
     if highest >= size:
         raise UserError(
-            f"{folder / FILE}: has token number {highest}, but config.json says vocab_size = {size}; the tokenizer "
-            "belongs to another model"
+            f"{folder / TOKENIZER}: has token number {highest}, but config.json says vocab_size = {size}; the "
+            "tokenizer belongs to another model"
         )
 
 

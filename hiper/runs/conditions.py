@@ -73,8 +73,11 @@ def in_order(conditions: Iterable[Condition]) -> list[Condition]:
     return sorted(
         conditions,
         key=lambda c: (
-            *(_place(PROTOCOLS, c.protocol), _place(CHECKPOINTS, c.checkpoint), _place(SPLITS, c.split)),
-            *(c.temperature == 0, c.temperature),
+            _place(PROTOCOLS, c.protocol),
+            _place(CHECKPOINTS, c.checkpoint),
+            _place(SPLITS, c.split),
+            c.temperature == 0,
+            c.temperature,
         ),
     )
 

@@ -12,7 +12,7 @@ from hiper.errors import UserError
 from hiper.manifest import (
     EVALUATION,
     EVALUATION_MANIFEST,
-    FILE,
+    MANIFEST,
     again,
     content_hash,
     made_with,
@@ -21,19 +21,19 @@ from hiper.manifest import (
 )
 from hiper.records import leftover, read_json, read_jsonl, require, sha256_file, sha256_json
 from hiper.runs.conditions import VARYING
-from hiper.runs.metrics import FILE as METRICS
+from hiper.runs.metrics import METRICS
 from hiper.yaml_files import read_yaml
 
 GRADIENTS = "variance"  # the folder of gradient measurements in that of an experiment
 LARGEST = sys.float_info.max
 
-_Kinds = Mapping[str, type | tuple[type, ...]]
+_Types = Mapping[str, type | tuple[type, ...]]
 _Rows = tuple[dict[str, Any], ...]
-_GRADIENT_KEYS: _Kinds = {
+_GRADIENT_KEYS: _Types = {
     **{"algorithms": list, "alignment": dict, "estimators": dict},
     **{"run": str, "turns": list, "variance": dict},
 }
-_EPISODE_KEYS: _Kinds = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
+_EPISODE_KEYS: _Types = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
 
 
 def read(folder: Path) -> tuple[Mapping[str, Any], _Rows, _Rows]:
@@ -50,7 +50,7 @@ def read(folder: Path) -> tuple[Mapping[str, Any], _Rows, _Rows]:
     episodes = _rows(folder / EVALUATION, _EPISODE_KEYS, remedy)
     if not episodes and (folder / EVALUATION).exists():
         raise UserError(f"{folder / EVALUATION}: holds no episode; {remedy}")
-    metrics = _rows(folder / METRICS, {}, f"remove {folder / FILE} and train this run again")
+    metrics = _rows(folder / METRICS, {}, f"remove {folder / MANIFEST} and train this run again")
     for number, row in enumerate(metrics, start=1):
         require(row, dict.fromkeys(row, (int, float, NoneType)), f"{folder / 'metrics.jsonl'}:{number}")
     return settings, episodes, metrics
@@ -78,9 +78,9 @@ def require_evaluated(folder: Path, manifest: Mapping[str, Any]) -> None:
     if evaluation.get("episodes") not in (None, sha256_file(folder / EVALUATION)):
         problem = f"is not the file that {EVALUATION_MANIFEST} tells of"
     elif wrong:
-        problem = f"was played by another {wrong[0]} model than {FILE} tells of"
+        problem = f"was played by another {wrong[0]} model than {MANIFEST} tells of"
     elif manifest.get("data") and evaluation.get("data") and differ(manifest["data"], evaluation["data"]):
-        problem = f"was played on other data than {FILE} tells of"
+        problem = f"was played on other data than {MANIFEST} tells of"
     else:
         return
     raise UserError(f"{folder / EVALUATION}: {problem}; remove it and evaluate this run again")
@@ -136,13 +136,13 @@ def _require_measured(path: Path, row: Mapping[str, Any], manifest: Mapping[str,
         raise UserError(f"{path}: is of other data than the run was made with")
 
 
-def _rows(path: Path, kinds: _Kinds, remedy: str) -> _Rows:
-    """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `kinds`, of their types,
+def _rows(path: Path, types: _Types, remedy: str) -> _Rows:
+    """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `types`, of their types,
     and no number that a float cannot hold."""
     rows = read_jsonl(path, partial_ok=True, remedy=remedy) if path.exists() else []
     try:
         for number, row in enumerate(rows, start=1):
-            require(row, {**kinds, **{name: str for name in VARYING.values() if name in row}}, f"{path}:{number}")
+            require(row, {**types, **{name: str for name in VARYING.values() if name in row}}, f"{path}:{number}")
             if large := [key for key, value in row.items() if isinstance(value, int | float) and abs(value) > LARGEST]:
                 raise UserError(f"{path}:{number}: `{large[0]}` is larger than any number a stage writes")
     except UserError as error:

@@ -13,10 +13,10 @@ from typing import Any
 
 from hiper.benchmarks.base import Benchmark
 from hiper.benchmarks.record import make_benchmark
-from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import UserError
-from hiper.learning import engine
+from hiper.learning import torch_setup
 from hiper.locks import exclusive
 from hiper.manifest import (
     EVALUATION,
@@ -27,7 +27,8 @@ from hiper.manifest import (
     verify_outputs,
     write_manifest,
 )
-from hiper.policies.players import FolderPlayers, Players
+from hiper.policies.backend import Players
+from hiper.policies.backends import make_backend
 from hiper.randomness import generator
 from hiper.runs.episodes import episode_record
 from hiper.runs.journal import Journal
@@ -68,7 +69,7 @@ def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
     verify_outputs(folder)
     data = require_data(folder, data_root, settings.benchmark.dataset)
     with exclusive(folder):
-        device = engine.prepare(settings.engine)
+        device = torch_setup.prepare(settings.engine)
         benchmark = make_benchmark(settings.benchmark, data_root)
         models = _models(settings, folder)
         batches = plan(settings, benchmark, list(models))
@@ -81,13 +82,13 @@ def run(settings: RunSettings, folder: Path, data_root: Path) -> None:
         progress = Progress("evaluation", sum(len(b.tasks) for b in batches), sum(map(len, journal.parts)))
         if journal.parts:
             log.info("going on after %d of %d episodes", progress.first, progress.total)
-        left, players = batches[len(journal.parts) :], FolderPlayers(settings, device)
+        left, backend = batches[len(journal.parts) :], make_backend(settings, device)
         for name, path in models.items():
             part = [batch for batch in left if batch.checkpoint == name]
             if name != "last" and identity["models"][name] == identity["models"].get("last"):
                 _copy(journal, batches, part)
             elif part:
-                _play(settings, _rollouts(settings, benchmark, players.of(path)), part, journal, progress)
+                _play(settings, _rollouts(settings, benchmark, backend.finished(path)), part, journal, progress)
         try:
             require_unchanged(data, data_root, settings.benchmark.dataset)
         except UserError:

@@ -20,16 +20,16 @@ from torch import Tensor, nn
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.benchmarks.record import make_benchmark
-from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import UserError
-from hiper.learning import engine
+from hiper.learning import torch_setup
 from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
 from hiper.learning.folders import load_decoder
 from hiper.learning.learner import Learner, build_heads
+from hiper.learning.local_engine import LocalEngines
 from hiper.learning.qwen2 import Decoder
-from hiper.learning.training_engine import LocalEngines
 from hiper.locks import exclusive
 from hiper.manifest import (
     content_hash,
@@ -41,7 +41,7 @@ from hiper.manifest import (
     verify_outputs,
 )
 from hiper.policies.local import LocalPolicy
-from hiper.policies.players import LocalPlayers
+from hiper.policies.local_backend import LocalPlayers
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator
 from hiper.records import absolute, write_json
@@ -147,7 +147,7 @@ class Measurement:
         self.settings = settings = next(iter(studied.values()))
         if not settings.variance.batches:
             raise UserError(f"{folder}: variance.batches = 0, so there is nothing to measure; give --batches")
-        model, device = folder / "model", engine.prepare(settings.engine)
+        model, device = folder / "model", torch_setup.prepare(settings.engine)
         tokenizer = usable_tokenizer(settings, model)
         self.actor = actor = load_decoder(model, device)
         self.parameters = sum(p.numel() for p in actor.parameters())

@@ -12,19 +12,19 @@ from typing import Any
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.unexplained import Unexplained
 from hiper.benchmarks.record import make_benchmark
-from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import Interrupted, UserError
-from hiper.learning import engine
+from hiper.learning import torch_setup
 from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
-from hiper.learning.folders import HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
+from hiper.learning.engines import make_engines
+from hiper.learning.folders import VALUE_HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.mismatch import corrected_rows, mismatch_metrics
 from hiper.learning.processes import Processes, joined
 from hiper.learning.qwen2 import Decoder
-from hiper.learning.training_engine import make_engines
 from hiper.manifest import (
     files_of,
     require_data,
@@ -33,12 +33,12 @@ from hiper.manifest import (
     withdraw_manifest,
     write_manifest,
 )
-from hiper.policies.players import training_players
+from hiper.policies.backends import make_backend
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator
 from hiper.records import sha256_file
 from hiper.runs import episodes
-from hiper.runs.metrics import FILE as METRICS
+from hiper.runs.metrics import METRICS
 from hiper.runs.summary import explained_variance, rollout_metrics
 from hiper.stages import checkpoint
 from hiper.stages.assessment import Assessor
@@ -99,17 +99,15 @@ class Trainer:
         self.settings, self.folder, self.start = settings, folder, start
         self.data_root, self.data = data_root, data
         self.processes = processes or Processes()
-        self.device = engine.prepare(settings.engine)
+        self.device = torch_setup.prepare(settings.engine)
         engines = make_engines(settings.engine, self.processes)
         self.tokenizer = usable_tokenizer(settings, start)
         self.actor = self._in_training(engines.home, 0)
         reference = load_decoder(start, engines.home).requires_grad_(False) if settings.training.kl else None
-        self.players = training_players(
-            settings,
+        self.players = make_backend(settings, self.device).in_training(
             start,
             self.actor,
             self.tokenizer,
-            self.device,
             weights=lambda: self.learner.actor_engine.weights(),
             whole=engines.whole_weights,
         )
@@ -255,7 +253,7 @@ class Trainer:
             end = int(self.tokenizer.eos_token_id)
             pad = int(self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end)
             save_decoder(self.actor, folder, self.start, end, pad, actor)
-            save_tensors(critic, folder / HEADS)
+            save_tensors(critic, folder / VALUE_HEADS)
 
 
 class _Clock:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hiper.compose import stage_digest
 from hiper.config import RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import Interrupted, UserError
-from hiper.learning import engine, pretrained
+from hiper.learning import pretrained, torch_setup
 from hiper.learning.batches import micro_batches
 from hiper.learning.folders import TOKENIZER_FILES, load_decoder, save_decoder
 from hiper.learning.lora import adapt, merged_weights, trainable
@@ -29,8 +29,7 @@ from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator, seed_number
 from hiper.records import sha256_file
-from hiper.runs.metrics import FILE as METRICS
-from hiper.runs.metrics import MetricsLog, Progress
+from hiper.runs.metrics import METRICS, MetricsLog, Progress
 from hiper.stages import checkpoint
 from hiper.stages.demonstrations import read_demonstrations, require_same
 from hiper.stages.interruption import Notice, listening
@@ -71,7 +70,7 @@ def _make(
     notice: Notice,
 ) -> None:
     started = time.monotonic()
-    device = engine.prepare(settings.engine)
+    device = torch_setup.prepare(settings.engine)
     data = None
     if demonstrations is not None:
         verify_outputs(demonstrations.parent)
@@ -160,7 +159,9 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
         log.warning(
             "%d of %d turns are left out: even without history their prompts exceed prompt.max_tokens=%d; raise it to "
             "learn from them",
-            *(left_out, len(rows), limit),
+            left_out,
+            len(rows),
+            limit,
         )
     if len(parts[0]) < settings.warm_start.batch_turns:
         raise UserError(

@@ -1,6 +1,8 @@
-"""The MLflow mirror of an experiment: every number in it comes from the files in `results/<experiment>/`.
+"""The mirror of an experiment in a tracker: every number in it comes from the files in `results/<experiment>/`.
 
-The records go to the server that `MLFLOW_TRACKING_URI` names, else to `results/<experiment>/tracking/mlflow.db`.
+The tracker is MLflow, or another of `hiper.tracking.trackers`. MLflow's records go to the server that
+`MLFLOW_TRACKING_URI` names, else to `results/<experiment>/tracking/mlflow.db`.
+
 `initialize` makes database and experiment before any run starts, `sync` brings the records up to date, `rebuild` makes
 them anew, `follow` mirrors one run while it goes on, from a process of its own. The mirror never gates a run: a run
 does not wait for it and does not notice when it fails, and one `sync` brings later what is missing.
@@ -12,17 +14,16 @@ first that fails ends the command.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from hiper.errors import UserError
 from hiper.records import absolute, leftover, write_json
-from hiper.tracking import database, destination
 from hiper.tracking.follower import follow, start_follower
-from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, RESULTS, Mirror
 from hiper.tracking.readings import started
+from hiper.tracking.tracker import LAST_PATIENCE, RESULTS
+from hiper.tracking.trackers import chosen_tracker
 
 __all__ = ["follow", "initialize", "rebuild", "start_follower", "sync"]
 
@@ -34,9 +35,9 @@ EXPERIMENT, SYNCED = "experiment.json", "synced.json"
 
 def initialize(experiment: Path, *, best_effort: bool = False) -> None:
     """Make the database where there is none, and the experiment; record its id in `tracking/experiment.json`."""
-    mirror = _attempt(lambda: Mirror(experiment), experiment, best_effort)
+    mirror = _attempt(lambda: chosen_tracker()(experiment), experiment, best_effort)
     if mirror is not None:
-        log.info("MLflow's records of %s go to %s", experiment, mirror.place)
+        log.info("%s's records of %s go to %s", mirror.title, experiment, mirror.place)
     found = {"experiment": absolute(experiment).name, "experiment_id": mirror.experiment_id if mirror else None}
     write_json(experiment / "tracking" / EXPERIMENT, found)
 
@@ -48,7 +49,7 @@ def sync(experiment: Path, *, best_effort: bool = False) -> None:
 
 
 def _sync(experiment: Path) -> list[str]:
-    mirror = Mirror(experiment, LAST_PATIENCE)
+    mirror = chosen_tracker()(experiment, LAST_PATIENCE)
     folders = sorted(path for path in experiment.glob("runs/*") if started(path) and not leftover(path.name))
     broken: list[UserError] = []
     for folder in folders:
@@ -59,40 +60,22 @@ def _sync(experiment: Path) -> list[str]:
     mirror.results()
     names = [folder.name for folder in folders]
     mirror.forget_all_but({*names, RESULTS})
-    log.info("MLflow's records of %s (%s): %d runs; added %s", experiment, mirror.place, len(names), mirror.added)
+    where = mirror.title, experiment, mirror.place
+    log.info("%s's records of %s (%s): %d runs; added %s", *where, len(names), mirror.added)
     if broken:
         raise UserError(f"{len(broken)} of {len(names)} runs could not be mirrored; the first: {broken[0]}")
     return names
 
 
 def rebuild(experiment: Path, *, best_effort: bool = False) -> None:
-    """Make the records anew: the old database comes back if that fails; on a server, only runs that were mirrored from
-    this folder are deleted.
-
-    For a process that has not opened the database yet.
-    """
+    """Make the records anew, as the tracker's `afresh` says."""
     _attempt(lambda: _rebuild(experiment), experiment, best_effort)
 
 
 def _rebuild(experiment: Path) -> None:
-    if destination.server() is not None:
-        Mirror(experiment, LAST_PATIENCE).forget_all_but(set())
-        sync(experiment)
-        return
-    tracking, old = experiment / "tracking", experiment / ".tracking.old"
-    tracking.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(old, ignore_errors=True)
-    with database.exclusive(tracking, PATIENCE):
-        database.set_aside(tracking, old)
-    try:
+    with chosen_tracker().afresh(experiment):
         initialize(experiment)
         sync(experiment)
-    except BaseException:
-        with database.exclusive(tracking, PATIENCE):
-            database.remove(tracking)
-            database.put_back(old, tracking)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _attempt(action: Callable[[], T], experiment: Path, best_effort: bool) -> T | None:
@@ -100,7 +83,10 @@ def _attempt(action: Callable[[], T], experiment: Path, best_effort: bool) -> T 
     try:
         return action()
     except Exception as error:
-        message = str(error) if isinstance(error, UserError) else f"MLflow: {destination.explain(error)}"
+        message = str(error)
+        if not isinstance(error, UserError):
+            tracker = chosen_tracker()  # there is one: a name that is none is a UserError
+            message = f"{tracker.title}: {tracker.message_of(error)}"
         if not message.endswith(advice(experiment)):
             message += advice(experiment)
         if not best_effort:

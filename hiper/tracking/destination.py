@@ -61,7 +61,7 @@ def _without_credentials(parts: SplitResult) -> str:
     return address
 
 
-def explain(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What MLflow or a library below it says, on one line, cut to a readable length, without credentials."""
     text = without_credentials(" ".join(str(error).split())) or type(error).__name__
     for name in SECRETS:

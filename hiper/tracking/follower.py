@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from hiper.records import absolute
-from hiper.tracking.destination import ADDRESS, explain
-from hiper.tracking.mirror import LAST_PATIENCE, PATIENCE, Mirror
 from hiper.tracking.readings import FOLLOWED
+from hiper.tracking.tracker import LAST_PATIENCE, PATIENCE, Tracker
+from hiper.tracking.trackers import chosen_tracker
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,11 @@ def start_follower(folder: Path) -> subprocess.Popen[bytes] | None:
     Never raises and never blocks; what goes wrong stands in `<run>/tracking.log`. On a cluster there is none without a
     tracking server: several computers must not write one sqlite file.
     """
-    if os.environ.get(CLUSTER_JOB) and not os.environ.get(ADDRESS, "").strip():
-        log.info("no live records without a tracking server (%s); the workflow brings them at its end", ADDRESS)
-        return None
     try:
+        server = chosen_tracker().server_variable
+        if os.environ.get(CLUSTER_JOB) and server and not os.environ.get(server, "").strip():
+            log.info("no live records without a tracking server (%s); the workflow brings them at its end", server)
+            return None
         command = [sys.executable, "-m", "hiper", "track", "follow", str(folder), "--process", str(os.getpid())]
         with (folder / FOLLOWED).open("ab") as output:
             return subprocess.Popen(
@@ -56,7 +57,8 @@ class _Follower:
         self.folder, self.process = folder, process
         self.experiment = absolute(folder).parent.parent
         self.is_child = process is not None and os.getppid() == process
-        self.mirror: Mirror | None = None
+        self.tracker = chosen_tracker()
+        self.mirror: Tracker | None = None
         self.seen: int | None = None
         self.pause = 0.0  # seconds; 0 while all goes well
         self.due = 0.0  # monotonic time of the next attempt
@@ -80,12 +82,12 @@ class _Follower:
         size = self._size()
         try:
             if self.mirror is None or not self.mirror.current():
-                self.mirror = Mirror(self.experiment, patience)
+                self.mirror = self.tracker(self.experiment, patience)
             self.mirror.patience = patience
             self.mirror.run(self.folder)
         except Exception as error:  # locked, damaged or out of reach: try again, the files lose nothing
             if not self.pause:
-                log.warning("no records for now: %s", explain(error))
+                log.warning("no records for now: %s", self.tracker.message_of(error))
             self.mirror = None
             self.pause = min(max(2 * self.pause, POLL_SECONDS), LONGEST_PAUSE)
             self.due = time.monotonic() + self.pause

@@ -1,23 +1,26 @@
-"""One experiment's records in MLflow: find or make its runs, add what the files have and the records lack."""
+"""The tracker `mlflow`: find or make the runs of one experiment, add what the files have and the records lack."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiper.compose import config_digest, read_config, recorded_settings
+from hiper.compose import read_config, recorded_settings
+from hiper.digests import config_digest
 from hiper.manifest import content_hash, made_with, read_manifest
 from hiper.records import absolute, read_json, sha256_json, write_json
 from hiper.tracking import database, destination
 from hiper.tracking.readings import Metrics, RunFiles, columns, ended, flatten, origin, result_note, spent
+from hiper.tracking.tracker import LAST_PATIENCE, PATIENCE, RESULTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,11 +31,8 @@ log = logging.getLogger(__name__)
 RUN, CONFIGURATION, CONTENT = "hiper.run", "hiper.configuration", "hiper.content"  # tags
 NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 FILES, WRITER, OWNER = "hiper.files", "hiper.writer", "hiper.mirror"  # tags, too
-RESULTS = "results"  # the MLflow run that shows the report, the tables and the figures
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens MLflow's pages for model training
 BATCH = 1000  # metrics per request, MLflow's limit
-PATIENCE = 5.0  # seconds to wait for another writer on this machine
-LAST_PATIENCE = 60.0  # for who will not come again; followers that catch up hold the lock for one run at a time
 UPLOADED = ("config.yaml", "manifest.json", "evaluation.jsonl")
 
 
@@ -58,7 +58,11 @@ class _Known:
 
 
 class Mirror:
-    """One experiment's records, opened; the experiment is made when it is new."""
+    """One experiment's records in MLflow (see `hiper.tracking.tracker.Tracker`)."""
+
+    title = "MLflow"
+    server_variable = destination.ADDRESS
+    message_of = staticmethod(destination.message_of)
 
     def __init__(self, experiment: Path, patience: float = PATIENCE) -> None:
         self.folder, self.patience = experiment, patience
@@ -75,6 +79,29 @@ class Mirror:
             self.client: MlflowClient = connect(address)
             self.experiment_id = self._experiment()
             self.opened = self._file()
+
+    @classmethod
+    @contextmanager
+    def afresh(cls, experiment: Path) -> Iterator[None]:
+        """The old database comes back if the new one is not completed; on a server, only runs that were mirrored from
+        this folder are deleted. For a process that has not opened the database yet."""
+        if destination.server() is not None:
+            cls(experiment, LAST_PATIENCE).forget_all_but(set())
+            yield
+            return
+        tracking, old = experiment / "tracking", experiment / ".tracking.old"
+        tracking.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+        with database.exclusive(tracking, PATIENCE):
+            database.set_aside(tracking, old)
+        try:
+            yield
+        except BaseException:
+            with database.exclusive(tracking, PATIENCE):
+                database.remove(tracking)
+                database.put_back(old, tracking)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
 
     def exclusive(self) -> AbstractContextManager[None]:
         """One writer at a time: finding a run and creating it must not interleave."""

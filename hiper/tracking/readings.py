@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hiper.manifest import FILE as MANIFEST
+from hiper.manifest import MANIFEST
 from hiper.records import read_jsonl, sha256_file
 from hiper.trajectory import evaluated_on
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.manifest import FILE as MANIFEST
+from hiper.manifest import MANIFEST
 from hiper.records import absolute, read_jsonl
-from hiper.runs.episodes import FILE, outcome
+from hiper.runs.episodes import EPISODES, outcome
 from hiper.runs.results import DEFAULT_EXPERIMENT, setting, task_label
 from hiper.trajectory import evaluated_on
 from hiper.yaml_files import read_yaml
@@ -91,7 +91,7 @@ def load(folder: Path) -> list[Episode]:
     if not (folder / "config.yaml").exists():
         raise UserError(f"{folder}: no run (a run's folder has a config.yaml); {_neighbours(folder)}")
     benchmark = setting(read_yaml(folder / "config.yaml"), "benchmark.name")
-    episodes = [*_training(folder / FILE, benchmark), *_evaluation(folder / EVALUATION, benchmark)]
+    episodes = [*_training(folder / EPISODES, benchmark), *_evaluation(folder / EVALUATION, benchmark)]
     if not episodes:
         raise UserError(f"{folder}: no episodes to show; {'; '.join(gaps(folder)) or 'nothing has been played yet'}")
     return episodes
@@ -101,13 +101,13 @@ def gaps(folder: Path) -> list[str]:
     """What a reader must know is not there, as sentences without a full stop."""
     found = []
     if (
-        not (folder / FILE).exists()
+        not (folder / EPISODES).exists()
         and (folder / "metrics.jsonl").exists()
         and "-warmstart-" not in absolute(folder).name
     ):
-        found.append(f"trained before episodes were recorded: no {FILE} (training again writes it)")
-    elif (folder / FILE).exists() and not (folder / FILE).stat().st_size:
-        found.append(f"{FILE} is empty: no iteration has ended yet, or tracking.episodes is 0")
+        found.append(f"trained before episodes were recorded: no {EPISODES} (training again writes it)")
+    elif (folder / EPISODES).exists() and not (folder / EPISODES).stat().st_size:
+        found.append(f"{EPISODES} is empty: no iteration has ended yet, or tracking.episodes is 0")
     if (folder / UNFINISHED).exists():
         found.append(f"evaluation is not finished: `{_command(folder, EVALUATION)}` goes on")
     elif not (folder / MANIFEST).exists():

@@ -16,7 +16,7 @@ from hiper.compose import WARM_START, RunName
 from hiper.config import BenchmarkSettings, RunSettings
 from hiper.errors import UserError
 from hiper.learning import pretrained
-from hiper.manifest import FILE as MANIFEST
+from hiper.manifest import MANIFEST
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.hardware import CARDS
 from hiper.views.datasets import data_finding

@@ -107,12 +107,12 @@ def model_of(folder: Path, settings: RunSettings, temperature: float, data_root:
         raise UserError(f"{folder}: no manifest.json yet; the run is not finished, or its model is being made anew")
     verify_outputs(folder)
     require_data(folder, data_root, settings.benchmark.dataset)
-    from hiper.learning import engine  # after the check: these imports take seconds
+    from hiper.learning import torch_setup  # after the check: these imports take seconds
     from hiper.learning.folders import load_decoder
-    from hiper.policies.players import LocalPlayers
+    from hiper.policies.local_backend import LocalPlayers
     from hiper.policies.tokenizer_files import load_tokenizer
 
-    device = engine.prepare(settings.engine)
+    device = torch_setup.prepare(settings.engine)
     decoder, tokenizer = load_decoder(folder / "model", device), load_tokenizer(folder / "model")
     return LocalPlayers(settings, decoder, tokenizer, device).policy(temperature)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hiper.learning.sharded import LONGEST_BUILD, remove_dead_builds
+from hiper.learning.deepspeed_engine import LONGEST_BUILD, remove_dead_builds
 
 
 @pytest.mark.parametrize("chosen", [True, False])

@@ -19,7 +19,7 @@ from recorded_run import make_run
 from hiper.compose import write_config
 from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
-from hiper.learning.folders import HEADS, WEIGHTS
+from hiper.learning.folders import VALUE_HEADS, WEIGHTS
 from hiper.manifest import files_of, read_manifest, verify_outputs, write_manifest
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
@@ -166,7 +166,7 @@ def test_outputs_are_verified_by_their_checksums(results: Path, tmp_path: Path) 
     shutil.copytree(results, run)
     verify_outputs(run)
     names = sorted(read_json(run / "manifest.json")["outputs"])
-    assert f"model/{WEIGHTS}" in names and "model/config.json" in names and f"model/{HEADS}" not in names
+    assert f"model/{WEIGHTS}" in names and "model/config.json" in names and f"model/{VALUE_HEADS}" not in names
     for name in names:
         content = (run / name).read_bytes()
         (run / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -217,7 +217,7 @@ def test_weights_of_another_run_beside_a_model_are_refused(results: Path, tmp_pa
     (run / "model" / "README.md").write_text("mine")
     verify_outputs(run)
     for name in (
-        f"model/{HEADS}",
+        f"model/{VALUE_HEADS}",
         f"model/{WEIGHTS}.index.json",
         "model/chat_template.jinja",
         "model/added_tokens.json",

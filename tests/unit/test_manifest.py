@@ -15,8 +15,9 @@ import pytest
 from pathspec import GitIgnoreSpec
 
 from hiper import manifest
-from hiper.compose import compose_run, config_digest, write_config
+from hiper.compose import compose_run, write_config
 from hiper.config import RunSettings
+from hiper.digests import config_digest
 from hiper.errors import UserError
 from hiper.manifest import (
     command,

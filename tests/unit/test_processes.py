@@ -7,7 +7,7 @@ import pytest
 import torch
 from pipeline import run_settings
 
-from hiper.compose import stage_digest
+from hiper.digests import stage_digest
 from hiper.errors import UserError
 from hiper.learning.batches import micro_batches
 from hiper.learning.processes import Processes, joined

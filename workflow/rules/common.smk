@@ -13,8 +13,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from hiper.compose import NAME, RunName, benchmark_digest, compose_run, load_benchmark
-from hiper.compose import load_grid, run_names, stage_digest, write_config
+from hiper.compose import NAME, RunName, compose_run, load_benchmark, load_grid, run_names, write_config
+from hiper.digests import benchmark_digest, stage_digest
 from hiper.errors import UserError
 from hiper.grids import compose_grid
 from hiper.locks import join_workflow

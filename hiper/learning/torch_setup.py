@@ -1,4 +1,4 @@
-"""Process-wide settings of the local engine: threads, determinism, the allocator."""
+"""Settings of torch for a whole process: threads, determinism, the allocator."""
 
 from __future__ import annotations
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pipeline import ROOT, run_settings
 
-from hiper.compose import available, compose_run, stage_digest
-from hiper.config import RunSettings
+from hiper.compose import available, compose_run
+from hiper.config import Engine, RolloutSettings, RunSettings
+from hiper.digests import stage_digest
 from hiper.errors import UserError
-from hiper.policies.players import training_players
+from hiper.learning.engines import ENGINES
+from hiper.policies.backends import BACKENDS, make_backend
 from hiper.yaml_files import read_yaml
 
 VLLM = {"backend": "vllm", "memory_share": 0.4, "importance_cap": 2.0}
@@ -28,6 +30,12 @@ def test_every_rollout_file_is_valid_and_called_like_its_backend(name: str) -> N
     values = read_yaml(ROOT / "configs" / "rollout" / f"{name}.yaml")
     assert changed(values).rollout.model_dump() == values
     assert values["backend"] == name
+
+
+def test_settings_allow_what_there_is() -> None:
+    """Each backend and engine has a name that settings may give, and no other name is allowed."""
+    allowed = RolloutSettings.model_fields["backend"].annotation, Engine.model_fields["name"].annotation
+    assert [set(get_args(names)) for names in allowed] == [set(BACKENDS), set(ENGINES)]
 
 
 def test_the_papers_experiments_sample_with_vllm_and_no_other_does() -> None:
@@ -71,4 +79,4 @@ def test_without_vllm_the_message_says_how_to_get_it(tmp_path: Path) -> None:
     if found is not None and found.origin is not None:
         pytest.skip("vLLM is in this environment")
     with pytest.raises(UserError, match=r"make test-vllm.*envs/gpu\.txt.*rollout=local"):
-        training_players(changed(VLLM), tmp_path, None, None, "cpu", lambda: [], True)  # type: ignore[arg-type]
+        make_backend(changed(VLLM), "cpu").in_training(tmp_path, None, None, lambda: [], True)  # type: ignore[arg-type]

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from hiper.config import Engine
 from hiper.errors import UserError
+from hiper.learning.local_engine import LocalEngine, LocalEngines
 from hiper.learning.lora import merged_weights, trainable
 from hiper.learning.processes import Processes
-from hiper.learning.training_engine import MOMENTS, LocalEngine, LocalEngines, Run, TrainingEngine
+from hiper.learning.training_engine import MOMENTS, Run, TrainingEngine
 
 T = TypeVar("T")
 

@@ -1,0 +1,75 @@
+"""What the annotations of all settings together say (`hiper.declarations`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from hiper.config.errors import sections_of
+from hiper.declarations import STAGES, Before, ReadBy, Stage, Unread
+
+
+@dataclass(frozen=True)
+class Read:
+    """Dotted names: of what each stage reads, sections that it reads as a whole by their own name; of what is `unread`,
+    also within such sections."""
+
+    by: Mapping[Stage, tuple[str, ...]]
+    unread: tuple[str, ...]
+
+
+@cache
+def stages_read(model: type[BaseModel]) -> Read:
+    """What the annotations of a run's settings say. TypeError with the settings of which they say nothing."""
+    by: dict[Stage, dict[str, None]] = {stage: {} for stage in STAGES}
+    unread: dict[str, None] = {}
+    undeclared: dict[str, None] = {}
+
+    def visit(name: str, field: FieldInfo, around: frozenset[Stage]) -> None:
+        """`around`: the stages that read the section around it as a whole."""
+        if any(isinstance(said, Unread) for said in field.metadata):
+            unread[name] = None
+            return
+        said = [one for one in field.metadata if isinstance(one, ReadBy)]
+        readers = around | {stage for one in said if not one.parts for stage in one.stages}
+        for stage in readers - around:
+            by[stage][name] = None
+        for one in said:
+            for stage in one.stages if one.parts else ():
+                by[stage] |= dict.fromkeys(f"{name}.{part}" for part in one.parts)
+        sections = sections_of(field)
+        for section in sections:
+            for inner, setting in section.model_fields.items():
+                visit(f"{name}.{inner}", setting, readers)
+        if not sections and not readers:
+            undeclared[name] = None
+
+    for name, field in model.model_fields.items():
+        visit(name, field, frozenset())
+    if undeclared:
+        raise TypeError(
+            f"{', '.join(undeclared)}: no stage is said to read this; add ReadBy(…) or Unread(reason) to the "
+            "annotation, so that the digests of results are true"
+        )
+    return Read({stage: tuple(names) for stage, names in by.items()}, tuple(unread))
+
+
+def with_earlier(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, recorded by a version that had fewer settings, with what each setting that they lack says was done
+    `Before`, in the sections that they have."""
+    filled = dict(values)
+    for name, field in model.model_fields.items():
+        for said in field.metadata:
+            if isinstance(said, Before):
+                filled.setdefault(name, said.value)
+        inner, sections = filled.get(name), sections_of(field)
+        if isinstance(inner, Mapping):
+            for section in sections:  # of several forms the one whose name it has
+                if len(sections) == 1 or inner.get("name") in get_args(section.model_fields["name"].annotation):
+                    filled[name] = with_earlier(section, inner)
+    return filled

@@ -1,0 +1,82 @@
+"""What settings say of the stages that read them, and what was done before there was a choice."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+
+from hiper.config import RolloutSettings, RunSettings
+from hiper.config.declared import stages_read, with_earlier
+from hiper.config.types import Count, Settings
+from hiper.declarations import Before, ReadBy, Unread
+
+
+class Whole(Settings):
+    plain: Count
+    further: Annotated[Count, ReadBy("evaluate")]
+    idle: Annotated[Count, Unread("it is only shown")]
+
+
+class Mixed(Settings):
+    said: Annotated[Count, ReadBy("train")]
+    idle: Annotated[Count, Unread("it is only shown")]
+
+
+class Run(Settings):
+    whole: Annotated[Whole, ReadBy("train")]
+    mixed: Mixed
+    some: Annotated[Whole, ReadBy("data", parts=("plain",)), ReadBy("variance")]
+
+
+def test_a_setting_that_nobody_declared_is_an_error_that_names_it() -> None:
+    """A new setting of a section whose settings speak for themselves cannot escape the digests."""
+
+    class Rollout(RolloutSettings):
+        warm: Count
+
+    class Grown(RunSettings):
+        rollout: Rollout  # type: ignore[assignment]
+        another: Count
+
+    with pytest.raises(TypeError, match=r"^rollout\.warm, another: no stage is said to read this; add ReadBy"):
+        stages_read(Grown)
+
+
+def test_sections_are_read_whole_or_setting_by_setting() -> None:
+    """A section's stages read it by its name, whatever is in it; other stages read the settings that name them."""
+    read = stages_read(Run)
+    assert set(read.by["train"]) == {"whole", "mixed.said"}
+    assert set(read.by["evaluate"]) == {"whole.further", "some.further"}
+    assert set(read.by["data"]) == {"some.plain"}
+    assert set(read.by["variance"]) == {"some"}
+    assert set(read.unread) == {"whole.idle", "mixed.idle", "some.idle"}
+
+
+def test_every_setting_of_a_run_is_declared() -> None:
+    """Those that no stage reads are few, and known."""
+    assert set(stages_read(RunSettings).unread) == {"experiment", "tracking", "rollout.memory_share"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "filled"),
+    [
+        ({}, {}),
+        ({"section": {}}, {"section": {"young": 3}}),
+        ({"section": {"young": 4, "old": 1}}, {"section": {"young": 4, "old": 1}}),
+        ({"section": None}, {"section": None}),
+    ],
+)
+def test_older_results_lack_settings_in_the_sections_that_they_have(
+    recorded: dict[str, Any], filled: dict[str, Any]
+) -> None:
+    """What was done before there was a choice is filled in, and nothing that was recorded is altered."""
+
+    class Section(Settings):
+        old: Count
+        young: Annotated[Count, Before(3)]
+
+    class Recorded(Settings):
+        section: Section | None
+
+    assert with_earlier(Recorded, recorded) == filled
