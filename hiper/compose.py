@@ -7,7 +7,9 @@ all others; one may stand within another in this order, for a single cell. A run
 `<benchmark>-<model>-<algorithm>-seed<n>`; the warm start that the algorithms of one benchmark, model and seed share has
 the algorithm `warmstart`.
 
-A setting that could change nothing is an error: see `hiper.layers`, `_require_own_keys` and `hiper.grids`.
+What an experiment sets under `algorithm` for all of them goes to those that have the setting (`gamma` to HiPER, not to
+GRPO). A setting that could change nothing is an error: see `hiper.layers`, `_homeless`, `_require_own_keys` and
+`hiper.grids`.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from typing import Any, Literal, get_args
 import yaml
 
 from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
-from hiper.config.errors import nearest, written
-from hiper.errors import UserError
+from hiper.config.algorithm import has, owner, settings_model, without_others
+from hiper.config.errors import fields_at, written
+from hiper.errors import UserError, nearest
 from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
 from hiper.records import leftover, sha256_json, write_text
 from hiper.yaml_files import read_yaml
@@ -131,6 +134,8 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     contents = _contents(root / "configs")
     first = RunName(grid.benchmarks[0], grid.models[0], grid.algorithms[0], 0)
     values = deepcopy(_values(experiment, replace(name, seed=0), first, root, contents))
+    if problems := _homeless(experiment, tuple(grid.algorithms), root, contents):
+        raise UserError("\n".join(problems))
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
     )
@@ -156,6 +161,9 @@ def _values(experiment: str, name: RunName, first: RunName, root: Path, contents
     values = _composed(experiment, chosen, first, root, contents)
     file = root / "configs" / "experiment" / f"{experiment}.yaml"
     for group in GRID:
+        if group == "algorithm":  # what comes now is for this one alone, so that it must have it
+            own = leaves(_own("algorithm", chosen.algorithm, root))
+            values["algorithm"] = without_others(values.get("algorithm"), own)
         values = _specialized(values, group, getattr(name, group), file, available(group, root))
     values.pop("grid", None)
     return _resolved(values, file)
@@ -273,6 +281,31 @@ def _composition_problem(error: Exception) -> str:
     )
 
 
+@cache
+def _homeless(experiment: str, grid: tuple[str, ...], root: Path, contents: Contents) -> list[str]:
+    """One line for each setting that an experiment has under `algorithm` and no algorithm that it may be meant for: one
+    of the `grid`, any for a file that the experiment inherits, the one that `by_algorithm` names."""
+    known = available("algorithm", root)
+    models = {name: settings_model(_own("algorithm", name, root)) for name in known}
+    found = []
+    below = [layer for layer in layers("experiment", experiment, root) if layer.group == "experiment"]
+    for layer in below:
+        for place, sections in parts(layer.values):
+            only = place.rpartition("by_algorithm.")[2].removesuffix(".") if "by_algorithm." in place else None
+            meant = {name: models.get(name) for name in (grid if only is None else (only,))}
+            section = sections.get("algorithm")
+            for key in leaves(section) if isinstance(section, dict) else ():
+                anywhere = layer is not below[-1] and only is None and owner(key) is not None
+                if anywhere or any(model is None or has(model, key) for model in meant.values()):
+                    continue
+                *above, last = key.split(".")
+                beside = [name for model in meant.values() if model is not None for name in fields_at(model, above)]
+                hint = nearest(last, beside) or "; remove it or correct its name"
+                who = f"{only} lacks it" if only else f"none of the algorithms ({', '.join(meant)}) has it"
+                found.append(f"{layer.path}, {place}algorithm.{key}: unknown setting, {who}{hint}")
+    return found
+
+
 def _require_own_keys(settings: RunSettings, name: RunName, experiment: str, root: Path) -> None:
     """A variant (`hiper_no_norm`, whose `name` is `hiper`) is what it sets differently from its algorithm's own file,
     so an experiment must not set that for all algorithms alike: the variant would silently be no variant."""
@@ -301,10 +334,7 @@ def _own(group: str, name: str, root: Path) -> dict[str, Any]:
     """The section that a file of `configs/<group>/` gives, with what it inherits."""
     values: dict[str, Any] = {}
     for layer in layers(group, name, root):
-        section = layer.values
-        for key in reversed(layer.group.split("/")[1:]):
-            section = {key: section}
-        values = _merged(values, section)
+        values = _merged(values, layer.values)
     return values
 
 
@@ -368,8 +398,12 @@ def read_config(path: Path) -> RunSettings:
 
 
 def recorded_settings(values: Mapping[str, Any], source: str) -> RunSettings:
-    """The validated settings that a run was made with, also by an earlier version, which had fewer of them."""
-    return parse_run(_filled(dict(values), _SINCE), source)
+    """The validated settings that a run was made with, also by an earlier version: that had fewer of them, and gave each
+    algorithm those of all."""
+    filled = _filled(dict(values), _SINCE)
+    if "algorithm" in filled:
+        filled["algorithm"] = without_others(filled["algorithm"])
+    return parse_run(filled, source)
 
 
 def _filled(values: dict[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:

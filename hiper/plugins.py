@@ -22,7 +22,21 @@ from hiper.errors import UserError
 ALGORITHMS = "hiper.algorithms"
 ENVIRONMENTS = "hiper.environments"
 
-BUILT_IN: dict[str, dict[str, str]] = {ALGORITHMS: {}, ENVIRONMENTS: {}}
+BUILT_IN: dict[str, dict[str, str]] = {
+    ALGORITHMS: {
+        "hiper": "hiper.algorithms.hiper:ALGORITHM",
+        "hiper_potentials": "hiper.algorithms.hiper_potentials:ALGORITHM",
+        "ppo": "hiper.algorithms.ppo:ALGORITHM",
+        "ppo_turn": "hiper.algorithms.ppo_turn:ALGORITHM",
+        "vetta": "hiper.algorithms.vetta:ALGORITHM",
+        "rloo": "hiper.algorithms.rloo:ALGORITHM",
+        "grpo": "hiper.algorithms.grpo:ALGORITHM",
+        "gigpo": "hiper.algorithms.gigpo:ALGORITHM",
+        "hgpo": "hiper.algorithms.hgpo:ALGORITHM",
+        "graphhca": "hiper.algorithms.graphhca:ALGORITHM",
+    },
+    ENVIRONMENTS: {},
+}
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from hiper.config.types import Count, CountOrZero, Distinct, PathText, Positive, Settings
+from hiper.fields import Count, CountOrZero, Distinct, PathText, Positive, Settings
 
 AlfworldSplit = Literal["train", "valid_seen", "valid_unseen"]
 WebshopSplit = Literal["train", "dev", "test"]

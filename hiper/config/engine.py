@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hiper.config.types import Count, Settings
+from hiper.fields import Count, Settings
 
 
 class Engine(Settings):

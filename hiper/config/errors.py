@@ -5,18 +5,28 @@ Where another notation of the value would do ("write 20 without quotes") it has 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from hiper.errors import nearest, shown
+
 SHOWN = 15  # problems; more would not fit on one screen
-VALUE = 80  # characters of a value
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NOTHING = ("null", "none", "~")
+
+
+@dataclass(frozen=True)
+class SettingsByName:
+    """Marks a field whose own key `name` says which settings the section has: `model(section)` is their model, None
+    where the name is unknown."""
+
+    model: Callable[[Any], type[BaseModel] | None]
 
 
 def explain(error: ValidationError, source: str, model: type[BaseModel], values: Any) -> str:
@@ -24,19 +34,19 @@ def explain(error: ValidationError, source: str, model: type[BaseModel], values:
     problems = error.errors(include_url=False)
     lines = [f"{source}: invalid configuration"]
     for problem in problems[:SHOWN]:
-        key = ".".join(_followed(model, problem["loc"])[0])
-        text = _explained(problem, key, model) + _notation(problem, model, values)
+        key = ".".join(_followed(model, problem["loc"], values)[0])
+        text = _explained(problem, key, model, values) + _notation(problem, model, values)
         lines += [f"  {line}" for line in text.splitlines()]
     if len(problems) > SHOWN:
         lines.append(f"  … and {len(problems) - SHOWN} more problems")
     return "\n".join(lines)
 
 
-def _explained(problem: ErrorDetails, key: str, model: type[BaseModel]) -> str:
+def _explained(problem: ErrorDetails, key: str, model: type[BaseModel], values: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     kind = problem["type"]
     if kind == "extra_forbidden":
-        names = fields_at(model, problem["loc"][:-1])
+        names = fields_at(model, problem["loc"][:-1], values)
         hint = nearest(str(problem["loc"][-1]), names) or "; remove it or correct its name"
         return f"{key}: unknown setting (value {shown(problem['input'])}){hint}"
     if kind == "missing":
@@ -132,27 +142,16 @@ def _replaced(values: Any, place: tuple[int | str, ...], value: Any) -> Any:
     return _replaced(values, rest, value)
 
 
-def shown(value: Any) -> str:
-    """A value as it may stand in a message: on one line, not longer than VALUE characters."""
-    if isinstance(value, Mapping):
-        return f"a section with {', '.join(str(key) for key in list(value)[:5])}"[:VALUE]
-    text = repr(value)
-    return text if len(text) <= VALUE else f"{text[:VALUE]}…"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` for a name that is nearly a known one, else nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def fields_at(model: type[BaseModel], place: Iterable[int | str]) -> list[str]:
-    """The settings of the section at `place`, a path of keys from `model` down."""
-    _, section = _followed(model, place)
+def fields_at(model: type[BaseModel], place: Iterable[int | str], values: Any = None) -> list[str]:
+    """The settings of the section at `place`, a path of keys from `model` down; `values` say which model a section has
+    that is told by its name."""
+    _, section = _followed(model, place, values)
     return list(section.model_fields) if section is not None else []
 
 
-def _followed(model: type[BaseModel], place: Iterable[int | str]) -> tuple[list[str], type[BaseModel] | None]:
+def _followed(
+    model: type[BaseModel], place: Iterable[int | str], values: Any
+) -> tuple[list[str], type[BaseModel] | None]:
     """The keys of pydantic's `place` as a person writes them, and the section there (None: there is none).
 
     Where a section has several forms pydantic puts the chosen one's name into the place, which is no key.
@@ -165,12 +164,15 @@ def _followed(model: type[BaseModel], place: Iterable[int | str]) -> tuple[list[
             forms = chosen
             continue
         keys.append(str(part))
+        values = values.get(part) if isinstance(values, Mapping) else None
         fields = [form.model_fields[str(part)] for form in forms[:1] if str(part) in form.model_fields]
-        forms = [section for field in fields for section in _sections(field.annotation)]
+        forms = [section for field in fields for section in _forms(field, values)]
     return keys, forms[0] if forms else None
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The section types in `Section`, `Section | None` or `Section | Other`."""
-    parts = (annotation, *get_args(annotation))
+def _forms(field: FieldInfo, value: Any) -> list[type[BaseModel]]:
+    """The section types of a field: the one that its value names, or those in `Section`, `Section | None` or
+    `Section | Other`."""
+    named = [mark.model(value) for mark in field.metadata if isinstance(mark, SettingsByName)]
+    parts = (*filter(None, named), field.annotation, *get_args(field.annotation))
     return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]

@@ -1,4 +1,4 @@
-"""What all settings are made of: the strict base class, and numbers with limits."""
+"""What all settings are made of: the strict base class, and numbers with limits. Configuration and algorithms use both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hiper.config.errors import shown
+from hiper.errors import shown
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
