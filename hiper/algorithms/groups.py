@@ -59,7 +59,6 @@ class GroupedSettings(AlgorithmSettings):
         return value
 
 
-
 def against_group(
     values: Floats, groups: Ints, weights: Floats, *, divide: bool, unbiased: bool = True, lone_return: bool = False
 ) -> Floats:

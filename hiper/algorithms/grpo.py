@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hiper.algorithms.groups import Comparison, GroupedSettings, broadcast, episode_advantages, shaped_rewards, whole_response
+from hiper.algorithms.groups import (
+    Comparison,
+    GroupedSettings,
+    broadcast,
+    episode_advantages,
+    shaped_rewards,
+    whole_response,
+)
 from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
 
 

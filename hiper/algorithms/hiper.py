@@ -22,6 +22,7 @@ from hiper.algorithms.shaping import HierarchyPenalties, shape_rewards
 from hiper.algorithms.unexplained import Unexplained
 from hiper.fields import Probability, ProbabilityOrAuto
 
+
 class HiperSettings(GaeSettings):
     lam_seg: Probability
     lam_boundary: ProbabilityOrAuto  # 0: as published; auto: by V_high's explained variance
@@ -151,9 +152,7 @@ def estimate(
     )
 
 
-def unexplained_if_asked(
-    turns: Turns, values: Mapping[str, Floats], settings: HiperSettings
-) -> Unexplained | None:
+def unexplained_if_asked(turns: Turns, values: Mapping[str, Floats], settings: HiperSettings) -> Unexplained | None:
     return unexplained(turns, values, settings) if settings.lam_boundary == "auto" else None
 
 

@@ -19,7 +19,9 @@ class _Algorithms(Mapping[str, Algorithm[Any]]):
         found = plugins.load(plugins.ALGORITHMS, name)
         if not isinstance(found, Algorithm):
             value = plugins.known(plugins.ALGORITHMS)[name]
-            raise UserError(f"algorithm {name} stands for {value}, which must be a hiper.algorithms.interface.Algorithm")
+            raise UserError(
+                f"algorithm {name} stands for {value}, which must be a hiper.algorithms.interface.Algorithm"
+            )
         return found
 
     def __contains__(self, name: object) -> bool:

@@ -17,6 +17,7 @@ from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import GaeSettings, masked
 from hiper.fields import NonNegative
 
+
 class VettaSettings(GaeSettings):
     token_weight: NonNegative  # of what tells the tokens of a turn apart
 

@@ -14,6 +14,7 @@ from hiper.config.engine import Engine
 from hiper.config.errors import explain
 from hiper.config.model import Model
 from hiper.config.rollout import RolloutSettings
+from hiper.errors import UserError, nearest, shown
 from hiper.fields import (
     Count,
     CountOrZero,
@@ -23,7 +24,6 @@ from hiper.fields import (
     Probability,
     Settings,
 )
-from hiper.errors import UserError, nearest, shown
 
 FEWEST_BATCHES = 4  # that gradient variance can be measured with
 BLOCK_TOKENS = 9  # six tags, a decision, an action of one token, the end

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import yaml
 from credit_arrays import Group, Penalties, Settings, make_turns
+from hiper.algorithms.reads import settings_read
 from hypothesis import given
 from hypothesis import strategies as st
 from pipeline import ROOT
 
 from hiper.algorithms.interface import EVERY_TOKEN
-from hiper.algorithms.reads import settings_read
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import available, compose_run
 from hiper.errors import UserError
