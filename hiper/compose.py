@@ -398,8 +398,8 @@ def read_config(path: Path) -> RunSettings:
 
 
 def recorded_settings(values: Mapping[str, Any], source: str) -> RunSettings:
-    """The validated settings that a run was made with, also by an earlier version: that had fewer of them, and gave each
-    algorithm those of all."""
+    """The validated settings that a run was made with, also by an earlier version, which had fewer of them and gave
+    every algorithm those of all."""
     filled = _filled(dict(values), _SINCE)
     if "algorithm" in filled:
         filled["algorithm"] = without_others(filled["algorithm"])

@@ -1,4 +1,4 @@
-"""What all settings are made of: the strict base class, and numbers with limits. Configuration and algorithms use both."""
+"""What all settings are made of, a run's and an algorithm's: the strict base class, and numbers with limits."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The episodes of a group are merged into one graph: its nodes are states, its edges the turns that were played. A state
 is an observation without history, as for GiGPO; an episode's last turn leads to one of two ends, success or failure. An
-episode that ran out of turns, or broke, has failed, whatever `bootstrap_truncated` says.
+episode that ran out of turns, or broke, has failed.
 """
 
 from __future__ import annotations

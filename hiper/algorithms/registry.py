@@ -1,4 +1,5 @@
-"""The algorithms by the name they have in the configuration: ours (`hiper.plugins.BUILT_IN`) and installed packages'."""
+"""The algorithms by the name they have in the configuration: ours, from `hiper.plugins.BUILT_IN`, and those of
+installed packages."""
 
 from __future__ import annotations
 
