@@ -28,7 +28,8 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
     R_i = Σ_t r_t, the return of the *whole* episode, at every turn. The sums telescope to A[j] = R_i − V[j], target[j]
     = R_i: no discount, no bootstrap across turns or at truncation, and no settings for them. Tokens that the guide
     forced have no advantage; leaving them out changes no other. `settings.normalize` whitens over tokens (a long
-    response weighs more). `values["token"]` is `[trajectory, turn + 1, token]`; r is the environment's reward less the invalid penalty.
+    response weighs more). `values["token"]` is `[trajectory, turn + 1, token]`; r is the environment's reward less the
+    invalid penalty.
     """
     chosen, columns = turns.chosen, turns.present.shape[1]
     returns = broadcast(shaped_rewards(turns, settings).sum(axis=1), turns.present)
