@@ -25,6 +25,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from hiper.algorithms.interface import AlgorithmSettings
 from hiper.config import BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
 from hiper.config.algorithm import has, owner, settings_model, without_others
 from hiper.config.errors import fields_at, written
@@ -285,25 +286,31 @@ def _composition_problem(error: Exception) -> str:
 def _homeless(experiment: str, grid: tuple[str, ...], root: Path, contents: Contents) -> list[str]:
     """One line for each setting that an experiment has under `algorithm` and no algorithm that it may be meant for: one
     of the `grid`, any for a file that the experiment inherits, the one that `by_algorithm` names."""
-    known = available("algorithm", root)
-    models = {name: settings_model(_own("algorithm", name, root)) for name in known}
     found = []
-    below = [layer for layer in layers("experiment", experiment, root) if layer.group == "experiment"]
-    for layer in below:
+    files = [layer for layer in layers("experiment", experiment, root) if layer.group == "experiment"]
+    for layer in files:
         for place, sections in parts(layer.values):
-            only = place.rpartition("by_algorithm.")[2].removesuffix(".") if "by_algorithm." in place else None
-            meant = {name: models.get(name) for name in (grid if only is None else (only,))}
-            section = sections.get("algorithm")
-            for key in leaves(section) if isinstance(section, dict) else ():
-                anywhere = layer is not below[-1] and only is None and owner(key) is not None
-                if anywhere or any(model is None or has(model, key) for model in meant.values()):
+            named = place.rpartition("by_algorithm.")[2].removesuffix(".") if "by_algorithm." in place else None
+            names = grid if named is None else (named,)
+            models = [model for name in names if (model := _algorithm_model(name, root)) is not None]
+            own = sections.get("algorithm")
+            for key in leaves(own) if models and isinstance(own, dict) else ():
+                inherited = named is None and layer is not files[-1]
+                if any(has(model, key) for model in models) or (inherited and owner(key) is not None):
                     continue
                 *above, last = key.split(".")
-                beside = [name for model in meant.values() if model is not None for name in fields_at(model, above)]
-                hint = nearest(last, beside) or "; remove it or correct its name"
-                who = f"{only} lacks it" if only else f"none of the algorithms ({', '.join(meant)}) has it"
-                found.append(f"{layer.path}, {place}algorithm.{key}: unknown setting, {who}{hint}")
+                hint = nearest(last, [name for model in models for name in fields_at(model, above)])
+                who = f"{named} lacks it" if named else f"none of the algorithms ({', '.join(grid)}) has it"
+                found.append(
+                    f"{layer.path}, {place}algorithm.{key}: unknown setting, {who}"
+                    f"{hint or '; remove it or correct its name'}"
+                )
     return found
+
+
+def _algorithm_model(file: str, root: Path) -> type[AlgorithmSettings] | None:
+    """The settings model behind a file of `configs/algorithm/`; None where there is none."""
+    return settings_model(_own("algorithm", file, root)) if file in available("algorithm", root) else None
 
 
 def _require_own_keys(settings: RunSettings, name: RunName, experiment: str, root: Path) -> None:

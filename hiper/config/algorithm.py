@@ -19,6 +19,8 @@ def _registered(name: str) -> str:
 
 
 class _Named(BaseModel):
+    """What there is to check, for its errors, where the name is missing or unknown."""
+
     name: Annotated[str, AfterValidator(_registered)]
 
 
@@ -35,7 +37,9 @@ def _validated(section: Any) -> Any:
     return (model or _Named).model_validate(section)
 
 
-Algorithm = Annotated[SerializeAsAny[AlgorithmSettings], BeforeValidator(_validated), SettingsByName(settings_model)]
+AlgorithmSection = Annotated[
+    SerializeAsAny[AlgorithmSettings], BeforeValidator(_validated), SettingsByName(settings_model)
+]
 
 
 def has(model: type[AlgorithmSettings], key: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from hiper.algorithms.registry import ALGORITHMS
-from hiper.config.algorithm import Algorithm
+from hiper.config.algorithm import AlgorithmSection
 from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings, WebshopSettings
 from hiper.config.engine import Engine
 from hiper.config.errors import explain
@@ -164,7 +164,7 @@ class RunSettings(Settings):
     decoding: Decoding
     demonstrations: Demonstrations
     warm_start: WarmStart
-    algorithm: Algorithm
+    algorithm: AlgorithmSection
     training: Training
     evaluation: Evaluation
     variance: Variance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from credit_arrays import make_turns, settings_of
 from pydantic import BaseModel
 
+from hiper import plugins
 from hiper.algorithms.interface import EVERY_TOKEN
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.errors import UserError
 
 PIPELINE = {"name", "group_size"}  # read by the pipeline, which needs them of every algorithm
 # In every form of an algorithm together, all of its settings are read.
@@ -69,3 +72,46 @@ def test_an_algorithm_declares_what_it_reads_and_nothing_else(name: str) -> None
             assert read == own - set(settings.idle())
         found |= read
     assert found == own
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of packages whose entry points are found."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for lookup in (plugins.known, plugins.load):
+        lookup.cache_clear()
+    yield tmp_path
+    for lookup in (plugins.known, plugins.load):
+        lookup.cache_clear()
+
+
+def offer(folder: Path, package: str, name: str, value: str) -> None:
+    (folder / f"{package}-1.0.dist-info").mkdir()
+    (folder / f"{package}-1.0.dist-info" / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
+    entry = f"[{plugins.ALGORITHMS}]\n{name} = {value}\n"
+    (folder / f"{package}-1.0.dist-info" / "entry_points.txt").write_text(entry)
+
+
+def test_an_installed_algorithm_is_one_of_them(installed: Path) -> None:
+    """Under the name of its entry point."""
+    offer(installed, "further", "flat", "hiper.algorithms.ppo_turn:ALGORITHM")
+    assert "flat" in list(ALGORITHMS) and ALGORITHMS["flat"] is ALGORITHMS["ppo_turn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        (
+            "mine",
+            "hiper.algorithms.hiper:credit",
+            "algorithm mine stands for hiper.algorithms.hiper:credit, which must",
+        ),
+        ("mine", "no_such_package:ALGORITHM", "which fails: No module named 'no_such_package'"),
+        ("hiper", "mine:ALGORITHM", "'hiper' is offered twice"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_meant_is_an_error(installed: Path, name: str, value: str, wanted: str) -> None:
+    """What it stands for is named."""
+    offer(installed, "further", name, value)
+    with pytest.raises(UserError, match=wanted):
+        ALGORITHMS[name]
