@@ -30,13 +30,13 @@ def called(folder: Path, *command: str) -> str:
 
 def environment_with(package: Path, folder: Path) -> str:
     """The Python of a new environment that has the package installed and all that this one has."""
-    called(folder.parent, sys.executable, "-m", "venv", str(folder))
+    called(folder.parent, sys.executable, "-m", "venv", "--without-pip", str(folder))
     python = str(folder / "bin" / "python")
     ask = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     own = Path(called(folder, python, "-c", ask).strip())
     (own / "present.pth").write_text("".join(f"{sysconfig.get_paths()[kind]}\n" for kind in ("purelib", "platlib")))
     options = ["--no-index", "--no-deps", "--no-build-isolation"]
-    called(package, python, "-m", "pip", "install", *options, str(package))
+    called(package, sys.executable, "-m", "pip", "--python", python, "install", *options, str(package))
     return python
 
 
