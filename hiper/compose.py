@@ -7,7 +7,9 @@ all others; one may stand within another in this order, for a single cell. A run
 `<benchmark>-<model>-<algorithm>-seed<n>`; the warm start that the algorithms of one benchmark, model and seed share has
 the algorithm `warmstart`.
 
-A setting that could change nothing is an error: see `hiper.layers`, `_require_own_keys` and `hiper.grids`.
+What an experiment sets under `algorithm` for all of them goes to those that have the setting (`gamma` to HiPER, not to
+GRPO). A setting that could change nothing is an error: see `hiper.layers`, `_homeless`, `_require_own_keys` and
+`hiper.grids`.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from typing import Any
 
 import yaml
 
+from hiper.algorithms.interface import AlgorithmSettings
 from hiper.config import DATA_PARTS, BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
+from hiper.config.algorithm import has, owner, settings_model, without_others
 from hiper.config.declared import stages_read, with_earlier
-from hiper.config.errors import nearest, written
+from hiper.config.errors import fields_at, written
 from hiper.declarations import Stage
-from hiper.errors import UserError
+from hiper.errors import UserError, nearest
 from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
 from hiper.records import leftover, write_text
 from hiper.yaml_files import read_yaml
@@ -101,6 +105,8 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     contents = _contents(root / "configs")
     first = RunName(grid.benchmarks[0], grid.models[0], grid.algorithms[0], 0)
     values = deepcopy(_values(experiment, replace(name, seed=0), first, root, contents))
+    if problems := _homeless(experiment, tuple(grid.algorithms), root, contents):
+        raise UserError("\n".join(problems))
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
     )
@@ -126,6 +132,9 @@ def _values(experiment: str, name: RunName, first: RunName, root: Path, contents
     values = _composed(experiment, chosen, first, root, contents)
     file = root / "configs" / "experiment" / f"{experiment}.yaml"
     for group in GRID:
+        if group == "algorithm":  # what comes now is for this one alone, so that it must have it
+            own = leaves(_own("algorithm", chosen.algorithm, root))
+            values["algorithm"] = without_others(values.get("algorithm"), own)
         values = _specialized(values, group, getattr(name, group), file, available(group, root))
     values.pop("grid", None)
     return _resolved(values, file)
@@ -243,6 +252,37 @@ def _composition_problem(error: Exception) -> str:
     )
 
 
+@cache
+def _homeless(experiment: str, grid: tuple[str, ...], root: Path, contents: Contents) -> list[str]:
+    """One line for each setting that an experiment has under `algorithm` and no algorithm that it may be meant for: one
+    of the `grid`, any for a file that the experiment inherits, the one that `by_algorithm` names."""
+    found = []
+    files = [layer for layer in layers("experiment", experiment, root) if layer.group == "experiment"]
+    for layer in files:
+        for place, sections in parts(layer.values):
+            named = place.rpartition("by_algorithm.")[2].removesuffix(".") if "by_algorithm." in place else None
+            names = grid if named is None else (named,)
+            models = [model for name in names if (model := _algorithm_model(name, root)) is not None]
+            own = sections.get("algorithm")
+            for key in leaves(own) if models and isinstance(own, dict) else ():
+                inherited = named is None and layer is not files[-1]
+                if any(has(model, key) for model in models) or (inherited and owner(key) is not None):
+                    continue
+                *above, last = key.split(".")
+                hint = nearest(last, [name for model in models for name in fields_at(model, above)])
+                who = f"{named} lacks it" if named else f"none of the algorithms ({', '.join(grid)}) has it"
+                found.append(
+                    f"{layer.path}, {place}algorithm.{key}: unknown setting, {who}"
+                    f"{hint or '; remove it or correct its name'}"
+                )
+    return found
+
+
+def _algorithm_model(file: str, root: Path) -> type[AlgorithmSettings] | None:
+    """The settings model behind a file of `configs/algorithm/`; None where there is none."""
+    return settings_model(_own("algorithm", file, root)) if file in available("algorithm", root) else None
+
+
 def _require_own_keys(settings: RunSettings, name: RunName, experiment: str, root: Path) -> None:
     """A variant (`hiper_no_norm`, whose `name` is `hiper`) is what it sets differently from its algorithm's own file,
     so an experiment must not set that for all algorithms alike: the variant would silently be no variant."""
@@ -271,10 +311,7 @@ def _own(group: str, name: str, root: Path) -> dict[str, Any]:
     """The section that a file of `configs/<group>/` gives, with what it inherits."""
     values: dict[str, Any] = {}
     for layer in layers(group, name, root):
-        section = layer.values
-        for key in reversed(layer.group.split("/")[1:]):
-            section = {key: section}
-        values = _merged(values, section)
+        values = _merged(values, layer.values)
     return values
 
 
@@ -338,5 +375,9 @@ def read_config(path: Path) -> RunSettings:
 
 
 def recorded_settings(values: Mapping[str, Any], source: str) -> RunSettings:
-    """The validated settings that a run was made with, also by an earlier version, which had fewer of them."""
-    return parse_run(with_earlier(RunSettings, values), source)
+    """The validated settings that a run was made with, also by an earlier version, which had fewer of them and gave
+    every algorithm those of all."""
+    filled = with_earlier(RunSettings, values)
+    if "algorithm" in filled:
+        filled["algorithm"] = without_others(filled["algorithm"])
+    return parse_run(filled, source)

@@ -1,4 +1,13 @@
-"""The two exceptions that are no fault of the code: the command line prints them without a traceback."""
+"""The two exceptions that are no fault of the code, which the command line prints without a traceback, and how their
+messages show a value and the nearest name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+VALUE = 80  # characters of a value
 
 
 class UserError(Exception):
@@ -8,3 +17,17 @@ class UserError(Exception):
 class Interrupted(Exception):
     """Asked to stop in the middle of the work: what is done is saved, and the same command goes on from there. The
     command line exits with status 75."""
+
+
+def shown(value: Any) -> str:
+    """A value as it may stand in a message: on one line, not longer than VALUE characters."""
+    if isinstance(value, Mapping):
+        return f"a section with {', '.join(str(key) for key in list(value)[:5])}"[:VALUE]
+    text = repr(value)
+    return text if len(text) <= VALUE else f"{text[:VALUE]}…"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` for a name that is nearly a known one, else nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hiper.algorithms.reads import settings_read
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import WARM_START, RunName, compose_run, concerns, leaves, load_grid, run_names
 from hiper.config import RunSettings
-from hiper.config.errors import fields_at, nearest
-from hiper.errors import UserError
+from hiper.config.algorithm import has
+from hiper.config.errors import fields_at
+from hiper.errors import UserError, nearest
 from hiper.layers import GRID, layers, parts
 from hiper.records import sha256_json
 
@@ -78,7 +78,7 @@ def require_distinct(experiment: str, runs: Iterable[Run]) -> None:
 
 def require_known(experiment: str, runs: Iterable[Run], root: Path) -> None:
     """UserError for a key that is no setting among those for a benchmark, model or algorithm that the grid lacks: no
-    run would be refused for it."""
+    run would be refused for it. Those of algorithms have been looked at by `compose_run`."""
     layer = layers("experiment", experiment, root)[-1]
     cells = _cells(runs)
     for place, sections in parts(layer.values):
@@ -86,7 +86,7 @@ def require_known(experiment: str, runs: Iterable[Run], root: Path) -> None:
             continue
         for key in leaves(sections):
             names = key.split(".")
-            if names[0] == "benchmark" or names[0].startswith("by_"):  # of several forms; a place of its own
+            if names[0] in ("benchmark", "algorithm") or names[0].startswith("by_"):  # of several forms; its own place
                 continue
             for depth, name in enumerate(names):
                 if (known := fields_at(RunSettings, names[:depth])) and name not in known:
@@ -154,10 +154,9 @@ def _unread(key: str, settings: RunSettings) -> str | None:
     algorithm = settings.algorithm
     if key.startswith("training.critic.") and not ALGORITHMS[algorithm.name].heads(algorithm):
         return "none of the algorithms ({algorithms}) has a critic"
-    if key.startswith("algorithm.") and key not in ("algorithm.name", "algorithm.group_size"):
-        read = settings_read(algorithm.name, algorithm)
-        if read is not None and key.removeprefix("algorithm.") not in read:
-            return "none of the algorithms ({algorithms}) reads it"
+    section, _, own = key.partition(".")
+    if section == "algorithm" and (own in algorithm.idle() or not has(type(algorithm), own)):
+        return "none of the algorithms ({algorithms}) reads it"
     for beginnings, switch, on in _SWITCHED:
         if key.startswith(beginnings) and key not in _SWITCHES and not on(settings):
             return f"because of {switch}"

@@ -14,8 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hiper.config.errors import nearest, shown
-from hiper.errors import UserError
+from hiper.errors import UserError, nearest, shown
 from hiper.records import leftover
 from hiper.yaml_files import read_yaml
 
@@ -99,7 +98,7 @@ def require_defaults(path: Path) -> None:
 
 
 def _require_own_package(path: Path, group: str) -> None:
-    own = "_global_" if group == "experiment" else group.replace("/", ".")
+    own = "_global_" if group == "experiment" else group
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         match = _PACKAGE.match(line)
         if match and (package := match[1].decode("utf-8", "replace")) not in (own, "_group_"):
@@ -123,22 +122,16 @@ def _inherited(path: Path, group: str, defaults: Any, root: Path) -> Iterator[tu
             continue
         if isinstance(entry, dict) and len(entry) == 1:
             key, name = next(iter(entry.items()))
-            *override, target = str(key).split(" ")
-            target = target.removeprefix("/")
+            target = str(key).split(" ")[-1].removeprefix("/")
             chosen = group == "experiment" and str(key) in (f"override /{one}" for one in CHOSEN)
             if chosen and isinstance(name, str):
                 yield target, name
                 continue
             if target in GRID:
                 raise UserError(f"{path}, defaults: `{key}` has no effect, the grid chooses each run's {target}")
-            if not override and (root / "configs" / group / str(key)).is_dir() and isinstance(name, str):
-                target, entry = f"{group}/{key}", name
-            else:
-                hint = nearest(target, CHOSEN) if group == "experiment" and target not in CHOSEN else ""
-                other = ", or `override /engine: NAME`, `override /rollout: NAME`" if group == "experiment" else ""
-                raise UserError(f"{path}, defaults: `{key}: {name}` is none of the files {inherits}{other}{hint}")
-        else:
-            target = group
+            hint = nearest(target, CHOSEN) if group == "experiment" and target not in CHOSEN else ""
+            other = ", or `override /engine: NAME`, `override /rollout: NAME`" if group == "experiment" else ""
+            raise UserError(f"{path}, defaults: `{key}: {name}` is none of the files {inherits}{other}{hint}")
         if not isinstance(entry, str) or not _NAME.fullmatch(entry):
             raise UserError(f"{path}, defaults: {shown(entry)}: must be the names of files {inherits}")
         if own_seen:
@@ -146,7 +139,7 @@ def _inherited(path: Path, group: str, defaults: Any, root: Path) -> Iterator[tu
                 f"{path}, defaults: {entry} comes after _self_, so its settings would go over this file's own; put "
                 "_self_ last"
             )
-        yield target, entry
+        yield group, entry
 
 
 def _require_the_grids_choices(path: Path, values: dict[str, Any]) -> None:

@@ -23,7 +23,18 @@ ALGORITHMS = "hiper.algorithms"
 ENVIRONMENTS = "hiper.environments"
 
 BUILT_IN: dict[str, dict[str, str]] = {
-    ALGORITHMS: {},
+    ALGORITHMS: {
+        "hiper": "hiper.algorithms.hiper:ALGORITHM",
+        "hiper_potentials": "hiper.algorithms.hiper_potentials:ALGORITHM",
+        "ppo": "hiper.algorithms.ppo:ALGORITHM",
+        "ppo_turn": "hiper.algorithms.ppo_turn:ALGORITHM",
+        "vetta": "hiper.algorithms.vetta:ALGORITHM",
+        "rloo": "hiper.algorithms.rloo:ALGORITHM",
+        "grpo": "hiper.algorithms.grpo:ALGORITHM",
+        "gigpo": "hiper.algorithms.gigpo:ALGORITHM",
+        "hgpo": "hiper.algorithms.hgpo:ALGORITHM",
+        "graphhca": "hiper.algorithms.graphhca:ALGORITHM",
+    },
     ENVIRONMENTS: {
         "alfworld": "hiper.benchmarks.alfworld.record:RECORD",
         "webshop": "hiper.benchmarks.webshop.record:RECORD",

@@ -15,15 +15,38 @@ import numpy as np
 
 from dev.bench.bounds import python_shares
 from dev.bench.measure import Budget, Comparison, Result, Side, Target, interleave, require_close
-from dev.bench.turn_loop import Levels, Settings, loop_credit
+from dev.bench.turn_loop import Levels, loop_credit
 from hiper.algorithms import hiper
 from hiper.algorithms.hae import hierarchical_advantages
 from hiper.algorithms.interface import Credit, Floats, Turns
+from hiper.algorithms.shaping import HierarchyPenalties
 
 TARGET_SECONDS = 3e-3
 TOLERANCE = 1e-10
 OURS, ALONE = "vectorised credit", "its levels alone"
 LISTS, ELEMENTS = "per-turn loop on lists", "per-turn loop on array elements"
+# The released ALFWorld script's, but for a discount that is not 1, so that it is computed with.
+SETTINGS = hiper.HiperSettings(
+    name="hiper",
+    group_size=1,
+    gamma=0.95,
+    lam_turn=1.0,
+    lam_seg=0.95,
+    lam_boundary=0.0,
+    switch_advantage="return",
+    normalize=True,
+    bootstrap_truncated=True,
+    penalties=HierarchyPenalties(
+        invalid=0.1,
+        keep=-0.3,
+        keep_mode="normalized",
+        keep_skip_first=False,
+        consistency=-0.3,
+        consistency_requires_both=True,
+        switch_floor=0.0,
+        switch_floor_rate=0.0,
+    ),
+)
 REPEATS = 20  # calls of ours per round: one is over too quickly
 
 
@@ -83,10 +106,10 @@ def _padded(rows: list[list[float]], shape: tuple[int, ...]) -> Floats:
     return out
 
 
-Loop = Callable[[Turns, Mapping[str, Floats], Settings, bool], Levels]
+Loop = Callable[[Turns, Mapping[str, Floats], hiper.HiperSettings, bool], Levels]
 
 
-def _levels_alone(turns: Turns, values: Mapping[str, Floats], settings: Settings) -> None:
+def _levels_alone(turns: Turns, values: Mapping[str, Floats], settings: hiper.HiperSettings) -> None:
     columns = turns.present.shape[1]
     hierarchical_advantages(
         turns.reward,
@@ -110,7 +133,7 @@ def measure(
     budget: Budget, *, trajectories: int = 128, turns: int = 50, seed: int = 0, loop: Loop = loop_credit
 ) -> Result:
     """Check on trajectories of unequal length, then time full ones: the whole `credit`, and the levels alone."""
-    settings = Settings()
+    settings = SETTINGS
     ragged = np.random.default_rng(seed).integers(1, turns + 1, trajectories)
     checks = []
     for lengths, shape in ((ragged, f"1 to {turns} turns"), (np.full(trajectories, turns), f"{turns} turns")):

@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from hiper.algorithms.hiper import HiperSettings
 from hiper.algorithms.interface import Floats, Turns
 from hiper.algorithms.normalize import EPSILON
-
-
-@dataclass(frozen=True)
-class Penalties:
-    """The released ALFWorld script's."""
-
-    invalid: float = 0.1
-    keep: float = -0.3
-    keep_mode: str = "normalized"
-    keep_skip_first: bool = False
-    consistency: float = -0.3
-    consistency_requires_both: bool = True
-    switch_floor: float = 0.0
-    switch_floor_rate: float = 0.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The released ALFWorld script's, but for a discount that is not 1, so that it is computed with."""
-
-    gamma: float = 0.95
-    lam_turn: float = 1.0
-    lam_seg: float = 0.95
-    lam_boundary: float = 0.0
-    switch_advantage: str = "return"
-    normalize: bool = True
-    bootstrap_truncated: bool = True
-    penalties: Penalties = field(default_factory=Penalties)
+from hiper.algorithms.shaping import HierarchyPenalties
 
 
 @dataclass(frozen=True)
@@ -50,7 +24,7 @@ class Levels:
     segment_return: list[list[float]]
 
 
-def loop_credit(turns: Turns, values: Mapping[str, Floats], settings: Settings, as_lists: bool = True) -> Levels:
+def loop_credit(turns: Turns, values: Mapping[str, Floats], settings: HiperSettings, as_lists: bool = True) -> Levels:
     """Shaped rewards, three levels and their normalisation, one turn after the other."""
     levels = Levels([], [], [], [], [], [])
     low, high, head = (values[name].tolist() if as_lists else values[name] for name in ("low", "high", "switch"))
@@ -74,7 +48,7 @@ def loop_credit(turns: Turns, values: Mapping[str, Floats], settings: Settings, 
 _READ = ("reward", "switch", "valid", "has_switch", "has_subgoal", "copied")
 
 
-def _shaped(row: Mapping[str, Any], t: int, length: int, penalties: Penalties) -> float:
+def _shaped(row: Mapping[str, Any], t: int, length: int, penalties: HierarchyPenalties) -> float:
     reward = row["reward"][t]
     if not row["switch"][t]:
         if length > 1:
@@ -94,7 +68,7 @@ def _loop_trajectory(
     low: list[float],
     high: list[float],
     head: list[float],
-    settings: Settings,
+    settings: HiperSettings,
 ) -> None:
     """One trajectory: segments from the last to the first, the turns of each from the last to the first."""
     length, gamma = len(reward), settings.gamma

@@ -18,14 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dev.parity.hae import (
-    MISMATCHES_PER_CASE,
-    ParityResult,
-    PlainGroup,
-    PlainSettings,
-    agree,
-    compare_cases,
-)
+from dev.parity.hae import MISMATCHES_PER_CASE, ParityResult, agree, compare_cases
 from hiper.algorithms.interface import Floats, Turns
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.returns import discounted_returns
@@ -62,7 +55,7 @@ def _compare_case(case: dict[str, Any], tolerance: float) -> list[str]:
     settings = _read_settings(case["algorithm"], case["settings"])
     returns = {
         "episode_return": np.where(turns.present, turns.reward.sum(axis=1, keepdims=True), 0.0),
-        "step_return": discounted_returns(turns.reward, turns.present, settings.gamma),
+        "step_return": discounted_returns(turns.reward, turns.present, case["settings"]["gamma"]),
     }
     advantages = _advantages(case["algorithm"], turns, settings)
     problems = []
@@ -76,7 +69,7 @@ def _compare_case(case: dict[str, Any], tolerance: float) -> list[str]:
     return problems[:MISMATCHES_PER_CASE]
 
 
-def _advantages(algorithm: str, turns: Turns, settings: PlainSettings) -> Floats:
+def _advantages(algorithm: str, turns: Turns, settings: Any) -> Floats:
     """Advantages `[1 + MOVES, trajectory, turn]`: of the rewards as they are, then moved within rounding."""
     random, estimate = np.random.default_rng(0), ALGORITHMS[algorithm].credit
     size = ROUNDING * np.abs(turns.reward).max(initial=0.0)
@@ -133,9 +126,14 @@ def _read_rows(rows: list[dict[str, Any]]) -> tuple[Turns, list[tuple[int, int]]
     return turns, place
 
 
-def _read_settings(algorithm: str, given: dict[str, Any]) -> PlainSettings:
-    """The originals' arguments. GiGPO and HGPO always form an episode's group of turns, without an argument for it."""
-    group = {key: value for key, value in given.items() if key not in ("gamma", "norm_std")}
+def _read_settings(algorithm: str, given: dict[str, Any]) -> Any:
+    """The originals' arguments, and theirs where a case has none. GiGPO and HGPO always form an episode's group of
+    turns, without an argument for it."""
+    group = {"cross_steps": True, "lone_return": True}
+    group |= {key: value for key, value in given.items() if key not in ("gamma", "norm_std")}
+    values = {"name": algorithm, "group_size": 8, "normalize": False, "penalties": {"invalid": 0.0}, "group": group}
     if algorithm == "grpo":
         group["mode"] = "mean_std_norm" if given.get("norm_std", True) else "mean_norm"
-    return PlainSettings(gamma=given["gamma"], group=PlainGroup(**group))
+    if algorithm in ("gigpo", "hgpo"):
+        values["gamma"] = given["gamma"]
+    return ALGORITHMS[algorithm].settings.model_validate(values)

@@ -19,6 +19,7 @@ from hiper.algorithms import hiper
 from hiper.algorithms.hae import boundaries
 from hiper.algorithms.interface import Bools, Floats, Turns
 from hiper.algorithms.returns import last_turns
+from hiper.algorithms.shaping import HierarchyPenalties
 from hiper.errors import UserError
 
 DEFAULT_TOLERANCE = 2e-4  # the recordings are float32
@@ -35,56 +36,12 @@ class ParityResult:
 
 
 @dataclass(frozen=True)
-class PlainPenalties:
-    """Reward shaping as a recording gives it; by default none."""
-
-    invalid: float = 0.0
-    keep: float = 0.0
-    keep_mode: str = "none"
-    consistency: float = 0.0
-    consistency_requires_both: bool = True
-    keep_skip_first: bool = False
-    switch_floor: float = 0.0
-    switch_floor_rate: float = 0.0
-
-
-@dataclass(frozen=True)
-class PlainGroup:
-    """Settings of the group baselines; the defaults are the originals'."""
-
-    mode: str = "mean_norm"
-    cross_steps: bool = True
-    lone_return: bool = True
-    omega: float = 1.0
-    history_length: int = 0
-    alpha: float = 1.0
-    base_group: bool = False
-    potential_floor: float = 0.01
-
-
-@dataclass(frozen=True)
-class PlainSettings:
-    """An estimator's settings without a configuration file."""
-
-    gamma: float
-    lam_turn: float = 1.0
-    lam_seg: float = 1.0
-    lam_boundary: float = 0.0
-    switch_advantage: str = "none"
-    normalize: bool = False
-    bootstrap_truncated: bool = False
-    token_weight: float = 1.0
-    penalties: PlainPenalties = PlainPenalties()
-    group: PlainGroup = PlainGroup()
-
-
-@dataclass(frozen=True)
 class _Case:
     """A recorded case as arrays; `place[i]` is the (trajectory, turn) of row i of the recording."""
 
     turns: Turns
     values: Mapping[str, Floats]
-    settings: PlainSettings
+    settings: hiper.HiperSettings
     assignment: hiper.Assignment
     place: list[tuple[int, int]] = field(repr=False)
 
@@ -223,22 +180,28 @@ def _with_stale_bootstraps(turns: Turns, values: Mapping[str, Floats]) -> dict[s
     return extended
 
 
-def _read_config(case: dict[str, Any]) -> tuple[PlainSettings, hiper.Assignment]:
+def _read_config(case: dict[str, Any]) -> tuple[hiper.HiperSettings, hiper.Assignment]:
     """The original's keyword arguments with its defaults for those left out."""
     config = case["config"]
-    settings = PlainSettings(
+    settings = hiper.HiperSettings(
+        name="hiper",
+        group_size=1,
         gamma=config["gamma"],
         lam_turn=config["lam_turn"],
         lam_seg=config["lam_seg"],
+        lam_boundary=0.0,
         switch_advantage="return" if case["has_term"] else "none",
         normalize=config.get("norm_adv", False),
         bootstrap_truncated=config.get("bootstrap_truncated", False),
-        penalties=PlainPenalties(
+        penalties=HierarchyPenalties(
             invalid=config.get("invalid_action_penalty_coef", 0.0),
             keep=config.get("keep_penalty", 0.0),
             keep_mode=config.get("keep_penalty_mode", "fixed"),
+            keep_skip_first=False,
             consistency=config.get("keep_consistency_penalty", 0.0),
             consistency_requires_both=config.get("keep_consistency_requires_both", True),
+            switch_floor=0.0,
+            switch_floor_rate=0.0,
         ),
     )
     assignment = hiper.Assignment(

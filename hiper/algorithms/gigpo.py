@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hiper.algorithms.groups import (
+    GroupedSettings,
+    StepComparison,
     anchor_groups,
     broadcast,
     episode_advantages,
@@ -12,12 +14,17 @@ from hiper.algorithms.groups import (
     turn_advantages,
     whole_response,
 )
-from hiper.algorithms.interface import Credit, Floats, Turns
+from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
 from hiper.algorithms.returns import discounted_returns
-from hiper.algorithms.settings import AlgorithmSettings
+from hiper.fields import Probability
 
 
-def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
+class GigpoSettings(GroupedSettings):
+    gamma: Probability
+    group: StepComparison
+
+
+def credit(turns: Turns, values: Mapping[str, Floats], settings: GigpoSettings) -> Credit:
     """The same advantage for every token of a turn.
 
         A[i,t] = A_episode[i] + ω · A_step[i,t],   A_episode as in GRPO
@@ -35,3 +42,6 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
         step = turn_advantages(returns, members, labels, divide=group.mode == "mean_std_norm", unbiased=True)
         advantage = advantage + group.omega * step
     return whole_response(advantage, turns, settings)
+
+
+ALGORITHM = Algorithm(GigpoSettings, credit)

@@ -2,16 +2,20 @@
 
 The episodes of a group are merged into one graph: its nodes are states, its edges the turns that were played. A state
 is an observation without history, as for GiGPO; an episode's last turn leads to one of two ends, success or failure. An
-episode that ran out of turns, or broke, has failed, whatever `bootstrap_truncated` says.
+episode that ran out of turns, or broke, has failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from hiper.algorithms.groups import (
+    GroupedSettings,
+    StepComparison,
     anchor_groups,
     broadcast,
     episode_advantages,
@@ -19,14 +23,23 @@ from hiper.algorithms.groups import (
     turn_advantages,
     whole_response,
 )
-from hiper.algorithms.interface import Bools, Credit, Floats, Ints, Turns
+from hiper.algorithms.interface import Algorithm, Bools, Credit, Floats, Ints, Turns
 from hiper.algorithms.returns import last_turns
-from hiper.algorithms.settings import AlgorithmSettings, GroupSettings
+from hiper.fields import Probability
 
 END = -1  # the place of a state where there is none: an end, or padding
 
 
-def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
+class PotentialComparison(StepComparison):
+    potential_floor: Annotated[float, Field(gt=0.0, lt=1.0)]  # lower potentials count as this in logarithms
+
+
+class GraphHcaSettings(GroupedSettings):
+    gamma: Probability
+    group: PotentialComparison
+
+
+def credit(turns: Turns, values: Mapping[str, Floats], settings: GraphHcaSettings) -> Credit:
     """The same advantage for every token of a turn.
 
         A[i,t] = A_episode[i] + ω · A_step[i,t],   A_episode as in GRPO
@@ -74,13 +87,13 @@ def potentials(turns: Turns, state: Ints, gamma: float) -> tuple[Floats, Floats]
     return potential[state], np.where(won, 1.0, potential[following])
 
 
-def logarithm(potential: Floats, group: GroupSettings) -> Floats:
+def logarithm(potential: Floats, group: PotentialComparison) -> Floats:
     """Ψ = log max(Φ, floor)."""
     psi: Floats = np.log(np.maximum(potential, group.potential_floor))
     return psi
 
 
-def among_alike(signal: Floats, members: Bools, state: Ints, group: GroupSettings) -> Floats:
+def among_alike(signal: Floats, members: Bools, state: Ints, group: PotentialComparison) -> Floats:
     """The signal of the `members` against that of the members in the same state, 0 elsewhere; `[trajectory, turn]`."""
     return turn_advantages(signal, members, state, divide=group.mode == "mean_std_norm", unbiased=True)
 
@@ -104,3 +117,6 @@ def _solve(leaves: Ints, enters: Ints, won: Bools, gamma: float) -> Floats:
         system[sources, node] = 0.0
         system[sources] += share * system[node]
     return np.minimum(system[:, size], 1.0)
+
+
+ALGORITHM = Algorithm(GraphHcaSettings, credit)

@@ -11,22 +11,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
+from pydantic import ValidationInfo, field_validator
 
-from hiper.algorithms.interface import Bools, Credit, Floats, Ints, Turns
+from hiper.algorithms.interface import AlgorithmSettings, Bools, Credit, Floats, Ints, Turns
 from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import lengths, masked
-from hiper.algorithms.settings import AlgorithmSettings, GroupSettings
 from hiper.algorithms.shaping import invalid_penalty
+from hiper.fields import NonNegative, Settings
 
 EPSILON = 1e-6  # added to a group's standard deviation, as in the original
 ROUNDING = 1e-9  # of the largest value; elements this close to their mean equal it, but for the order of additions
 
 
-def no_heads(settings: AlgorithmSettings) -> Mapping[str, str]:
-    """No value heads: the other members of the group are the baseline."""
-    return {}
+class Counting(Settings):
+    """How the episodes of a group count."""
+
+    cross_steps: bool  # a group's mean, standard deviation and size count turns, not episodes
+    lone_return: bool  # an episode without others in its group gets its return, not 0
+
+
+class Comparison(Counting):
+    """How an episode is compared with its group."""
+
+    mode: Literal["mean_norm", "mean_std_norm"]  # advantages divided by their group's standard deviation, or not
+
+
+class StepComparison(Comparison):
+    """The same, and turns compared with turns."""
+
+    omega: NonNegative  # weight of the step advantage
+
+
+class GroupedSettings(AlgorithmSettings):
+    """What an algorithm has that learns from differences between the episodes of a group."""
+
+    @field_validator("group_size")
+    @classmethod
+    def something_to_compare_with(cls, value: int, info: ValidationInfo) -> int:
+        if value == 1:
+            raise ValueError(
+                f"algorithm.group_size = 1: algorithm {info.data.get('name')} learns from differences between episodes "
+                "of one task; make it 2 at least (the published runs have 8)"
+            )
+        return value
 
 
 def against_group(
@@ -57,13 +87,13 @@ def shaped_rewards(turns: Turns, settings: AlgorithmSettings) -> Floats:
     return masked(turns.reward + invalid_penalty(turns.valid, turns.present, settings.penalties.invalid), turns.present)
 
 
-def episode_weights(present: Bools, group: GroupSettings) -> Floats:
+def episode_weights(present: Bools, group: Counting) -> Floats:
     """How often a trajectory counts in its group `[trajectory]`: once, or with `cross_steps` once for each of its turns
     (the original's default, by which long episodes weigh more)."""
     return np.asarray(lengths(present) if group.cross_steps else np.ones(len(present)), dtype=np.float64)
 
 
-def episode_advantages(turns: Turns, reward: Floats, group: GroupSettings) -> Floats:
+def episode_advantages(turns: Turns, reward: Floats, group: Comparison) -> Floats:
     """R_i against its group in the mode of the settings, Bessel's correction in std; `[trajectory]`."""
     weights = episode_weights(turns.present, group)
     divide = group.mode == "mean_std_norm"

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hiper.algorithms.groups import broadcast, episode_advantages, shaped_rewards, whole_response
-from hiper.algorithms.interface import Credit, Floats, Turns
-from hiper.algorithms.settings import AlgorithmSettings
+from hiper.algorithms.groups import (
+    Comparison,
+    GroupedSettings,
+    broadcast,
+    episode_advantages,
+    shaped_rewards,
+    whole_response,
+)
+from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
 
 
-def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
+class GrpoSettings(GroupedSettings):
+    group: Comparison
+
+
+def credit(turns: Turns, values: Mapping[str, Floats], settings: GrpoSettings) -> Credit:
     """The same advantage for every token of every turn of an episode.
 
         A[i,t] = (R_i − mean_g) / (std_g + ε)
@@ -19,3 +29,6 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
     """
     advantage = episode_advantages(turns, shaped_rewards(turns, settings), settings.group)
     return whole_response(broadcast(advantage, turns.present), turns, settings)
+
+
+ALGORITHM = Algorithm(GrpoSettings, credit)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from hiper.algorithms.groups import (
+    Comparison,
+    GroupedSettings,
     anchor_groups,
     broadcast,
     episode_advantages,
@@ -14,14 +16,28 @@ from hiper.algorithms.groups import (
     turn_advantages,
     whole_response,
 )
-from hiper.algorithms.interface import Credit, Floats, Turns
+from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
 from hiper.algorithms.returns import discounted_returns, masked
-from hiper.algorithms.settings import AlgorithmSettings
+from hiper.fields import CountOrZero, NonNegative, Probability
 
 EPSILON = 1e-6  # added to the sum of weights, as in the original
 
 
-def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
+class HistoryComparison(Comparison):
+    history_length: CountOrZero  # anchors before a turn's own that may be compared, K
+    alpha: NonNegative  # groups of k anchors weigh (k + 1)^alpha
+    base_group: bool  # the episode's advantage counts as the group of no anchor
+
+
+class HgpoSettings(GroupedSettings):
+    gamma: Probability
+    group: HistoryComparison
+
+    def idle(self) -> Collection[str]:
+        return () if self.group.base_group else ("group.cross_steps", "group.lone_return")
+
+
+def credit(turns: Turns, values: Mapping[str, Floats], settings: HgpoSettings) -> Credit:
     """The same advantage for every token of a turn.
 
         A[i,t] = Σ_k w_k a_k[i,t] / (Σ_k w_k + ε),   w_k = (k + 1)^α,   over the k with a_k[i,t] ≠ 0
@@ -43,3 +59,6 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
         total += (k + 1) ** group.alpha * step
         weight += (k + 1) ** group.alpha * (step != 0)
     return whole_response(total / (weight + EPSILON), turns, settings)
+
+
+ALGORITHM = Algorithm(HgpoSettings, credit)

@@ -8,18 +8,29 @@ other blocks carry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 
 from hiper.algorithms.hae import Hierarchy, boundaries, hierarchical_advantages
-from hiper.algorithms.interface import Bools, Credit, Floats, Turns
+from hiper.algorithms.interface import Algorithm, Bools, Credit, Floats, Turns
 from hiper.algorithms.normalize import standardize
-from hiper.algorithms.returns import bootstraps, discounted_returns, masked
-from hiper.algorithms.settings import AlgorithmSettings
-from hiper.algorithms.shaping import shape_rewards
+from hiper.algorithms.returns import GaeSettings, bootstraps, discounted_returns, masked
+from hiper.algorithms.shaping import HierarchyPenalties, shape_rewards
 from hiper.algorithms.unexplained import Unexplained
+from hiper.declarations import Before
+from hiper.fields import Probability, ProbabilityOrAuto
+
+
+class HiperSettings(GaeSettings):
+    lam_seg: Probability
+    # 0: as published; auto: by V_high's explained variance
+    lam_boundary: Annotated[ProbabilityOrAuto, Before(0.0)]
+    switch_advantage: Literal["return", "paper", "none"]
+    penalties: HierarchyPenalties
+
 
 # Where each head reads the critic: at the last prompt token, or before the first token after the subgoal block.
 HEADS: Mapping[str, str] = {"low": "after_subgoal", "high": "prompt", "switch": "prompt"}
@@ -37,13 +48,18 @@ class Assignment:
 RELEASED = Assignment()
 
 
-def heads(settings: AlgorithmSettings) -> Mapping[str, str]:
+def heads(settings: HiperSettings) -> Mapping[str, str]:
     """Value heads to train and their read-out positions; there is a switch head only for the return form."""
     return {name: where for name, where in HEADS.items() if name != "switch" or settings.switch_advantage == "return"}
 
 
+def previous(settings: HiperSettings) -> Collection[str]:
+    """The paper's switch advantage compares with V_low(s_t, o_{t−1})."""
+    return ("low",) if settings.switch_advantage == "paper" else ()
+
+
 def credit(
-    turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings, assignment: Assignment = RELEASED
+    turns: Turns, values: Mapping[str, Floats], settings: HiperSettings, assignment: Assignment = RELEASED
 ) -> Credit:
     """Advantages for the blocks of every turn and λ-return targets for every head of `heads(settings)`.
 
@@ -86,7 +102,7 @@ def deal(
     )
 
 
-def unexplained(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Unexplained:
+def unexplained(turns: Turns, values: Mapping[str, Floats], settings: HiperSettings) -> Unexplained:
     """What V_high leaves unexplained of this batch's shaped Monte-Carlo returns at segment boundaries."""
     boundary = boundaries(turns.switch, turns.present)
     returns = discounted_returns(shape_rewards(turns, settings.penalties), turns.present, settings.gamma)
@@ -94,7 +110,7 @@ def unexplained(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmS
 
 
 def estimate(
-    turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings, assignment: Assignment = RELEASED
+    turns: Turns, values: Mapping[str, Floats], settings: HiperSettings, assignment: Assignment = RELEASED
 ) -> Hierarchy:
     """The levels over shaped rewards, each masked to the turns whose tokens it reaches and normalised over those.
 
@@ -136,3 +152,18 @@ def estimate(
         high=scale(levels.high, levels.boundary & high_spans),
         switch=scale(levels.switch, turns.present & turns.has_switch & assignment.switch_to_switch),
     )
+
+
+def unexplained_if_asked(turns: Turns, values: Mapping[str, Floats], settings: HiperSettings) -> Unexplained | None:
+    return unexplained(turns, values, settings) if settings.lam_boundary == "auto" else None
+
+
+ALGORITHM = Algorithm(
+    HiperSettings,
+    credit,
+    heads,
+    bootstraps=lambda settings: settings.bootstrap_truncated,
+    previous=previous,
+    unexplained=unexplained_if_asked,
+    hierarchical=True,
+)

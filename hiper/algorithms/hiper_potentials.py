@@ -7,21 +7,40 @@ group's other episodes. Who gets which level, and the penalties, are HiPER's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import field_validator
 
-from hiper.algorithms.graphhca import among_alike, logarithm, potentials, states
-from hiper.algorithms.groups import broadcast, episode_advantages
+from hiper.algorithms.graphhca import PotentialComparison, among_alike, logarithm, potentials, states
+from hiper.algorithms.groups import GroupedSettings, broadcast, episode_advantages
 from hiper.algorithms.hae import Hierarchy, boundaries, segment_ends, segment_returns
 from hiper.algorithms.hiper import deal
-from hiper.algorithms.interface import Bools, Credit, Floats, Turns
+from hiper.algorithms.interface import Algorithm, Bools, Credit, Floats, Turns
 from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import masked
-from hiper.algorithms.settings import AlgorithmSettings
-from hiper.algorithms.shaping import shape_rewards
+from hiper.algorithms.shaping import HierarchyPenalties, shape_rewards
+from hiper.fields import Probability
 
 
-def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
+class HiperPotentialsSettings(GroupedSettings):
+    gamma: Probability
+    switch_advantage: Literal["return", "none"]
+    penalties: HierarchyPenalties
+    group: PotentialComparison
+
+    @field_validator("switch_advantage", mode="before")
+    @classmethod
+    def without_values(cls, value: Any) -> Any:
+        if value == "paper":
+            raise ValueError(
+                "'paper' compares V_high with V_low, and algorithm hiper_potentials learns neither: use 'return' or "
+                "'none'"
+            )
+        return value
+
+
+def credit(turns: Turns, values: Mapping[str, Floats], settings: HiperPotentialsSettings) -> Credit:
     """Actions are compared by the state they lead to, subgoals and switch decisions by where the segment ended.
 
         A_low[t]    = A_episode + ω · (log Φ(s[t+1]) among the turns in state s[t])
@@ -62,3 +81,6 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
         returns=none,
     )
     return deal(turns, levels, targets={})
+
+
+ALGORITHM = Algorithm(HiperPotentialsSettings, credit, hierarchical=True)

@@ -1,15 +1,22 @@
-"""The arrays that every credit-assignment algorithm reads and writes, padded `[trajectory, turn]`."""
+"""The contract of a credit-assignment algorithm: the arrays that it reads and writes, padded `[trajectory, turn]`, the
+settings that every one has, and `Algorithm`, by which the pipeline knows one.
+
+An algorithm declares its own settings beside its formula, in a model that inherits `AlgorithmSettings`; its defaults
+stand in `configs/algorithm/NAME.yaml`. It declares what it reads and nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from hiper.algorithms.unexplained import Unexplained
 from hiper.errors import UserError
+from hiper.fields import Count, NonNegative, Settings
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -73,6 +80,66 @@ class Credit:
     targets: Mapping[str, tuple[Floats, Bools]]
     tokens: Floats | None = None
     returns: Floats | None = None
+
+
+class Penalties(Settings):
+    invalid: NonNegative  # subtracted on turns with a malformed response
+
+
+class AlgorithmSettings(Settings):
+    """What every algorithm has."""
+
+    name: str  # under which the algorithm is known, not the name of the configuration file
+    group_size: Count  # episodes that are played on each task drawn
+    normalize: bool  # advantages are standardised over the batch
+    penalties: Penalties
+
+    def idle(self) -> Collection[str]:
+        """Dotted names of the settings that have no effect while the others are as they are."""
+        return ()
+
+
+Own = TypeVar("Own", bound=AlgorithmSettings)
+
+
+def no_heads(settings: AlgorithmSettings) -> Mapping[str, str]:
+    return {}
+
+
+def no_previous(settings: AlgorithmSettings) -> Collection[str]:
+    return ()
+
+
+def no_bootstraps(settings: AlgorithmSettings) -> bool:
+    return False
+
+
+def nothing_unexplained(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Unexplained | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Algorithm(Generic[Own]):
+    """One algorithm, as the pipeline knows it.
+
+    `settings` is the model of its settings and `credit(turns, values, settings)` its formula; `values` maps a head's
+    name to `[trajectory, turn + 1]`, or `[trajectory, turn + 1, token]` of a head that is read at every token.
+
+    The others have defaults for an algorithm without a critic. `heads(settings)`: value heads and where each reads.
+    `bootstraps(settings)`: whether `values` hold, in the column at a truncated trajectory's length, those of the real
+    next state. `previous(settings)`: heads that are read a second time with the previous turn's subgoal in place of the
+    turn's own; `values` have them as `<head>_previous`. `unexplained(turns, values, settings)`: what sets a
+    `lam_boundary` that is `auto`, None where it is a number or there is none. `hierarchical`: it tells switch, subgoal
+    and action blocks apart, so the prompt must ask for them.
+    """
+
+    settings: type[Own]
+    credit: Callable[[Turns, Mapping[str, Floats], Own], Credit]
+    heads: Callable[[Own], Mapping[str, str]] = no_heads
+    bootstraps: Callable[[Own], bool] = no_bootstraps
+    previous: Callable[[Own], Collection[str]] = no_previous
+    unexplained: Callable[[Turns, Mapping[str, Floats], Own], Unexplained | None] = nothing_unexplained
+    hierarchical: bool = False
 
 
 def require_credit(credit: Credit, turns: Turns, heads: Mapping[str, str], name: str) -> None:

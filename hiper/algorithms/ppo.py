@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from hiper.algorithms.groups import broadcast, shaped_rewards
-from hiper.algorithms.interface import EVERY_TOKEN, Credit, Floats, Turns
+from hiper.algorithms.interface import EVERY_TOKEN, Algorithm, AlgorithmSettings, Credit, Floats, Turns
 from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import masked
-from hiper.algorithms.settings import AlgorithmSettings
 
 HEADS: Mapping[str, str] = {"token": EVERY_TOKEN}
 
@@ -27,10 +26,10 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
 
     j runs over the tokens of one turn's response, V is 0 after the last, and ρ is 0 but at the last token, where it is
     R_i = Σ_t r_t, the return of the *whole* episode, at every turn. The sums telescope to A[j] = R_i − V[j], target[j]
-    = R_i: no discount, no bootstrap across turns or at truncation, whatever `gamma`, `lam_turn` and
-    `bootstrap_truncated` say. Tokens that the guide forced have no advantage; leaving them out changes no other.
-    `settings.normalize` whitens over tokens (a long response weighs more). `values["token"]` is `[trajectory,
-    turn + 1, token]`; r is the environment's reward less the invalid penalty.
+    = R_i: no discount, no bootstrap across turns or at truncation, and no settings for them. Tokens that the guide
+    forced have no advantage; leaving them out changes no other. `settings.normalize` whitens over tokens (a long
+    response weighs more). `values["token"]` is `[trajectory, turn + 1, token]`; r is the environment's reward less the
+    invalid penalty.
     """
     chosen, columns = turns.chosen, turns.present.shape[1]
     returns = broadcast(shaped_rewards(turns, settings).sum(axis=1), turns.present)
@@ -49,3 +48,6 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
         tokens=dealt,
         returns=returns,
     )
+
+
+ALGORITHM = Algorithm(AlgorithmSettings, credit, heads)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from hiper.algorithms.groups import shaped_rewards, whole_response
-from hiper.algorithms.interface import Credit, Floats, Turns
+from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
 from hiper.algorithms.returns import (
+    GaeSettings,
     bootstraps,
     discounted_returns,
     discounts,
@@ -16,17 +17,16 @@ from hiper.algorithms.returns import (
     masked,
     next_values,
 )
-from hiper.algorithms.settings import AlgorithmSettings
 
 HEADS: Mapping[str, str] = {"state": "prompt"}
 
 
-def heads(settings: AlgorithmSettings) -> Mapping[str, str]:
+def heads(settings: GaeSettings) -> Mapping[str, str]:
     """Value heads to train and their read-out positions."""
     return HEADS
 
 
-def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
+def credit(turns: Turns, values: Mapping[str, Floats], settings: GaeSettings) -> Credit:
     """The same advantage for every token of a response, the end token included.
 
         δ[t] = r[t] + γ · V[t+1] − V[t],   A[t] = δ[t] + γ λ_turn · A[t+1],   target[t] = A[t] + V[t]
@@ -49,3 +49,6 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettin
     )
     returns = discounted_returns(reward, present, settings.gamma)
     return whole_response(advantage, turns, settings, {"state": (advantage + value, present)}, returns)
+
+
+ALGORITHM = Algorithm(GaeSettings, credit, heads, bootstraps=lambda settings: settings.bootstrap_truncated)

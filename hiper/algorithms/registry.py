@@ -1,40 +1,44 @@
-"""The algorithms by the name they have in the configuration."""
+"""The algorithms by the name they have in the configuration: ours, from `hiper.plugins.BUILT_IN`, and those of
+installed packages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from hiper.algorithms import gigpo, graphhca, grpo, hgpo, hiper, hiper_potentials, ppo, ppo_turn, rloo, vetta
-from hiper.algorithms.groups import no_heads
-from hiper.algorithms.interface import Credit, Floats, Turns
-from hiper.algorithms.settings import AlgorithmSettings
-from hiper.algorithms.unexplained import Unexplained
+from hiper import plugins
+from hiper.algorithms.interface import Algorithm
+from hiper.errors import UserError, nearest, shown
 
 
-@dataclass(frozen=True)
-class Estimator:
-    """`heads(settings)`: value heads and where they read; `credit(turns, values, settings)`: the advantages. `grouped`:
-    it learns from differences within a group, so a group must have two episodes at least. `unexplained(turns, values,
-    settings)`: what `lam_boundary: auto` goes by; None: the algorithm has no use for it. `hierarchical`: it tells
-    switch, subgoal and action blocks apart, so the prompt must ask for them."""
+class _Algorithms(Mapping[str, Algorithm[Any]]):
+    """Imports an algorithm when it is first asked for."""
 
-    heads: Callable[[AlgorithmSettings], Mapping[str, str]]
-    credit: Callable[[Turns, Mapping[str, Floats], AlgorithmSettings], Credit]
-    grouped: bool = False
-    unexplained: Callable[[Turns, Mapping[str, Floats], AlgorithmSettings], Unexplained] | None = None
-    hierarchical: bool = False
+    def __getitem__(self, name: str) -> Algorithm[Any]:
+        if name not in self:
+            raise KeyError(name)
+        found = plugins.load(plugins.ALGORITHMS, name)
+        if not isinstance(found, Algorithm):
+            value = plugins.known(plugins.ALGORITHMS)[name]
+            raise UserError(
+                f"algorithm {name} stands for {value}, which must be a hiper.algorithms.interface.Algorithm"
+            )
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in plugins.known(plugins.ALGORITHMS)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(plugins.known(plugins.ALGORITHMS))
+
+    def __len__(self) -> int:
+        return len(plugins.known(plugins.ALGORITHMS))
 
 
-ALGORITHMS: dict[str, Estimator] = {
-    "hiper": Estimator(hiper.heads, hiper.credit, unexplained=hiper.unexplained, hierarchical=True),
-    "hiper_potentials": Estimator(no_heads, hiper_potentials.credit, grouped=True, hierarchical=True),
-    "ppo": Estimator(ppo.heads, ppo.credit),
-    "ppo_turn": Estimator(ppo_turn.heads, ppo_turn.credit),
-    "vetta": Estimator(vetta.heads, vetta.credit),
-    "rloo": Estimator(no_heads, rloo.credit, grouped=True),
-    "grpo": Estimator(no_heads, grpo.credit, grouped=True),
-    "gigpo": Estimator(no_heads, gigpo.credit, grouped=True),
-    "hgpo": Estimator(no_heads, hgpo.credit, grouped=True),
-    "graphhca": Estimator(no_heads, graphhca.credit, grouped=True),
-}
+ALGORITHMS = _Algorithms()
+
+
+def unknown(name: Any) -> str:
+    """What is to be said of a name that no algorithm has."""
+    hint = nearest(name, ALGORITHMS) if isinstance(name, str) else ""
+    return f"{shown(name)} is no algorithm; there are: {', '.join(sorted(ALGORITHMS))}{hint}"

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiper.algorithms.interface import Bools, Floats, Ints
+from hiper.algorithms.interface import AlgorithmSettings, Bools, Floats, Ints
+from hiper.fields import Probability
+
+
+class GaeSettings(AlgorithmSettings):
+    """What an algorithm has that estimates generalised advantages over turns."""
+
+    gamma: Probability
+    lam_turn: Probability
+    bootstrap_truncated: bool  # the value of the real next state stands for what a truncated episode would still earn
 
 
 def lengths(present: Bools) -> Ints:

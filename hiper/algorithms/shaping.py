@@ -6,14 +6,29 @@ so the order does not matter. All arrays are `[trajectory, turn]`.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import numpy as np
+from pydantic import Field
 
-from hiper.algorithms.interface import Bools, Floats, Turns
+from hiper.algorithms.interface import Bools, Floats, Penalties, Turns
 from hiper.algorithms.returns import last_turns, lengths, masked
-from hiper.algorithms.settings import PenaltySettings
+from hiper.fields import NonNegative, Probability
 
 
-def shape_rewards(turns: Turns, penalties: PenaltySettings) -> Floats:
+class HierarchyPenalties(Penalties):
+    """Those of the plan-execute interface; the functions below say what each number does."""
+
+    keep: Annotated[float, Field(le=0.0)]  # added on KEEP turns
+    keep_mode: Literal["fixed", "normalized", "none"]
+    keep_skip_first: bool
+    consistency: Annotated[float, Field(le=0.0)]  # added where KEEP comes with an altered subgoal
+    consistency_requires_both: bool
+    switch_floor: NonNegative  # coefficient of the switch-rate floor of the authors' logged runs
+    switch_floor_rate: Probability
+
+
+def shape_rewards(turns: Turns, penalties: HierarchyPenalties) -> Floats:
     """Environment reward plus every penalty of the plan-execute interface; 0 on padding."""
     keeps = turns.present & ~turns.switch
     reward = masked(turns.reward, turns.present)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hiper.algorithms.interface import Floats
+import numpy as np
+import numpy.typing as npt
 
 MEMORY = 0.9  # of what earlier batches said, at each batch: ten of them count
 CONSTANT = 1e-12  # a variance up to this is rounding
@@ -22,7 +23,7 @@ class Unexplained:
     total: float = 0.0
 
     @classmethod
-    def of(cls, returns: Floats, values: Floats) -> Unexplained:
+    def of(cls, returns: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> Unexplained:
         """Of read-outs `[n]`, their returns and values."""
         return cls(float((returns - values).var()), float(returns.var())) if returns.size else cls()
 

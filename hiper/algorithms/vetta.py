@@ -12,20 +12,25 @@ from dataclasses import replace
 import numpy as np
 
 from hiper.algorithms import ppo_turn
-from hiper.algorithms.interface import EVERY_TOKEN, Bools, Credit, Floats, Turns
+from hiper.algorithms.interface import EVERY_TOKEN, Algorithm, Bools, Credit, Floats, Turns
 from hiper.algorithms.normalize import standardize
-from hiper.algorithms.returns import masked
-from hiper.algorithms.settings import AlgorithmSettings
+from hiper.algorithms.returns import GaeSettings, masked
+from hiper.fields import NonNegative
+
+
+class VettaSettings(GaeSettings):
+    token_weight: NonNegative  # of what tells the tokens of a turn apart
+
 
 HEADS: Mapping[str, str] = {"turn": "prompt", "token": EVERY_TOKEN}
 
 
-def heads(settings: AlgorithmSettings) -> Mapping[str, str]:
+def heads(settings: VettaSettings) -> Mapping[str, str]:
     """Value heads to train and their read-out positions."""
     return HEADS
 
 
-def credit(turns: Turns, values: Mapping[str, Floats], settings: AlgorithmSettings) -> Credit:
+def credit(turns: Turns, values: Mapping[str, Floats], settings: VettaSettings) -> Credit:
     """Every token has its turn's advantage and, centred within the turn, one of its own.
 
         A[t,u] = A_turn[t] + α · (A_token[t,u] − mean_u A_token[t,u]),   α = `token_weight`
@@ -54,3 +59,6 @@ def _mean(values: Floats, chosen: Bools) -> Floats:
     """Of values that are 0 off `chosen`, over each turn's tokens; `[trajectory, turn, 1]`, 0 where there are none."""
     mean: Floats = values.sum(axis=2, keepdims=True) / np.maximum(chosen.sum(axis=2, keepdims=True), 1)
     return mean
+
+
+ALGORITHM = Algorithm(VettaSettings, credit, heads, bootstraps=lambda settings: settings.bootstrap_truncated)

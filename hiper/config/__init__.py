@@ -10,7 +10,6 @@ from hiper.config.engine import Engine as Engine
 from hiper.config.model import Lora as Lora
 from hiper.config.rollout import RolloutSettings as RolloutSettings
 from hiper.config.run import DATA_PARTS as DATA_PARTS
-from hiper.config.run import Algorithm as Algorithm
 from hiper.config.run import Decoding as Decoding
 from hiper.config.run import Grid as Grid
 from hiper.config.run import Prompt as Prompt

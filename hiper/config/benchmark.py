@@ -10,7 +10,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from pydantic_core import PydanticKnownError
 
-from hiper.config.types import Count, CountOrZero, Distinct, Positive, Settings
+from hiper.config.errors import SettingsByName
+from hiper.fields import Count, CountOrZero, Distinct, Positive, Settings
 from hiper.plugins import ENVIRONMENTS, known, load
 
 SplitName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -51,14 +52,6 @@ class BenchmarkSettings(Settings):
     success_reward: Positive
     splits: Splits[Any]
     data: Any
-
-    @classmethod
-    def form(cls, values: Any) -> type[Settings]:
-        name = values.get("name") if isinstance(values, Mapping) else None
-        chosen: type[Settings] = cls
-        if cls is BenchmarkSettings and name in known(ENVIRONMENTS):
-            chosen = load(ENVIRONMENTS, str(name)).settings
-        return chosen
 
     @property
     def data_seed(self) -> int | None:
@@ -106,18 +99,26 @@ class SeededSettings(BenchmarkSettings):
         return ((split, f"data.tasks.{split}") for split, count in self.data.tasks.items() if count == 0)
 
 
-def _by_its_record(values: Any) -> Any:
-    """The section validated by the model of the benchmark that it names; errors as pydantic's own of a tagged union."""
-    if not isinstance(values, Mapping):
-        return values
-    if not (name := values.get("name")):
+def settings_model(section: Any) -> type[BenchmarkSettings] | None:
+    """The model of the benchmark that a section names; None where it names none that is known."""
+    name = section.get("name") if isinstance(section, Mapping) else None
+    return load(ENVIRONMENTS, name).settings if isinstance(name, str) and name in known(ENVIRONMENTS) else None
+
+
+def _validated(section: Any) -> Any:
+    """By the model of the benchmark that it names; errors as pydantic's own of a tagged union."""
+    if not isinstance(section, Mapping):
+        return section  # for the message that it must be a section
+    if (model := settings_model(section)) is not None:
+        return model.model_validate(section)
+    if not (name := section.get("name")):
         raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
-    if name not in (names := known(ENVIRONMENTS)):
-        expected = ", ".join(map(repr, names))
-        raise PydanticKnownError(
-            "union_tag_invalid", {"discriminator": "'name'", "tag": str(name), "expected_tags": expected}
-        )
-    return BenchmarkSettings.form(values).model_validate(values)
+    expected = ", ".join(map(repr, known(ENVIRONMENTS)))
+    raise PydanticKnownError(
+        "union_tag_invalid", {"discriminator": "'name'", "tag": str(name), "expected_tags": expected}
+    )
 
 
-AnyBenchmark = Annotated[SerializeAsAny[BenchmarkSettings], BeforeValidator(_by_its_record)]
+BenchmarkSection = Annotated[
+    SerializeAsAny[BenchmarkSettings], BeforeValidator(_validated), SettingsByName(settings_model)
+]

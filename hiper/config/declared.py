@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hiper.config.errors import sections_of
+from hiper.config.errors import section_of
 from hiper.declarations import STAGES, Before, ReadBy, Stage, Unread
 
 
@@ -42,11 +42,10 @@ def stages_read(model: type[BaseModel]) -> Read:
         for one in said:
             for stage in one.stages if one.parts else ():
                 by[stage] |= dict.fromkeys(f"{name}.{part}" for part in one.parts)
-        sections = sections_of(field)
-        for section in sections:
-            for inner, setting in section.model_fields.items():
-                visit(f"{name}.{inner}", setting, readers)
-        if not sections and not readers:
+        section = section_of(field)
+        for inner, setting in section.model_fields.items() if section is not None else ():
+            visit(f"{name}.{inner}", setting, readers)
+        if section is None and not readers:
             undeclared[name] = None
 
     for name, field in model.model_fields.items():
@@ -67,9 +66,8 @@ def with_earlier(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str,
         for said in field.metadata:
             if isinstance(said, Before):
                 filled.setdefault(name, said.value)
-        inner, sections = filled.get(name), sections_of(field)
-        if isinstance(inner, Mapping):
-            for section in sections:  # of several forms the one whose name it has
-                if len(sections) == 1 or inner.get("name") in get_args(section.model_fields["name"].annotation):
-                    filled[name] = with_earlier(section, inner)
+        inner = filled.get(name)
+        section = section_of(field, inner)
+        if isinstance(inner, Mapping) and section is not None:
+            filled[name] = with_earlier(section, inner)
     return filled

@@ -5,19 +5,28 @@ Where another notation of the value would do ("write 20 without quotes") it has 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from hiper.errors import nearest, shown
+
 SHOWN = 15  # problems; more would not fit on one screen
-VALUE = 80  # characters of a value
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NOTHING = ("null", "none", "~")
+
+
+@dataclass(frozen=True)
+class SettingsByName:
+    """Marks a field whose own key `name` says which settings the section has: `model(section)` is their model, None
+    where the name is unknown."""
+
+    model: Callable[[Any], type[BaseModel] | None]
 
 
 def explain(error: ValidationError, source: str, model: type[BaseModel], values: Any) -> str:
@@ -132,34 +141,20 @@ def _replaced(values: Any, place: tuple[int | str, ...], value: Any) -> Any:
     return _replaced(values, rest, value)
 
 
-def shown(value: Any) -> str:
-    """A value as it may stand in a message: on one line, not longer than VALUE characters."""
-    if isinstance(value, Mapping):
-        return f"a section with {', '.join(str(key) for key in list(value)[:5])}"[:VALUE]
-    text = repr(value)
-    return text if len(text) <= VALUE else f"{text[:VALUE]}…"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` for a name that is nearly a known one, else nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
 def fields_at(model: type[BaseModel], place: Iterable[int | str], values: Any = None) -> list[str]:
-    """The settings of the section at `place`, a path of keys from `model` down; of the one that `values` name where
-    their section says which of several it is (`Settings.form`)."""
+    """The settings of the section at `place`, a path of keys from `model` down; `values` say which model a section has
+    that is told by its name."""
     section: type[BaseModel] | None = model
     for part in place:
         field = section.model_fields.get(str(part)) if section is not None else None
-        section = next(iter(sections_of(field)), None) if field is not None else None
         values = values.get(part) if isinstance(values, Mapping) else None
-        if (form := getattr(section, "form", None)) is not None:
-            section = form(values)
+        section = section_of(field, values) if field is not None else None
     return list(section.model_fields) if section is not None else []
 
 
-def sections_of(field: FieldInfo) -> list[type[BaseModel]]:
-    """The section types of a field: those in `Section`, `Section | None` or `Section | Other`."""
-    parts = (field.annotation, *get_args(field.annotation))
-    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+def section_of(field: FieldInfo, value: Any = None) -> type[BaseModel] | None:
+    """The model of a section: the one that its value names, else the one in `Section` or `Section | None`; None for a
+    field that is no section."""
+    named = [mark.model(value) for mark in field.metadata if isinstance(mark, SettingsByName)]
+    parts = (*filter(None, named), field.annotation, *get_args(field.annotation))
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)), None)

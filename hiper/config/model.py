@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from hiper.config.types import Count, PathText, Positive, Settings, Width
+from hiper.fields import Count, PathText, Positive, Settings, Width
 
 
 class Scratch(Settings):

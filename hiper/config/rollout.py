@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hiper.config.types import Settings
 from hiper.declarations import ReadBy, Unread
+from hiper.fields import Settings
 
 
 class RolloutSettings(Settings):

@@ -5,40 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from hiper.config.benchmark import AnyBenchmark, BenchmarkSettings
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.config.algorithm import AlgorithmSection
+from hiper.config.benchmark import BenchmarkSection, BenchmarkSettings
 from hiper.config.engine import Engine
-from hiper.config.errors import explain, nearest, shown
+from hiper.config.errors import explain
 from hiper.config.model import Model
 from hiper.config.rollout import RolloutSettings
-from hiper.config.types import (
+from hiper.declarations import ReadBy, Unread
+from hiper.errors import UserError, nearest, shown
+from hiper.fields import (
     Count,
     CountOrZero,
     Distinct,
     NonNegative,
     Positive,
     Probability,
-    ProbabilityOrAuto,
     Settings,
 )
-from hiper.declarations import Before, ReadBy, Unread
-from hiper.errors import UserError
 from hiper.plugins import ENVIRONMENTS, known, load
 
 FEWEST_BATCHES = 4  # that gradient variance can be measured with
 BLOCK_TOKENS = 9  # six tags, a decision, an action of one token, the end
 DATA_PARTS = ("name", "dataset", "task_types", "data")  # of a benchmark's settings: what its data set is made of
-
-
-def _registered(name: str) -> str:
-    from hiper.algorithms.registry import ALGORITHMS
-
-    if name not in ALGORITHMS:
-        known = ", ".join(sorted(ALGORITHMS))
-        hint = nearest(name, ALGORITHMS)
-        raise ValueError(f"{shown(name)} is not registered in hiper/algorithms/registry.py, which has: {known}{hint}")
-    return name
 
 
 class Prompt(Settings):
@@ -80,46 +71,6 @@ class WarmStart(Settings):
         if self.warmup_steps > self.steps:
             raise ValueError(f"warmup_steps = {self.warmup_steps} must not exceed steps = {self.steps}")
         return self
-
-
-class Penalties(Settings):
-    invalid: NonNegative  # subtracted on turns with a malformed response
-    keep: Annotated[float, Field(le=0.0)]  # added on KEEP turns
-    keep_mode: Literal["fixed", "normalized", "none"]
-    keep_skip_first: bool
-    consistency: Annotated[float, Field(le=0.0)]  # added where KEEP comes with an altered subgoal
-    consistency_requires_both: bool
-    switch_floor: NonNegative  # coefficient of the switch-rate floor of the authors' logged runs
-    switch_floor_rate: Probability
-
-
-class Group(Settings):
-    """What the algorithms that compare episodes of one task compare with what; the others do not read it."""
-
-    mode: Literal["mean_norm", "mean_std_norm"]  # advantages divided by their group's standard deviation, or not
-    cross_steps: bool  # a group's mean, standard deviation and size count turns, not episodes
-    lone_return: bool  # an episode without others in its group gets its return, not 0
-    omega: NonNegative  # gigpo, graphhca, hiper_potentials: weight of the step advantage
-    history_length: CountOrZero  # hgpo: anchors before a turn's own that may be compared, K
-    alpha: NonNegative  # hgpo: groups of k anchors weigh (k + 1)^alpha
-    base_group: bool  # hgpo: the episode's advantage counts as the group of no anchor
-    # graphhca, hiper_potentials: lower potentials count as this in logarithms
-    potential_floor: Annotated[float, Field(gt=0.0, lt=1.0), Before(0.01)]
-
-
-class Algorithm(Settings):
-    name: Annotated[str, AfterValidator(_registered)]
-    group_size: Count
-    gamma: Probability
-    lam_turn: Probability
-    lam_seg: Probability
-    lam_boundary: Annotated[ProbabilityOrAuto, Before(0.0)]  # 0: as published; auto: by V_high's explained variance
-    switch_advantage: Literal["return", "paper", "none"]
-    normalize: bool
-    bootstrap_truncated: bool
-    token_weight: Annotated[NonNegative, Before(1.0)]  # vetta: of what tells the tokens of a turn apart
-    penalties: Penalties
-    group: Group
 
 
 class Critic(Settings):
@@ -212,7 +163,7 @@ class RunSettings(Settings):
     experiment: Annotated[str, Unread("a name: experiments share what they have in common")]
     seed: Annotated[CountOrZero, ReadBy("warmstart", "train", "evaluate", "variance")]
     benchmark: Annotated[
-        AnyBenchmark,
+        BenchmarkSection,
         ReadBy("data", parts=DATA_PARTS),
         ReadBy("demonstrations", "train", "evaluate", "variance"),
     ]
@@ -221,7 +172,7 @@ class RunSettings(Settings):
     decoding: Annotated[Decoding, ReadBy("tokenizer", "warmstart", "train", "evaluate", "variance")]
     demonstrations: Annotated[Demonstrations, ReadBy("demonstrations", "train")]
     warm_start: Annotated[WarmStart, ReadBy("warmstart", "train")]
-    algorithm: Annotated[Algorithm, ReadBy("train", "variance")]
+    algorithm: Annotated[AlgorithmSection, ReadBy("train", "variance")]
     training: Annotated[Training, ReadBy("train")]
     evaluation: Annotated[Evaluation, ReadBy("evaluate")]
     variance: Annotated[Variance, ReadBy("variance")]
@@ -242,27 +193,13 @@ class RunSettings(Settings):
 
 def _learning(run: RunSettings) -> Iterator[str]:
     """Contradictions between what is trained and how."""
-    from hiper.algorithms.registry import ALGORITHMS
-
-    estimator = ALGORITHMS[run.algorithm.name]
     if run.training.episodes % run.algorithm.group_size:
         yield (
             f"training.episodes = {run.training.episodes} must be a multiple of algorithm.group_size = "
             f"{run.algorithm.group_size}"
         )
-    if run.algorithm.group_size == 1 and estimator.grouped:
-        yield (
-            f"algorithm.group_size = 1: algorithm {run.algorithm.name} learns from differences between episodes of one "
-            "task; make it 2 at least (the published runs have 8)"
-        )
-    if estimator.hierarchical and run.prompt.interface != "plan_execute":
+    if ALGORITHMS[run.algorithm.name].hierarchical and run.prompt.interface != "plan_execute":
         yield f"algorithm {run.algorithm.name} needs prompt.interface: plan_execute"
-    paper = run.algorithm.switch_advantage == "paper"
-    if paper and estimator.hierarchical and not estimator.heads(run.algorithm):
-        yield (
-            f"algorithm.switch_advantage 'paper' compares V_high with V_low, and algorithm {run.algorithm.name} learns "
-            "neither: use 'return' or 'none'"
-        )
     draws = run.training.episodes // run.algorithm.group_size
     if draws < run.engine.processes:
         yield (

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiper.algorithms.interface import Credit, Floats, require_credit
+from hiper.algorithms.interface import AlgorithmSettings, Credit, Floats, require_credit
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.unexplained import Unexplained
-from hiper.config import Algorithm
 from hiper.learning.batches import turn_arrays
 from hiper.learning.critic import Critic, State, bootstrap_states, previous_subgoal_states, turn_state
 from hiper.learning.learner import Targets
@@ -57,20 +56,21 @@ class Assessor:
     """An algorithm with its critic. `frozen_features`: the critic reads the sampler's hidden states where it can.
     `unexplained` is what it remembers of the batches given to `remember`."""
 
-    def __init__(self, algorithm: Algorithm, critic: Critic, policy: ModelPolicy, frozen_features: bool) -> None:
-        self.algorithm, self.critic, self.policy, self.frozen_features = algorithm, critic, policy, frozen_features
+    def __init__(self, settings: AlgorithmSettings, critic: Critic, policy: ModelPolicy, frozen_features: bool) -> None:
+        self.settings, self.critic, self.policy, self.frozen_features = settings, critic, policy, frozen_features
+        self.algorithm = ALGORITHMS[settings.name]
         self.unexplained = Unexplained()
 
     def assess(self, trajectories: Sequence[Trajectory]) -> Assessment:
         """Values and credit of whole episodes, each of at least one turn; UserError where the credit does not fit."""
         turns = turn_arrays(trajectories)
         states, values = self._values(trajectories, turns.chosen.shape[2])
-        algorithm, estimator, unexplained = self.algorithm, ALGORITHMS[self.algorithm.name], None
-        if algorithm.lam_boundary == "auto" and estimator.unexplained is not None:
-            unexplained = self.unexplained.then(estimator.unexplained(turns, values, algorithm))
-            algorithm = algorithm.model_copy(update={"lam_boundary": unexplained.share})
-        credit = estimator.credit(turns, values, algorithm)
-        require_credit(credit, turns, self.critic.kinds, self.algorithm.name)
+        settings = self.settings
+        if (unexplained := self.algorithm.unexplained(turns, values, settings)) is not None:
+            unexplained = self.unexplained.then(unexplained)
+            settings = settings.model_copy(update={"lam_boundary": unexplained.share})
+        credit = self.algorithm.credit(turns, values, settings)
+        require_credit(credit, turns, self.critic.kinds, settings.name)
         return Assessment(states, values, credit, unexplained)
 
     def remember(self, assessed: Assessment) -> dict[str, float]:
@@ -89,14 +89,14 @@ class Assessor:
             for t, turn in enumerate(trajectory.turns)
         ]
         further = []
-        if self.algorithm.bootstrap_truncated:
+        if self.algorithm.bootstraps(self.settings):
             further = bootstrap_states(trajectories, self.policy.encode_prompt, self._encode_kept)
         self.critic.fill_features(states + further)
         values = {head: self.critic.values(states + further, head, shape) for head in self.critic.kinds}
-        if self.algorithm.switch_advantage == "paper" and "low" in self.critic.kinds:
+        if heads := self.algorithm.previous(self.settings):
             previous = previous_subgoal_states(trajectories, self._encode_kept)
             self.critic.fill_features(previous)
-            values["low_previous"] = self.critic.values(previous, "low", shape)
+            values |= {f"{head}_previous": self.critic.values(previous, head, shape) for head in heads}
         return states, values
 
     def _encode_kept(self, subgoal: str | None) -> np.ndarray:

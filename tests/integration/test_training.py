@@ -236,9 +236,13 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
         {"training__critic__detach": False, "algorithm__bootstrap_truncated": True},
         {"training__critic__backbone": "separate", "training__critic__detach": False},
         {"decoding__mode": "free"},
-        {"prompt__interface": "react", "algorithm__name": "ppo_turn", "algorithm__switch_advantage": "paper"},
-        {"decoding__mode": "free", "algorithm__name": "ppo", "algorithm__bootstrap_truncated": True},
-        {"algorithm__name": "ppo", "training__critic__backbone": "separate", "training__critic__detach": False},
+        {"prompt__interface": "react", "run": "alfworld_test-test-ppo_turn-seed0"},
+        {"decoding__mode": "free", "run": "alfworld_test-test-ppo-seed0"},
+        {
+            "run": "alfworld_test-test-ppo-seed0",
+            "training__critic__backbone": "separate",
+            "training__critic__detach": False,
+        },
     ],
     ids=[
         *("paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding", "react"),

@@ -3,50 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
 from hiper.algorithms.interface import Floats, Turns
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.config.algorithm import without_others
+
+# Plain settings: no discount, no trace that fades, no penalty, no division.
+PLAIN: dict[str, Any] = {
+    "group_size": 2,
+    "gamma": 1.0,
+    "lam_turn": 1.0,
+    "lam_seg": 0.95,
+    "lam_boundary": 0.0,
+    "switch_advantage": "return",
+    "normalize": False,
+    "bootstrap_truncated": True,
+    "token_weight": 1.0,
+    "penalties": {
+        "invalid": 0.0,
+        "keep": 0.0,
+        "keep_mode": "fixed",
+        "keep_skip_first": False,
+        "consistency": 0.0,
+        "consistency_requires_both": True,
+        "switch_floor": 0.0,
+        "switch_floor_rate": 0.0,
+    },
+    "group": {
+        "mode": "mean_norm",
+        "cross_steps": False,
+        "lone_return": False,
+        "omega": 1.0,
+        "history_length": 2,
+        "alpha": 1.0,
+        "base_group": False,
+        "potential_floor": 0.01,
+    },
+}
 
 
-@dataclass(frozen=True)
-class Penalties:
-    invalid: float = 0.0
-    keep: float = 0.0
-    keep_mode: str = "fixed"
-    keep_skip_first: bool = False
-    consistency: float = 0.0
-    consistency_requires_both: bool = True
-    switch_floor: float = 0.0
-    switch_floor_rate: float = 0.0
-
-
-@dataclass(frozen=True)
-class Group:
-    mode: str = "mean_norm"
-    cross_steps: bool = False
-    lone_return: bool = False
-    omega: float = 1.0
-    history_length: int = 2
-    alpha: float = 1.0
-    base_group: bool = False
-    potential_floor: float = 0.01
-
-
-@dataclass(frozen=True)
-class Settings:
-    gamma: float = 1.0
-    lam_turn: float = 1.0
-    lam_seg: float = 0.95
-    lam_boundary: float | Literal["auto"] = 0.0
-    switch_advantage: str = "return"
-    normalize: bool = False
-    bootstrap_truncated: bool = True
-    token_weight: float = 1.0
-    penalties: Penalties = field(default_factory=Penalties)
-    group: Group = field(default_factory=Group)
+def settings_of(algorithm: str, **given: Any) -> Any:
+    """The algorithm's own settings: PLAIN ones but for those given, of both those that it has. Sections are given as
+    mappings; a setting that no algorithm has is an error."""
+    sections = {key: {**PLAIN[key], **given.pop(key, {})} for key in ("penalties", "group")}
+    values = without_others({**PLAIN, **given, **sections, "name": algorithm})
+    return ALGORITHMS[algorithm].settings.model_validate(values)
 
 
 def prefix(lengths: Sequence[int], width: int | None = None) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from credit_arrays import Settings
+from credit_arrays import settings_of
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.learning.batches import turn_arrays, turn_rows
@@ -88,7 +87,7 @@ def make_batch(algorithm: str, guided: bool, seed: int = 0) -> tuple[list[Trajec
     """All episodes of an iteration, and the update they gave: real credit from random values."""
     played = [make_trajectory(number, kind, guided) for number, kind in enumerate(KINDS)]
     entered = [trajectory for trajectory in played if trajectory.failure is None]
-    settings: Any = Settings(bootstrap_truncated=False)
+    settings = settings_of(algorithm, bootstrap_truncated=False)
     random = np.random.default_rng(seed)
     shape = (len(entered), len(entered[0].turns) + 1)
     values = {head: random.normal(size=shape) for head in sorted(ALGORITHMS[algorithm].heads(settings))}

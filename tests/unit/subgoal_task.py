@@ -18,7 +18,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from credit_arrays import Settings, make_turns
+from credit_arrays import make_turns, settings_of
 
 from hiper.algorithms import hiper
 from hiper.algorithms.interface import Floats, Turns
@@ -171,7 +171,7 @@ class SubgoalTask:
 
     def advantages(self, values: Values, **settings: Any) -> dict[str, Floats]:
         """HiPER's, by block `[episode, turn]`, not normalised."""
-        credit = hiper.credit(self.turns, values, Settings(gamma=self.gamma, **settings))
+        credit = hiper.credit(self.turns, values, settings_of("hiper", gamma=self.gamma, **settings))
         return {name: getattr(credit, name) for name in SHAPES}
 
     def exact_advantages(self) -> dict[str, Floats]:

@@ -16,6 +16,7 @@ from hiper.compose import (
     RunName,
     available,
     compose_run,
+    config_text,
     load_benchmark,
     load_grid,
     read_config,
@@ -248,15 +249,49 @@ def test_a_configuration_is_read_back_as_it_was_written(settings: RunSettings, t
     assert read_config(tmp_path / "config.yaml") == small
 
 
+# What every algorithm had before each had its own.
+EARLIER: dict[str, Any] = {
+    "gamma": 0.9,
+    "lam_turn": 0.9,
+    "lam_seg": 0.9,
+    "switch_advantage": "none",
+    "bootstrap_truncated": False,
+    "penalties": {
+        "keep": 0.0,
+        "keep_mode": "normalized",
+        "keep_skip_first": False,
+        "consistency": 0.0,
+        "consistency_requires_both": True,
+        "switch_floor": 0.0,
+        "switch_floor_rate": 0.25,
+    },
+    "group": {
+        "mode": "mean_std_norm",
+        "cross_steps": False,
+        "lone_return": False,
+        "omega": 1.0,
+        "history_length": 2,
+        "alpha": 1.0,
+        "base_group": False,
+    },
+}
+
+
 def test_a_configuration_of_an_earlier_version_means_what_that_did(settings: RunSettings, tmp_path: Path) -> None:
-    """Results that somebody has are not to be edited by hand; a section of another kind is still a mistake."""
-    write_config(settings, tmp_path / "config.yaml")
-    later = ("lam_boundary:", "token_weight:", "potential_floor:")
-    lines = (tmp_path / "config.yaml").read_text(encoding="utf-8").splitlines()
-    earlier = "\n".join(line for line in lines if not line.strip().startswith(later))
-    (tmp_path / "config.yaml").write_text(earlier, encoding="utf-8")
-    assert len(lines) - len(earlier.splitlines()) == len(later)
-    assert read_config(tmp_path / "config.yaml") == settings
+    """Results that somebody has are not to be edited by hand: settings that have come since are filled in, those that
+    an algorithm had and never read fall out. A name that none has, or a section of another kind, is still a mistake."""
+    for name in ("hiper", "ppo", "vetta", "graphhca"):
+        own = compose_run("test", f"alfworld_test-test-{name}-seed0", ROOT)
+        section = own.algorithm.model_dump()
+        before = EARLIER | section | {key: EARLIER[key] | section.get(key, {}) for key in ("penalties", "group")}
+        before["group"].pop("potential_floor", None)
+        before = {key: value for key, value in before.items() if key not in ("lam_boundary", "token_weight")}
+        values = own.model_dump(mode="json") | {"algorithm": before}
+        (tmp_path / "config.yaml").write_text(config_text(values), encoding="utf-8")
+        assert read_config(tmp_path / "config.yaml") == own
+    (tmp_path / "config.yaml").write_text(config_text({**values, "algorithm": {**before, "gama": 1.0}}))
+    with pytest.raises(UserError, match=r"algorithm\.gama: unknown setting.*'gamma'"):
+        read_config(tmp_path / "config.yaml")
     (tmp_path / "config.yaml").write_text("algorithm: grpo", encoding="utf-8")
     with pytest.raises(UserError, match="must be a section"):
         read_config(tmp_path / "config.yaml")
@@ -413,13 +448,11 @@ def test_what_would_land_nowhere_is_an_error_with_the_files_name(project: Path, 
 def test_the_same_holds_for_inherited_files_and_those_of_other_groups(project: Path) -> None:
     """Their errors name them, not the file that inherits them."""
     edit(project / "configs/experiment/demo.yaml", "seeds: [0, 1]", "seeds: [0, 1]\nseed: 3")
-    edit(
-        project / "configs/algorithm/ppo_turn.yaml", "  - group: default\n  - _self_", "  - _self_\n  - group: default"
-    )
+    edit(project / "configs/algorithm/gigpo.yaml", "  - grpo\n  - _self_", "  - _self_\n  - grpo")
     with pytest.raises(UserError, match=r"experiment/demo\.yaml, seed"):
         compose_run("small", "alfworld_small-tiny-hiper-seed0", project)
-    with pytest.raises(UserError, match=r"algorithm/ppo_turn\.yaml, defaults: default comes after _self_"):
-        compose_run("test", "alfworld_test-test-grpo-seed0", project)
+    with pytest.raises(UserError, match=r"algorithm/gigpo\.yaml, defaults: grpo comes after _self_"):
+        compose_run("test", "alfworld_test-test-graphhca-seed0", project)
 
 
 def test_a_file_with_another_ending_is_not_passed_over(project: Path) -> None:

@@ -99,7 +99,13 @@ def test_an_experiment_file_wins_over_every_group() -> None:
         ("decoding.max_text_tokens", 48, ["max_text_tokens = 48", "max_response_tokens = 48 must be 57"]),
         ("algorithm.group_size", 3, ["training.episodes", "multiple", "algorithm.group_size"]),
         ("algorithm.name", "grpo", ["algorithm.group_size = 1", "grpo", "differences", "2 at least"]),
-        ("algorithm.group.mode", "std", ["algorithm.group.mode", "'std'", "mean_norm", "mean_std_norm"]),
+        (
+            "algorithm.name",
+            "grpo",
+            ["algorithm.lam_seg: unknown setting", "algorithm.penalties.keep", "group: missing"],
+        ),
+        ("algorithm.name", "hipper", ["algorithm.name: 'hipper'", "hiper_potentials", "did you mean 'hiper'"]),
+        ("algorithm.penalties.kep", -0.1, ["algorithm.penalties.kep: unknown setting", "did you mean 'keep'"]),
         ("prompt.interface", "react", ["plan_execute"]),
         ("evaluation.protocols", ["all"], ["evaluation.protocols", "'all'", "'sampled'", "'exhaustive'"]),
         ("training.validation.tasks", 0, ["evaluation.checkpoints", "training.validation.tasks"]),
@@ -111,6 +117,13 @@ def test_a_wrong_setting_is_explained(values: dict[str, Any], key: str, value: A
         parse_run(changed(values, key, value), "config.yaml")
     for part in ("config.yaml", *wanted):
         assert part in str(caught.value)
+
+
+def test_a_setting_of_a_group_baseline_is_explained() -> None:
+    """By the model of the algorithm that is named: HiPER has no group."""
+    values = compose_run("demo", "alfworld_small-tiny-grpo-seed0", ROOT).model_dump()
+    with pytest.raises(UserError, match=r"algorithm\.group\.mode = 'std'.*'mean_norm' or 'mean_std_norm'"):
+        parse_run(changed(values, "algorithm.group.mode", "std"), "config.yaml")
 
 
 def test_a_hierarchy_without_a_critic_says_what_it_cannot_do() -> None:

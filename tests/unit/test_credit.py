@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from credit_arrays import Penalties, Settings, make_turns, random_turns, random_values
+from credit_arrays import make_turns, random_turns, random_values, settings_of
 
 from hiper.algorithms.interface import EVERY_TOKEN, Credit, require_credit
 from hiper.algorithms.registry import ALGORITHMS
@@ -87,7 +87,7 @@ def test_value_heads_are_measured_against_what_episodes_earned(name: str) -> Non
     rng = np.random.default_rng(0)
     turns = random_turns(rng, [6, 4, 5, 6])
     turns = replace(turns, chosen=np.repeat(turns.present[:, :, None], 3, axis=2))
-    settings = Settings(gamma=0.9, penalties=Penalties(invalid=0.1))
+    settings = settings_of(name, gamma=0.9, penalties={"invalid": 0.1})
     heads = ALGORITHMS[name].heads(settings)
     earned = turns.reward - 0.1 * (turns.present & ~turns.valid)
     returns = discounted_returns(earned, turns.present, 0.9)

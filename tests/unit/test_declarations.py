@@ -8,8 +8,8 @@ import pytest
 
 from hiper.config import RolloutSettings, RunSettings
 from hiper.config.declared import stages_read, with_earlier
-from hiper.config.types import Count, Settings
 from hiper.declarations import Before, ReadBy, Unread
+from hiper.fields import Count, Settings
 
 
 class Whole(Settings):

@@ -5,20 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from credit_arrays import Group, Penalties, Settings, make_turns
-from hypothesis import given
-from hypothesis import strategies as st
 from pipeline import ROOT
 
-from hiper.algorithms.interface import EVERY_TOKEN
-from hiper.algorithms.reads import settings_read
-from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import available, compose_run
 from hiper.errors import UserError
 from hiper.grids import compose_grid
@@ -67,8 +59,67 @@ def test_a_variant_does_not_lose_its_own_key_to_the_experiment(project: Path) ->
 
 
 def test_an_experiment_may_set_what_algorithms_of_different_names_differ_in(project: Path) -> None:
-    """That is what it is for: the demo gives HiPER, PPO and GRPO one gamma."""
-    assert {run.algorithm.gamma for _, run in compose_grid(mine(project, "hiper, ppo, grpo, gigpo"), project)} == {0.95}
+    """That is what it is for: the demo gives one gamma to all that discount, and to PPO and GRPO what they have."""
+    runs = {name.algorithm: run.algorithm for name, run in compose_grid(mine(project, "hiper, ppo, ppo_turn"), project)}
+    assert runs["hiper"].gamma == runs["ppo_turn"].gamma == 0.95
+    assert runs["ppo"].model_dump() == {
+        "name": "ppo",
+        "group_size": 1,
+        "normalize": True,
+        "penalties": {"invalid": 0.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "text", "wanted"),
+    [
+        (
+            "grpo, ppo",
+            "algorithm: {lam_seg: 0.5}",
+            r"algorithm\.lam_seg: .* none of the algorithms \(grpo, ppo\) has it",
+        ),
+        ("ppo, hiper", "algorithm: {gama: 0.5}", r"algorithm\.gama: .* \(ppo, hiper\) has it; did you mean 'gamma'"),
+        ("hiper", "algorithm: {penalties: {kep: 0.0}}", r"algorithm\.penalties\.kep: .*; did you mean 'keep'"),
+        ("hiper", "algorithm: {penalties: {keep: {a: 0.0}}}", r"algorithm\.penalties\.keep\.a: unknown setting"),
+        (
+            "ppo, hiper",
+            "by_algorithm: {ppo: {algorithm: {gamma: 0.5}}}",
+            r"by_algorithm\.ppo\.algorithm\.gamma: unknown setting, ppo lacks it",
+        ),
+        (
+            "hiper",
+            "by_benchmark: {webshop: {by_algorithm: {ppo_turn: {algorithm: {gama: 0.3}}}}}",
+            r"by_benchmark\.webshop\.by_algorithm\.ppo_turn\.algorithm\.gama: .*; did you mean 'gamma'",
+        ),
+        ("ppo, hiper", "algorithm: {lam_seg: 0.5}", None),
+        ("grpo", "by_algorithm: {hiper: {algorithm: {lam_seg: 0.5}}}", None),
+        ("vetta", "by_benchmark: {alfworld_small: {algorithm: {token_weight: 2.0}}}", None),
+    ],
+)
+def test_an_algorithms_setting_has_an_algorithm_that_it_is_meant_for(
+    project: Path, algorithms: str, text: str, wanted: str | None
+) -> None:
+    """One of the grid's, or the one named; else file, key and the nearest of theirs. The inherited demo's penalties,
+    of which GRPO and PPO have one, are no mistake."""
+    experiment = mine(project, algorithms, text)
+    if wanted is None:
+        assert compose_grid(experiment, project)
+    else:
+        with pytest.raises(UserError, match=rf"experiment/mine\.yaml, {wanted}"):
+            compose_grid(experiment, project)
+
+
+def test_what_no_algorithm_has_is_an_error_in_an_inherited_file_and_in_an_algorithms_own(project: Path) -> None:
+    """An algorithm's file is for it alone, so that even another's setting is a mistake there."""
+    demo = project / "configs/experiment/demo.yaml"
+    text = demo.read_text()
+    demo.write_text(text.replace("  gamma: 0.95", "  gama: 0.95"))
+    with pytest.raises(UserError, match=r"demo\.yaml, algorithm\.gama: .*did you mean 'gamma'"):
+        compose_grid(mine(project, "ppo_turn"), project)
+    demo.write_text(text)
+    (project / "configs/algorithm/mine.yaml").write_text("defaults: [ppo, _self_]\nlam_seg: 0.5\n")
+    with pytest.raises(UserError, match=r"algorithm\.lam_seg: unknown setting"):
+        compose_grid(mine(project, "mine"), project)
 
 
 def test_the_projects_variants_keep_what_they_are_made_for() -> None:
@@ -94,19 +145,14 @@ def test_two_arms_that_are_one_are_an_error(project: Path, group: str, plural: s
 @pytest.mark.parametrize(
     ("algorithms", "text", "wanted"),
     [
-        ("grpo", "algorithm: {lam_seg: 0.5}", r"algorithm\.lam_seg: without effect, none .*\(grpo\) reads it"),
+        ("hgpo", "algorithm: {group: {cross_steps: true}}", r"algorithm\.group\.cross_steps: without .*\(hgpo\) reads"),
         ("grpo", "training: {critic: {epochs: 3}}", r"training\.critic\.epochs: without effect, .* has a critic"),
         ("ppo", "variance: {tasks: 3}", r"variance\.tasks: without effect, because of variance\.batches: 0"),
         ("ppo", "training: {validation: {every: 3}}", r"training\.validation\.every: without effect"),
-        (
-            "ppo, hiper",
-            "by_algorithm: {ppo: {algorithm: {gamma: 0.5}}}",
-            r"by_algorithm\.ppo\.algorithm\.gamma: without",
-        ),
-        ("ppo, hiper", "algorithm: {lam_seg: 0.5}", None),
+        ("hgpo, grpo", "algorithm: {group: {cross_steps: true}}", None),
+        ("hgpo", "algorithm: {group: {cross_steps: true, base_group: true}}", None),
         ("grpo, hiper", "training: {critic: {epochs: 3}}", None),
         ("grpo", "training: {epochs: 3}", None),
-        ("grpo", "by_algorithm: {hiper: {algorithm: {lam_seg: 0.5}}}", None),
     ],
 )
 def test_a_setting_that_no_run_reads_is_a_warning(
@@ -123,7 +169,7 @@ def test_a_setting_that_no_run_reads_is_a_warning(
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("by_algorithm: {ppo: {algorithm: {gama: 0.3}}}", r"by_algorithm\.ppo\.algorithm\.gama: .* mean 'gamma'"),
+        ("by_algorithm: {hiper: {algorithm: {gama: 0.3}}}", r"by_algorithm\.hiper\.algorithm\.gama: .* mean 'gamma'"),
         ("by_benchmark: {webshop: {trainng: {epochs: 2}}}", r"by_benchmark\.webshop\.trainng\.epochs: .* 'training'"),
         ("by_model: {test: {model: {scratch: {hiden: 8}}}}", r"by_model\.test\.model\.scratch\.hiden: unknown setting"),
         ("by_benchmark: {webshop: {prompt: {max_tokens: 9}, by_algorithm: {ppo: {training: {kl: 0.1}}}}}", None),
@@ -184,44 +230,3 @@ def test_the_projects_experiments_set_nothing_in_vain(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING, "hiper.grids"):
         compose_grid(experiment, ROOT)
     assert not caplog.messages
-
-
-UNREAD = {
-    **{"gamma": 0.3, "lam_turn": 0.3, "lam_seg": 0.3, "normalize": True, "bootstrap_truncated": False},
-    **{"switch_advantage": "paper", "group": Group(), "penalties": Penalties()},
-}
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-@given(lengths=st.lists(st.integers(1, 4), min_size=2, max_size=4), seed=st.integers(0, 99))
-def test_a_setting_that_is_not_read_changes_no_credit(name: str, lengths: list[int], seed: int) -> None:
-    """What running an algorithm finds holds for every batch."""
-    random, settings = np.random.default_rng(seed), Settings()
-    read = settings_read(name, settings)
-    assert read and "penalties.invalid" in read
-    shape = (len(lengths), max(lengths))
-    turns = make_turns(
-        lengths,
-        reward=random.normal(size=shape),
-        switch=random.random(shape) < 0.5,
-        valid=random.random(shape) < 0.8,
-        terminated=random.random(shape[0]) < 0.5,
-    )
-    heads = ALGORITHMS[name].heads(settings)
-    values = {
-        head: random.normal(size=(shape[0], shape[1] + 1, *turns.chosen.shape[2:][: where == EVERY_TOKEN]))
-        for head, where in heads.items()
-    }
-    credit = ALGORITHMS[name].credit(turns, values, settings)
-    for key, value in UNREAD.items():
-        if key not in read and not any(one.startswith(f"{key}.") for one in read):
-            other = ALGORITHMS[name].credit(turns, values, replace(settings, **{key: value}))
-            np.testing.assert_array_equal(other.action, credit.action)
-            np.testing.assert_array_equal(other.switch, credit.switch)
-
-
-def test_what_an_algorithm_reads_depends_on_its_settings() -> None:
-    """HGPO asks how a group counts only where the episode's advantage takes part."""
-    assert "group.cross_steps" not in (settings_read("hgpo", Settings()) or ())
-    assert "group.cross_steps" in (settings_read("hgpo", Settings(group=Group(base_group=True))) or ())
-    assert "lam_seg" in (settings_read("hiper", Settings(switch_advantage="paper")) or ())

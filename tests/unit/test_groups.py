@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from credit_arrays import Group, Penalties, Settings, make_turns, permuted_and_padded, random_turns
+from credit_arrays import make_turns, permuted_and_padded, random_turns, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hiper.algorithms.groups import GroupedSettings
 from hiper.algorithms.interface import Floats, Turns
 from hiper.algorithms.registry import ALGORITHMS
 
-NAMES = sorted(name for name, estimator in ALGORITHMS.items() if estimator.grouped and not estimator.hierarchical)
+NAMES = sorted(
+    name for name, one in ALGORITHMS.items() if issubclass(one.settings, GroupedSettings) and not one.hierarchical
+)
 MODES = ("mean_norm", "mean_std_norm")
 SEEDS = st.integers(0, 2**32 - 1)
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=9)
@@ -26,7 +29,7 @@ HISTORIES = make_turns(
 
 
 def advantages(name: str, turns: Turns, gamma: float = 1.0, **group: Any) -> Floats:
-    return ALGORITHMS[name].credit(turns, {}, Settings(gamma=gamma, group=Group(**group))).other
+    return ALGORITHMS[name].credit(turns, {}, settings_of(name, gamma=gamma, group=group)).other
 
 
 def random_groups(seed: int, lengths: list[int]) -> Turns:
@@ -110,16 +113,18 @@ def test_an_episode_alone_in_its_group_teaches_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_invalid_penalty_counts_and_the_others_do_not(name: str) -> None:
-    """Two equal episodes but for one malformed turn; what belongs to the hierarchy costs nothing."""
+def test_the_invalid_penalty_counts(name: str) -> None:
+    """Two equal episodes but for one malformed turn; that neither switched costs nothing."""
     turns = make_turns([2, 2], reward=[[0, 1], [0, 1]], group=[0, 0], switch=np.zeros((2, 2), bool),
                        valid=[[True, True], [True, False]])  # fmt: skip
-    penalties = Penalties(invalid=0.4, keep=-9.0, consistency=-9.0, switch_floor=9.0, switch_floor_rate=1.0)
-    group = Group(history_length=0)
-    found = ALGORITHMS[name].credit(turns, {}, Settings(penalties=penalties, group=group)).other
+    found, free = (
+        ALGORITHMS[name]
+        .credit(turns, {}, settings_of(name, penalties={"invalid": invalid}, group={"history_length": 0}))
+        .other
+        for invalid in (0.4, 0.0)
+    )
     assert (found[0] >= 0).all() and found[0, 1] > 0
-    found = ALGORITHMS[name].credit(turns, {}, Settings(penalties=replace(penalties, invalid=0.0), group=group)).other
-    assert not found.any()
+    assert not free.any()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -206,11 +211,11 @@ def test_leave_one_out_equals_its_definition(seed: int, lengths: list[int]) -> N
 def test_every_token_of_a_turn_gets_the_same_advantage(name: str) -> None:
     """Blocks and the rest alike, all trained, without a critic; standardised over the batch only if wanted."""
     turns = random_groups(3, [3, 5, 2, 4])
-    credit = ALGORITHMS[name].credit(turns, {}, Settings())
+    credit = ALGORITHMS[name].credit(turns, {}, settings_of(name))
     for tokens in (credit.switch, credit.subgoal, credit.action):
         np.testing.assert_array_equal(tokens, credit.other)
-    assert credit.trains_other and not credit.targets and not ALGORITHMS[name].heads(Settings())
+    assert credit.trains_other and not credit.targets and not ALGORITHMS[name].heads(settings_of(name))
     np.testing.assert_array_equal(credit.trained_subgoal, turns.has_subgoal)
     assert credit.other[turns.present].std() != pytest.approx(1.0, abs=1e-3)
-    standardised = ALGORITHMS[name].credit(turns, {}, Settings(normalize=True)).other[turns.present]
+    standardised = ALGORITHMS[name].credit(turns, {}, settings_of(name, normalize=True)).other[turns.present]
     assert (standardised.mean(), standardised.std()) == (pytest.approx(0.0, abs=1e-9), pytest.approx(1.0, abs=1e-6))

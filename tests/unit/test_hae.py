@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from credit_arrays import (
-    Penalties,
-    Settings,
     make_turns,
     permuted_and_padded,
     prefix,
     random_turns,
     random_values,
+    settings_of,
     widen,
 )
 from hypothesis import given
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 
 from hiper.algorithms import hiper
 from hiper.algorithms.hae import Hierarchy, hierarchical_advantages
+from hiper.algorithms.hiper import HiperSettings
 from hiper.algorithms.interface import Credit, Turns
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.returns import discounted_returns, discounts, generalized_advantages, next_values
@@ -33,7 +33,7 @@ HEADS = ("low", "high", "switch", "low_previous")
 
 
 def levels_of(turns: Turns, values: dict[str, Any], **settings: Any) -> Hierarchy:
-    return hiper.estimate(turns, values, Settings(**settings))
+    return hiper.estimate(turns, values, settings_of("hiper", **settings))
 
 
 # One trajectory of four turns, segments {0, 1} and {2, 3}: SWITCH KEEP SWITCH KEEP.
@@ -197,7 +197,7 @@ def test_auto_traces_as_far_as_the_critic_leaves_returns_unexplained() -> None:
     returns = discounted_returns(turns.reward, turns.present, 0.9)
     for high, wanted in ((returns + 3.0, 0.0), (0.0 * returns, 1.0), (-2.0 * returns, 1.0), (0.5 * returns, 0.25)):
         given = values | {"high": np.pad(high, ((0, 0), (0, 1)))}
-        assert hiper.unexplained(turns, given, Settings(gamma=0.9)).share == pytest.approx(wanted, abs=1e-9)
+        assert hiper.unexplained(turns, given, settings_of("hiper", gamma=0.9)).share == pytest.approx(wanted, abs=1e-9)
         auto, number = (levels_of(turns, given, gamma=0.9, lam_boundary=lam) for lam in ("auto", wanted))
         np.testing.assert_allclose(auto.low, number.low, atol=1e-9)
 
@@ -271,7 +271,15 @@ def test_vectorised_levels_equal_loops_over_segments(
     rng = np.random.default_rng(seed)
     turns = random_turns(rng, lengths)
     values = random_values(rng, turns, HEADS)
-    settings = Settings(0.9, 0.8, 0.7, lam_boundary, form, False, bootstrap_truncated)
+    settings = settings_of(
+        "hiper",
+        gamma=0.9,
+        lam_turn=0.8,
+        lam_seg=0.7,
+        lam_boundary=lam_boundary,
+        switch_advantage=form,
+        bootstrap_truncated=bootstrap_truncated,
+    )
     rows = np.arange(len(lengths))
     real = ~turns.terminated & bootstrap_truncated
     bootstrap_low, bootstrap_high = (values[name][rows, lengths] * real for name in ("low", "high"))
@@ -302,8 +310,16 @@ def test_padding_and_the_order_of_trajectories_do_not_matter(
     rng = np.random.default_rng(seed)
     turns = random_turns(rng, lengths)
     values = random_values(rng, turns, ("low", "high", "switch" if form == "return" else "low_previous"))
-    penalties = Penalties(0.1, -0.3, "normalized", False, -0.2)
-    settings = Settings(0.9, 0.8, 0.7, lam_boundary, form, normalize, True, penalties)
+    settings = settings_of(
+        "hiper",
+        gamma=0.9,
+        lam_turn=0.8,
+        lam_seg=0.7,
+        lam_boundary=lam_boundary,
+        switch_advantage=form,
+        normalize=normalize,
+        penalties={"invalid": 0.1, "keep": -0.3, "keep_mode": "normalized", "consistency": -0.2},
+    )
     expected = hiper.credit(turns, values, settings)
     order = rng.permutation(len(lengths))
     wide_values = {name: widen(array, np.nan)[order] for name, array in values.items()}
@@ -321,7 +337,7 @@ def test_padding_and_the_order_of_trajectories_do_not_matter(
 def test_blocks_get_their_own_level() -> None:
     """Action A_low, subgoal A_high at boundaries, switch A_switch, nothing elsewhere; a missing block gets nothing."""
     turns = replace(FOUR, has_switch=np.array([[True, True, True, False]]))
-    levels, credit = levels_of(turns, FOUR_VALUES), hiper.credit(turns, FOUR_VALUES, Settings())
+    levels, credit = levels_of(turns, FOUR_VALUES), hiper.credit(turns, FOUR_VALUES, settings_of("hiper"))
     np.testing.assert_array_equal(credit.action, levels.low)
     np.testing.assert_array_equal(credit.subgoal, levels.high)
     np.testing.assert_array_equal(credit.switch, levels.switch)
@@ -333,7 +349,7 @@ def test_blocks_get_their_own_level() -> None:
 def test_without_an_action_block_the_whole_response_is_the_action() -> None:
     """A_low goes to every token of such a turn, on top of what switch and subgoal carry."""
     turns = replace(FOUR, has_action=np.array([[False, False, True, True]]))
-    levels, credit = levels_of(turns, FOUR_VALUES), hiper.credit(turns, FOUR_VALUES, Settings())
+    levels, credit = levels_of(turns, FOUR_VALUES), hiper.credit(turns, FOUR_VALUES, settings_of("hiper"))
     low = levels.low[0]
     np.testing.assert_allclose(credit.other, [[low[0], low[1], 0.0, 0.0]])
     np.testing.assert_allclose(credit.subgoal[0, :2], [levels.high[0, 0] + low[0], low[1]])
@@ -357,20 +373,22 @@ def test_each_level_is_normalised_over_its_own_turns() -> None:
 
 def test_heads_follow_the_switch_form() -> None:
     """Only the return form has a switch head, and only the paper form needs V_low(s_t, o_{t−1})."""
-    assert dict(hiper.heads(Settings())) == {"low": "after_subgoal", "high": "prompt", "switch": "prompt"}
+    assert dict(hiper.heads(settings_of("hiper"))) == {"low": "after_subgoal", "high": "prompt", "switch": "prompt"}
     for form in ("paper", "none"):
-        assert dict(hiper.heads(Settings(switch_advantage=form))) == {"low": "after_subgoal", "high": "prompt"}
+        settings = settings_of("hiper", switch_advantage=form)
+        assert dict(hiper.heads(settings)) == {"low": "after_subgoal", "high": "prompt"}
+        assert list(hiper.previous(settings)) == (["low"] if form == "paper" else [])
     values = {"low": FOUR_VALUES["low"], "high": FOUR_VALUES["high"]}
-    assert not hiper.credit(FOUR, values, Settings(switch_advantage="none")).switch.any()
+    assert not hiper.credit(FOUR, values, settings_of("hiper", switch_advantage="none")).switch.any()
     with pytest.raises(ValueError, match="'paper'"):
-        hiper.credit(FOUR, values, Settings(switch_advantage="paper"))
+        hiper.credit(FOUR, values, settings_of("hiper", switch_advantage="paper"))
 
 
 def test_the_registry_knows_the_configured_names() -> None:
-    """Names of `hiper.config.Algorithm.name`."""
+    """Those that `algorithm.name` may have."""
     names = "gigpo graphhca grpo hgpo hiper hiper_potentials ppo ppo_turn rloo vetta"
     assert sorted(ALGORITHMS) == names.split()
-    assert isinstance(ALGORITHMS["hiper"].credit(FOUR, FOUR_VALUES, Settings()), Credit)
+    assert isinstance(ALGORITHMS["hiper"].credit(FOUR, FOUR_VALUES, settings_of("hiper")), Credit)
 
 
 def test_the_paper_form_is_a_centred_advantage() -> None:
@@ -413,7 +431,7 @@ def flat_gae(turns: Turns, values: Any, gamma: float, lam: float) -> Any:
 
 
 def by_segments(
-    turns: Turns, values: dict[str, Any], i: int, settings: Settings, bootstrap: tuple[float, float]
+    turns: Turns, values: dict[str, Any], i: int, settings: HiperSettings, bootstrap: tuple[float, float]
 ) -> tuple[Any, Any, Any]:
     """(A_low, A_high, segment returns) of trajectory i by loops over its segments, last to first."""
     gamma, length = settings.gamma, int(turns.present[i].sum())

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from credit_arrays import Group, Penalties, Settings, make_turns, permuted_and_padded, random_turns
+from credit_arrays import make_turns, permuted_and_padded, random_turns, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +31,8 @@ THREE = make_turns(
 
 
 def credit(turns: Turns, gamma: float = 0.5, group: dict[str, Any] | None = None, **settings: Any) -> Credit:
-    return hiper_potentials.credit(turns, {}, Settings(gamma=gamma, group=Group(**(group or {})), **settings))
+    own = settings_of("hiper_potentials", gamma=gamma, group=group or {}, **settings)
+    return hiper_potentials.credit(turns, {}, own)
 
 
 def random_groups(seed: int, lengths: list[int]) -> Turns:
@@ -98,7 +99,7 @@ def test_order_padding_and_other_groups_do_not_matter(seed: int, lengths: list[i
 def test_penalties_of_the_hierarchy_count() -> None:
     """As part of what an episode earned: of two that both lost, the one that never kept its subgoal did better."""
     turns = make_turns([2, 2], switch=[[True, True], [True, False]], group=[0, 0], won=[False, False])
-    found = credit(turns, penalties=Penalties(keep=-0.5))
+    found = credit(turns, penalties={"keep": -0.5})
     np.testing.assert_allclose(found.action, [[0.25, 0.25], [-0.25, -0.25]])
     assert not credit(turns).action.any()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from credit_arrays import Penalties, Settings, make_turns
+from credit_arrays import make_turns, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ VALUES = {"token": np.array([[[1.0, 77.0, 2.0], [3.0, 9.0, 77.0], [77.0, 77.0, 7
 
 def test_two_turns_by_hand() -> None:
     """The whole return at every turn, less the value before each token; forced tokens and padding have nothing."""
-    settings = Settings(gamma=0.5, lam_turn=0.5, penalties=Penalties(invalid=0.5, keep=-9.0))
+    settings = settings_of("ppo", penalties={"invalid": 0.5})
     credit = ppo.credit(TURNS, VALUES, settings)
     # R = 1 − 0.5 + 4 = 4.5, undiscounted
     np.testing.assert_allclose(credit.tokens, [[[3.5, 0.0, 2.5], [1.5, -4.5, 0.0]]])
@@ -44,7 +44,7 @@ def test_it_is_generalised_advantage_estimation_within_the_response(seed: int, t
     reward[:, -1] = turns.reward.sum()
     following = np.concatenate([values[0, :2, 1:], np.zeros((2, 1))], axis=1)
     expected = generalized_advantages(reward, values[0, :2], following, one, one, one.astype(bool))
-    np.testing.assert_allclose(ppo.credit(turns, {"token": values}, Settings()).tokens, [expected], atol=1e-9)
+    np.testing.assert_allclose(ppo.credit(turns, {"token": values}, settings_of("ppo")).tokens, [expected], atol=1e-9)
 
 
 def test_advantages_are_whitened_over_tokens_and_targets_are_not() -> None:
@@ -54,7 +54,7 @@ def test_advantages_are_whitened_over_tokens_and_targets_are_not() -> None:
     chosen = np.arange(7) < lengths[:, :, None]
     turns = make_turns([3, 2], reward=rng.normal(size=(2, 3)), chosen=chosen)
     values = {"token": rng.normal(size=(2, 4, 7))}
-    plain, white = (ppo.credit(turns, values, Settings(normalize=wanted)) for wanted in (False, True))
+    plain, white = (ppo.credit(turns, values, settings_of("ppo", normalize=wanted)) for wanted in (False, True))
     assert white.tokens is not None and plain.tokens is not None
     expected = (plain.tokens[chosen] - plain.tokens[chosen].mean()) / plain.tokens[chosen].std()
     np.testing.assert_allclose(white.tokens[chosen], expected, atol=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from credit_arrays import Penalties, Settings, make_turns, random_turns, random_values
+from credit_arrays import make_turns, random_turns, random_values, settings_of
 
 from hiper.algorithms import ppo_turn
 
@@ -12,7 +12,7 @@ from hiper.algorithms import ppo_turn
 def test_two_turns_by_hand() -> None:
     """GAE over turns with the invalid penalty as the only shaping."""
     turns = make_turns([2], reward=[[0.0, 10.0]], valid=[[False, True]], switch=[[False, False]])
-    settings = Settings(gamma=0.5, lam_turn=0.5, penalties=Penalties(invalid=1.0, keep=-9.0, consistency=-9.0))
+    settings = settings_of("ppo_turn", gamma=0.5, lam_turn=0.5, penalties={"invalid": 1.0})
     credit = ppo_turn.credit(turns, {"state": np.array([[2.0, 4.0, 99.0]])}, settings)
     # δ1 = 10 − 4 = 6; δ0 = −1 + 0.5 · 4 − 2 = −1; A0 = −1 + 0.25 · 6 = 0.5
     np.testing.assert_allclose(credit.action, [[0.5, 6.0]])
@@ -25,12 +25,12 @@ def test_every_token_of_a_turn_gets_the_same_advantage() -> None:
     """Blocks and the rest alike, and all of them are trained."""
     rng = np.random.default_rng(0)
     turns = random_turns(rng, [3, 5])
-    credit = ppo_turn.credit(turns, random_values(rng, turns, ("state",)), Settings())
+    credit = ppo_turn.credit(turns, random_values(rng, turns, ("state",)), settings_of("ppo_turn"))
     for tokens in (credit.switch, credit.subgoal, credit.action):
         np.testing.assert_array_equal(tokens, credit.other)
     assert credit.trains_other
     np.testing.assert_array_equal(credit.trained_subgoal, turns.has_subgoal)
-    assert dict(ppo_turn.heads(Settings())) == {"state": "prompt"}
+    assert dict(ppo_turn.heads(settings_of("ppo_turn"))) == {"state": "prompt"}
 
 
 def test_truncation_bootstraps_and_termination_does_not() -> None:
@@ -38,7 +38,9 @@ def test_truncation_bootstraps_and_termination_does_not() -> None:
     turns = make_turns([1, 1], terminated=[True, False])
     values = {"state": np.array([[1.0, 8.0], [1.0, 8.0]])}
     # terminated: 0 − 1; truncated: 0 + 0.5 · 8 − 1
-    np.testing.assert_allclose(ppo_turn.credit(turns, values, Settings(gamma=0.5)).action, [[-1.0], [3.0]])
+    np.testing.assert_allclose(
+        ppo_turn.credit(turns, values, settings_of("ppo_turn", gamma=0.5)).action, [[-1.0], [3.0]]
+    )
 
 
 def test_advantages_are_normalised_over_all_turns_and_targets_are_not() -> None:
@@ -46,8 +48,8 @@ def test_advantages_are_normalised_over_all_turns_and_targets_are_not() -> None:
     rng = np.random.default_rng(1)
     turns = random_turns(rng, [4, 6])
     values = random_values(rng, turns, ("state",))
-    plain = ppo_turn.credit(turns, values, Settings())
-    credit = ppo_turn.credit(turns, values, Settings(normalize=True))
+    plain = ppo_turn.credit(turns, values, settings_of("ppo_turn"))
+    credit = ppo_turn.credit(turns, values, settings_of("ppo_turn", normalize=True))
     assert credit.other[turns.present].mean() == pytest.approx(0.0, abs=1e-9)
     assert credit.other[turns.present].std() == pytest.approx(1.0, abs=1e-6)
     np.testing.assert_array_equal(credit.targets["state"][0], plain.targets["state"][0])

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from credit_arrays import Penalties, make_turns, prefix, random_turns
+from credit_arrays import make_turns, prefix, random_turns, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hiper.algorithms.shaping import (
+    HierarchyPenalties,
     consistency_penalty,
     keep_penalty,
     shape_rewards,
     switch_floor_penalty,
 )
+
+
+def penalties_of(**given: Any) -> HierarchyPenalties:
+    penalties: HierarchyPenalties = settings_of("hiper", penalties=given).penalties
+    return penalties
+
 
 KEEP_FIRST_AND_LAST = np.array([[True, False, False, True]])
 
@@ -86,7 +95,7 @@ def test_penalties_add_up_on_the_environment_reward() -> None:
         [3], reward=[[0.0, 1.0, 10.0]], switch=[[True, False, False]], valid=[[True, False, True]],
         copied=[[False, False, True]],
     )  # fmt: skip
-    penalties = Penalties(invalid=0.1, keep=-0.3, consistency=-0.2, switch_floor=4.0, switch_floor_rate=0.25)
+    penalties = penalties_of(invalid=0.1, keep=-0.3, consistency=-0.2, switch_floor=4.0, switch_floor_rate=0.25)
     # turn 1: 1 − 0.3 (KEEP) − 0.1 (invalid) − 0.2 (altered) = 0.4; turn 2: 10 − 0.3 − 4 · (0.25 − 0/2) = 8.7
     np.testing.assert_allclose(shape_rewards(turns, penalties), [[0.0, 0.4, 8.7]])
 
@@ -96,7 +105,15 @@ def test_penalties_never_raise_a_reward_and_leave_the_input_alone(seed: int, len
     """All penalties are ≤ 0; the arrays handed in stay as they were."""
     turns = random_turns(np.random.default_rng(seed), lengths)
     before = turns.reward.copy(), turns.switch.copy(), turns.copied.copy()
-    penalties = Penalties(0.1, -0.3, "normalized", False, -0.3, False, 5.0, 0.25)
+    penalties = penalties_of(
+        invalid=0.1,
+        keep=-0.3,
+        keep_mode="normalized",
+        consistency=-0.3,
+        consistency_requires_both=False,
+        switch_floor=5.0,
+        switch_floor_rate=0.25,
+    )
     shaped = shape_rewards(turns, penalties)
     assert (shaped[turns.present] <= turns.reward[turns.present]).all()
     assert not shaped[~turns.present].any()

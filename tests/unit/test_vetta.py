@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from credit_arrays import Penalties, Settings, make_turns, random_turns, random_values
+from credit_arrays import make_turns, random_turns, random_values, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +34,7 @@ def random_batch(seed: int, tokens: int = 4) -> tuple[Turns, dict[str, Floats]]:
 
 def test_two_turns_by_hand() -> None:
     """Token values that differ by 2 and 3 put their tokens 1 and 1.5 to both sides of the turn's advantage, times α."""
-    settings = Settings(gamma=0.5, lam_turn=0.5, token_weight=2.0, penalties=Penalties(invalid=1.0, keep=-9.0))
+    settings = settings_of("vetta", gamma=0.5, lam_turn=0.5, token_weight=2.0, penalties={"invalid": 1.0})
     credit = vetta.credit(TURNS, VALUES, settings)
     # turns as in PPO's: δ = −1 + 0.5 · 4 − 2 = −1 and 10 − 4 = 6, A = −1 + 0.25 · 6 = 0.5 and 6, returns 2.5 and 10
     # tokens: 2.5 − (1, 3) = (1.5, −0.5), mean 0.5: ±1;  10 − (5, 8) = (5, 2), mean 3.5: ±1.5
@@ -51,13 +51,13 @@ def test_two_turns_by_hand() -> None:
 def test_tokens_share_their_turns_advantage_and_add_up_to_it(seed: int, weight: float) -> None:
     """Their mean is turn-level PPO's advantage, whatever α; with α = 0 each of them has it."""
     turns, values = random_batch(seed)
-    settings = Settings(gamma=0.95, lam_turn=0.95, token_weight=weight)
-    flat = ppo_turn.credit(turns, {"state": values["turn"]}, settings)
+    settings = settings_of("vetta", gamma=0.95, lam_turn=0.95, token_weight=weight)
+    flat = ppo_turn.credit(turns, {"state": values["turn"]}, settings_of("ppo_turn", gamma=0.95, lam_turn=0.95))
     credit = vetta.credit(turns, values, settings)
     some = turns.chosen.any(axis=2)
     np.testing.assert_allclose(credit.other[some], flat.other[some], atol=1e-9)
     np.testing.assert_array_equal(credit.targets["turn"][0], flat.targets["state"][0])
-    alike = vetta.credit(turns, values, replace(settings, token_weight=0.0)).tokens
+    alike = vetta.credit(turns, values, settings.model_copy(update={"token_weight": 0.0})).tokens
     np.testing.assert_allclose(alike, np.where(turns.chosen, flat.other[:, :, None], 0.0), atol=1e-9)
 
 
@@ -67,14 +67,14 @@ def test_only_differences_of_token_values_within_a_turn_count(seed: int) -> None
     turns, values = random_batch(seed)
     shift = np.random.default_rng(seed).normal(size=(3, 6, 1))
     shifted = {**values, "token": values["token"] + shift}
-    before, after = (vetta.credit(turns, v, Settings()).tokens for v in (values, shifted))
+    before, after = (vetta.credit(turns, v, settings_of("vetta")).tokens for v in (values, shifted))
     np.testing.assert_allclose(before, after, atol=1e-9)
 
 
 def test_advantages_are_whitened_over_tokens_and_targets_are_not() -> None:
     """As for PPO with a value per token."""
     turns, values = random_batch(1)
-    plain, white = (vetta.credit(turns, values, Settings(normalize=wanted)) for wanted in (False, True))
+    plain, white = (vetta.credit(turns, values, settings_of("vetta", normalize=wanted)) for wanted in (False, True))
     assert white.tokens is not None and not white.tokens[~turns.chosen].any()
     chosen = white.tokens[turns.chosen]
     assert (chosen.mean(), chosen.std()) == (pytest.approx(0.0, abs=1e-9), pytest.approx(1.0, abs=1e-6))

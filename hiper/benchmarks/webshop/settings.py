@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from hiper.config.benchmark import BenchmarkSettings, Splits
-from hiper.config.types import Count, CountOrZero, Distinct, PathText, Settings
+from hiper.fields import Count, CountOrZero, Distinct, PathText, Settings
 
 Split = Literal["train", "dev", "test"]
 Category = Literal["beauty", "electronics", "fashion", "garden", "grocery"]

@@ -1,4 +1,4 @@
-"""What all settings are made of: the strict base class, and numbers with limits."""
+"""What all settings are made of, a run's and an algorithm's: the strict base class, and numbers with limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from hiper.config.errors import shown
+from hiper.errors import shown
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -47,9 +47,3 @@ ProbabilityOrAuto = Annotated[float | Literal["auto"], BeforeValidator(_number_o
 
 class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    @classmethod
-    def form(cls, values: Any) -> type[Settings]:
-        """The model that such values of this section are validated by: this one, or one derived from it that they
-        name."""
-        return cls

@@ -1,0 +1,117 @@
+"""The settings that an algorithm declares are those that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from credit_arrays import make_turns, settings_of
+from pydantic import BaseModel
+
+from hiper import plugins
+from hiper.algorithms.interface import EVERY_TOKEN
+from hiper.algorithms.registry import ALGORITHMS
+from hiper.errors import UserError
+
+PIPELINE = {"name", "group_size"}  # read by the pipeline, which needs them of every algorithm
+# In every form of an algorithm together, all of its settings are read.
+FORMS: dict[str, list[dict[str, Any]]] = {
+    "hiper": [{"switch_advantage": form} for form in ("return", "paper", "none")],
+    "hgpo": [{"group": {"base_group": wanted}} for wanted in (True, False)],
+}
+
+
+class Recorder:
+    """Settings that note which of them were looked at."""
+
+    def __init__(self, settings: BaseModel, read: set[str], section: str = "") -> None:
+        self._settings, self._read, self._section = settings, read, section
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._settings, name)
+        if isinstance(value, BaseModel):
+            return Recorder(value, self._read, f"{self._section}{name}.")
+        self._read.add(self._section + name)
+        return value
+
+
+def declared(settings: BaseModel, section: str = "") -> Iterator[str]:
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        yield from declared(value, f"{section}{name}.") if isinstance(value, BaseModel) else (section + name,)
+
+
+def settings_read(name: str, settings: Any) -> set[str]:
+    """Dotted names of the settings that are looked at when credit is assigned to a batch of two episodes."""
+    read = set[str]()
+    recorder: Any = Recorder(settings, read)
+    algorithm = ALGORITHMS[name]
+    turns = make_turns([3, 2], group=[0, 0], switch=[[True, False, True], [True, True, False]])
+    heads, previous = algorithm.heads(recorder), algorithm.previous(recorder)
+    algorithm.bootstraps(recorder)
+    algorithm.unexplained(turns, {}, recorder)
+    shape = (2, turns.present.shape[1] + 1)
+    values = {head: np.zeros(shape + (1,) * (where == EVERY_TOKEN)) for head, where in heads.items()}
+    algorithm.credit(turns, values | {f"{head}_previous": values[head] for head in previous}, recorder)
+    return read
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_algorithm_declares_what_it_reads_and_nothing_else(name: str) -> None:
+    """But for what the pipeline reads; what it says is idle it does not read."""
+    found = set[str]()
+    for form in FORMS.get(name, [{}]):
+        settings = settings_of(name, **form)
+        read = settings_read(name, settings)
+        own = set(declared(settings)) - PIPELINE
+        assert read <= own
+        if not FORMS.get(name) or settings.idle():
+            assert read == own - set(settings.idle())
+        found |= read
+    assert found == own
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of packages whose entry points are found."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for lookup in (plugins.known, plugins.load):
+        lookup.cache_clear()
+    yield tmp_path
+    for lookup in (plugins.known, plugins.load):
+        lookup.cache_clear()
+
+
+def offer(folder: Path, package: str, name: str, value: str) -> None:
+    (folder / f"{package}-1.0.dist-info").mkdir()
+    (folder / f"{package}-1.0.dist-info" / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
+    entry = f"[{plugins.ALGORITHMS}]\n{name} = {value}\n"
+    (folder / f"{package}-1.0.dist-info" / "entry_points.txt").write_text(entry)
+
+
+def test_an_installed_algorithm_is_one_of_them(installed: Path) -> None:
+    """Under the name of its entry point."""
+    offer(installed, "further", "flat", "hiper.algorithms.ppo_turn:ALGORITHM")
+    assert "flat" in list(ALGORITHMS) and ALGORITHMS["flat"] is ALGORITHMS["ppo_turn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        (
+            "mine",
+            "hiper.algorithms.hiper:credit",
+            "algorithm mine stands for hiper.algorithms.hiper:credit, which must",
+        ),
+        ("mine", "no_such_package:ALGORITHM", "which fails: No module named 'no_such_package'"),
+        ("hiper", "mine:ALGORITHM", "'hiper' is offered twice"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_meant_is_an_error(installed: Path, name: str, value: str, wanted: str) -> None:
+    """What it stands for is named."""
+    offer(installed, "further", name, value)
+    with pytest.raises(UserError, match=wanted):
+        ALGORITHMS[name]
