@@ -25,13 +25,15 @@ from hiper.algorithms.groups import (
 )
 from hiper.algorithms.interface import Algorithm, Bools, Credit, Floats, Ints, Turns
 from hiper.algorithms.returns import last_turns
+from hiper.declarations import Before
 from hiper.fields import Probability
 
 END = -1  # the place of a state where there is none: an end, or padding
 
 
 class PotentialComparison(StepComparison):
-    potential_floor: Annotated[float, Field(gt=0.0, lt=1.0)]  # lower potentials count as this in logarithms
+    # lower potentials count as this in logarithms
+    potential_floor: Annotated[float, Field(gt=0.0, lt=1.0), Before(0.01)]
 
 
 class GraphHcaSettings(GroupedSettings):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 
@@ -15,11 +16,12 @@ from hiper.algorithms import ppo_turn
 from hiper.algorithms.interface import EVERY_TOKEN, Algorithm, Bools, Credit, Floats, Turns
 from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import GaeSettings, masked
+from hiper.declarations import Before
 from hiper.fields import NonNegative
 
 
 class VettaSettings(GaeSettings):
-    token_weight: NonNegative  # of what tells the tokens of a turn apart
+    token_weight: Annotated[NonNegative, Before(1.0)]  # of what tells the tokens of a turn apart
 
 
 HEADS: Mapping[str, str] = {"turn": "prompt", "token": EVERY_TOKEN}
