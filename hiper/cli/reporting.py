@@ -21,16 +21,16 @@ def add(commands: Commands) -> None:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    from hiper.report import reporting
+    from hiper.report import outputs
 
-    reporting.run(existing(arguments.experiment))
+    outputs.write_report(existing(arguments.experiment))
     return 0
 
 
 def summarise(arguments: argparse.Namespace) -> int:
-    from hiper.report import reporting
+    from hiper.report import outputs
 
-    print(reporting.summary(existing(arguments.experiment)))
+    print(outputs.summary(existing(arguments.experiment)))
     return 0
 
 

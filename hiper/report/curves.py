@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from hiper.report.training_tables import averaged, course
-from hiper.runs.results import WARM_START, Run, Study
+from hiper.report.study import Study
+from hiper.report.table import Column, Table
+from hiper.report.training import BUDGETS, averaged, course, courses
+from hiper.runs.results import WARM_START
 from hiper.statistics import over_seeds, wilson
 
 if TYPE_CHECKING:
@@ -24,17 +28,15 @@ Series = npt.NDArray[np.float64]
 def colour_of(study: Study, algorithm: str) -> str:
     if algorithm == WARM_START:
         return WARM_START_COLOUR
-    trained = [name for name in study.algorithms if name != WARM_START]
-    return COLOURS[trained.index(algorithm) % len(COLOURS)]
+    return COLOURS[study.trained.index(algorithm) % len(COLOURS)]
 
 
 def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float) -> None:
     """One thin line per seed and their mean, thick, over the iterations that all seeds have."""
     empty = True
-    for algorithm in study.algorithms:
-        if algorithm == WARM_START:
-            continue
-        curves = [curve for run in study.of(algorithm) if len((curve := _curve(run, key, counter))[0])]
+    for algorithm in study.trained:
+        rows = [study.training[run.name] for run in study.of(algorithm) if run.name in study.training]
+        curves = [curve for one in rows if len((curve := _curve(one, key, counter))[0])]
         for x, y in curves:
             axis.plot(x, scale * y, color=colour_of(study, algorithm), linewidth=0.8, alpha=0.4)
         if curves:
@@ -53,55 +55,52 @@ def draw_band(axis: Axes, study: Study, algorithm: str) -> None:
     """The 95 % interval of the mean that `draw_curves` draws, over the iterations that all seeds have: Student's over
     seeds at each point, and never narrower than Wilson's of the episodes that the point averages. Of two seeds there is
     none: 9 standard deviations wide to each side, it would fill the figure."""
-    courses = [found for run in study.of(algorithm) if (found := course(run)) is not None]
-    if len(courses) in (0, 2):
+    found = courses(study, algorithm)
+    if len(found) in (0, 2):
         return
-    common = min(len(one.success) for one in courses)
+    common = min(len(one.success) for one in found)
     window = averaged(common)
-    played = [np.diff(one.spent["episodes"][:common], prepend=0.0) for one in courses]
+    played = [np.diff(one.spent["episodes"][:common], prepend=0.0) for one in found]
     trials = sum(window_sums(count, window) for count in played)
     won = sum(
-        window_sums(np.rint(one.success[:common] * count), window) for one, count in zip(courses, played, strict=True)
+        window_sums(np.rint(one.success[:common] * count), window) for one, count in zip(found, played, strict=True)
     )
-    points = zip(*(smooth(one.success[:common], window) for one in courses), strict=True)
+    points = zip(*(smooth(one.success[:common], window) for one in found), strict=True)
     bounds = []
     for seeds, wins, total in zip(points, won, trials, strict=True):
         given, drawn = wilson(round(float(wins)), round(float(total))), over_seeds(seeds)
         bounds.append((np.fmax(0.0, np.fmin(drawn.low, given.low)), np.fmin(1.0, np.fmax(drawn.high, given.high))))
     low, high = 100 * np.array(bounds).T
-    episodes = courses[0].spent["episodes"][:common]
+    episodes = found[0].spent["episodes"][:common]
     axis.fill_between(episodes, low, high, color=colour_of(study, algorithm), alpha=0.12, linewidth=0)
 
 
-def spent_and_success(study: Study, algorithm: str, budget: str) -> list[tuple[Series, Series]]:
-    """(what was spent, smoothed success) of every seed that has the metrics for it."""
-    courses = [found for run in study.of(algorithm) if (found := course(run)) is not None]
-    return [(one.spent[budget], smooth(one.success, averaged(len(one.success)))) for one in courses]
-
-
-def curve_records(study: Study) -> list[dict[str, str]]:
+def curve_table(study: Study) -> Table:
     """One record per RL run and iteration: what had been used, success in training as it is and smoothed, success on
     validation tasks where they were played."""
     records = []
     for run in study.runs:
-        if (found := course(run)) is None:
-            continue
-        rows = [row for row in run.metrics if "iteration" in row]
-        smoothed = smooth(found.success, averaged(len(rows)))
-        for number, row in enumerate(rows):
-            record = {"benchmark": study.benchmark, "model": study.model, "algorithm": run.algorithm}
-            record |= {"seed": str(run.seed), "run": run.name, "iteration": str(row["iteration"])}
-            record |= {name: f"{spent[number]:.0f}" for name, spent in found.spent.items()}
-            record |= {"success": f"{found.success[number]:.4f}", "smoothed_success": f"{smoothed[number]:.4f}"}
-            validation = row.get("validation/success")
-            records.append({**record, "validation_success": "" if validation is None else f"{validation:.4f}"})
-    return records
+        if (found := course(study, run.name)) is not None:
+            rows = study.training[run.name]
+            frame = pd.DataFrame({"run": run.name, "iteration": rows["iteration"].astype(int), **found.spent})
+            frame["success"] = found.success
+            frame["smoothed_success"] = smooth(found.success, averaged(len(rows)))
+            frame["validation_success"] = rows.get("validation/success", math.nan)
+            identity = {"benchmark": run.benchmark, "model": run.model, "algorithm": run.algorithm, "seed": run.seed}
+            records.append(frame.assign(**identity))
+    columns = [
+        Column("", ("benchmark", "model", "algorithm", "seed", "run", "iteration")),
+        Column("", BUDGETS, digits=".0f"),
+        Column("", ("success", "smoothed_success", "validation_success")),
+    ]
+    return Table(columns, pd.DataFrame(), pd.concat(records) if records else pd.DataFrame())
 
 
-def _curve(run: Run, key: str, counter: str) -> tuple[Series, Series]:
+def _curve(rows: pd.DataFrame, key: str, counter: str) -> tuple[Series, Series]:
     """(x, smoothed y) of one metric; empty where the run does not have it."""
-    rows = [row for row in run.metrics if row.get(key) is not None and row.get(counter) is not None]
-    x, y = (np.array([row[name] for row in rows], dtype=np.float64) for name in (counter, key))
+    if key not in rows or counter not in rows:
+        return np.array([]), np.array([])
+    x, y = rows[[counter, key]].dropna().to_numpy(dtype=np.float64).T
     return x, smooth(y, averaged(len(y)))
 
 

@@ -27,13 +27,13 @@ from hiper.yaml_files import read_yaml
 GRADIENTS = "variance"  # the folder of gradient measurements in that of an experiment
 LARGEST = sys.float_info.max
 
-_Kinds = Mapping[str, type | tuple[type, ...]]
+_Types = Mapping[str, type | tuple[type, ...]]
 _Rows = tuple[dict[str, Any], ...]
-_GRADIENT_KEYS: _Kinds = {
+_GRADIENT_KEYS: _Types = {
     **{"algorithms": list, "alignment": dict, "estimators": dict},
     **{"run": str, "turns": list, "variance": dict},
 }
-_EPISODE_KEYS: _Kinds = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
+_EPISODE_KEYS: _Types = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
 
 
 def read(folder: Path) -> tuple[Mapping[str, Any], _Rows, _Rows]:
@@ -136,13 +136,13 @@ def _require_measured(path: Path, row: Mapping[str, Any], manifest: Mapping[str,
         raise UserError(f"{path}: is of other data than the run was made with")
 
 
-def _rows(path: Path, kinds: _Kinds, remedy: str) -> _Rows:
-    """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `kinds`, of their types,
+def _rows(path: Path, types: _Types, remedy: str) -> _Rows:
+    """Rows of a JSONL file that may not exist yet or be growing; each must have the keys of `types`, of these types,
     and no number that a float cannot hold."""
     rows = read_jsonl(path, partial_ok=True, remedy=remedy) if path.exists() else []
     try:
         for number, row in enumerate(rows, start=1):
-            require(row, {**kinds, **{name: str for name in VARYING.values() if name in row}}, f"{path}:{number}")
+            require(row, {**types, **{name: str for name in VARYING if name in row}}, f"{path}:{number}")
             if large := [key for key, value in row.items() if isinstance(value, int | float) and abs(value) > LARGEST]:
                 raise UserError(f"{path}:{number}: `{large[0]}` is larger than any number a stage writes")
     except UserError as error:
