@@ -4,21 +4,29 @@ equal bytes."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from hiper.records import atomic_write
-from hiper.report.curves import colour_of, draw_band, draw_curves, smooth
 from hiper.report.measures import ALL, pick
 from hiper.report.study import Study
 from hiper.report.table import known
-from hiper.report.training import averaged, courses
+from hiper.report.training import Series, averaged, courses, smooth, window_sums
 from hiper.runs.conditions import Condition
-from hiper.runs.results import task_label
+from hiper.runs.results import WARM_START, task_label
+from hiper.statistics import over_seeds, wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart by readers with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+WARM_START_COLOUR = "#999999"
 
 
 def draw(studies: Sequence[Study], folder: Path) -> list[Path]:
@@ -46,7 +54,8 @@ def make(name: str, studies: Sequence[Study]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows, fill = FIGURES[name]
+    drawing = FIGURES[name]
+    rows = drawing.axes
     figure = Figure(figsize=(6.4 * len(studies), 3.2 * rows + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, len(studies), squeeze=False)
@@ -55,7 +64,7 @@ def make(name: str, studies: Sequence[Study]) -> Figure:
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
     for study, column in zip(studies, axes.T, strict=True):
-        fill(study, *column)
+        drawing.fill(study, *column)
     return figure
 
 
@@ -130,14 +139,95 @@ def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -
     axis.legend(fontsize=8, loc="upper center", ncols=4)
 
 
+def colour_of(study: Study, algorithm: str) -> str:
+    if algorithm == WARM_START:
+        return WARM_START_COLOUR
+    return COLOURS[study.trained.index(algorithm) % len(COLOURS)]
+
+
+def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float) -> None:
+    """One thin line per seed and their mean, thick, over the iterations that all seeds have."""
+    empty = True
+    for algorithm in study.trained:
+        rows = [study.training[run.name] for run in study.of(algorithm) if run.name in study.training]
+        curves = [curve for one in rows if len((curve := _curve(one, key, counter))[0])]
+        for x, y in curves:
+            axis.plot(x, scale * y, color=colour_of(study, algorithm), linewidth=0.8, alpha=0.4)
+        if curves:
+            empty = False
+            common = min(len(x) for x, _ in curves)
+            mean = np.mean([y[:common] for _, y in curves], axis=0)
+            name = f"{study.label(algorithm)} ({len(curves)} seed{'s' * (len(curves) > 1)})"
+            axis.plot(curves[0][0][:common], scale * mean, color=colour_of(study, algorithm), linewidth=2.2, label=name)
+    if empty:
+        axis.text(0.5, 0.5, "no training recorded", transform=axis.transAxes, ha="center", va="center")
+    else:
+        axis.legend(fontsize=8)
+
+
+def draw_band(axis: Axes, study: Study, algorithm: str) -> None:
+    """The 95 % interval of the mean that `draw_curves` draws, over the iterations that all seeds have: Student's over
+    seeds at each point, and never narrower than Wilson's of the episodes that the point averages. Of two seeds there is
+    none: 9 standard deviations wide to each side, it would fill the figure."""
+    found = courses(study, algorithm)
+    if len(found) in (0, 2):
+        return
+    common = min(len(one.success) for one in found)
+    window = averaged(common)
+    played = [np.diff(one.spent["episodes"][:common], prepend=0.0) for one in found]
+    trials = sum(window_sums(count, window) for count in played)
+    won = sum(
+        window_sums(np.rint(one.success[:common] * count), window) for one, count in zip(found, played, strict=True)
+    )
+    points = zip(*(smooth(one.success[:common], window) for one in found), strict=True)
+    bounds = []
+    for seeds, wins, total in zip(points, won, trials, strict=True):
+        given, drawn = wilson(round(float(wins)), round(float(total))), over_seeds(seeds)
+        bounds.append((np.fmax(0.0, np.fmin(drawn.low, given.low)), np.fmin(1.0, np.fmax(drawn.high, given.high))))
+    low, high = 100 * np.array(bounds).T
+    episodes = found[0].spent["episodes"][:common]
+    axis.fill_between(episodes, low, high, color=colour_of(study, algorithm), alpha=0.12, linewidth=0)
+
+
+def _curve(rows: pd.DataFrame, key: str, counter: str) -> tuple[Series, Series]:
+    """(x, smoothed y) of one metric; empty where the run does not have it."""
+    if key not in rows or counter not in rows:
+        return np.array([]), np.array([])
+    x, y = rows[[counter, key]].dropna().to_numpy(dtype=np.float64).T
+    return x, smooth(y, averaged(len(y)))
+
+
 def _title(study: Study) -> str:
     return f"{study.benchmark}, {study.model}"
 
 
-FIGURES: dict[str, tuple[int, Callable[..., None]]] = {  # how many axes a study has, and what fills them
-    "learning_curves": (1, learning_curves),
-    "efficiency": (1, efficiency),
-    "switching": (2, switching),
-    "success": (1, success),
-    "task_types": (1, task_types),
+@dataclass(frozen=True)
+class Drawing:
+    """A figure: what fills the axes of a study, how many it has, and what the page says below it."""
+
+    fill: Callable[..., None]
+    caption: str
+    axes: int = 1
+
+
+FIGURES = {  # in the order of the page
+    "learning_curves": Drawing(
+        learning_curves,
+        "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones their mean; "
+        "moving averages over a fifteenth of a run. Bands are 95 % intervals of the mean for new seeds (Student's over seeds "
+        "at each point), never narrower than Wilson's of the episodes that a point averages; with one seed they are "
+        "the latter, and say nothing about others; of two there are none, as they would fill the figure. In a run's "
+        "first iterations the critic alone learns (training.critic.warmup_iterations), so that success there is still "
+        "that of the model training begins from.",
+    ),
+    "efficiency": Drawing(efficiency, "The same over the tokens that the agent generated in training."),
+    "success": Drawing(
+        success,
+        "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % intervals for new seeds and "
+        "new tasks (with one seed: for new tasks alone), as in the tables.",
+    ),
+    "task_types": Drawing(task_types, "The same by task type, on the last split."),
+    "switching": Drawing(
+        switching, "How often the agent replaces its subgoal, and how many turns it keeps one.", axes=2
+    ),
 }

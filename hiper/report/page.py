@@ -6,7 +6,7 @@ What won, what was compared, tables and figures, a few episodes, and where every
 
 from __future__ import annotations
 
-import base64
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from hiper.records import absolute, write_text
 from hiper.report import compared, episodes, origin
+from hiper.report.figures import FIGURES
 from hiper.report.measures import pick
 from hiper.report.study import Study
 from hiper.report.success import cells_side_by_side, main_cells, played_cells, success_table
@@ -33,24 +34,11 @@ SECTIONS = {  # by name of their template
     "episodes": "Episodes",
     "origin": "Where each cell comes from",
 }
-FIGURES = {
-    "learning_curves": "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones "
-    "their mean; moving averages over a fifteenth of a run. Bands are 95 % intervals of the mean for new seeds "
-    "(Student's over seeds at each point), never narrower than Wilson's of the episodes that a point averages; with "
-    "one seed they are the latter, and say nothing about others; of two there are none, as they would fill the figure. "
-    "In a run's first iterations the critic alone learns "
-    "(training.critic.warmup_iterations), so that success there is still that of the model training begins from.",
-    "efficiency": "The same over the tokens that the agent generated in training.",
-    "success": "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % intervals for new seeds "
-    "and new tasks (with one seed: for new tasks alone), as in the tables.",
-    "task_types": "The same by task type, on the last split.",
-    "switching": "How often the agent replaces its subgoal, and how many turns it keeps one.",
-}
 MAIN = "hiper"  # whose differences stand at the top; the table has all
 
 
 def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Path]) -> None:
-    """Write `experiment/report.html`; `figures` are PNG files."""
+    """Write `experiment/report.html`; `figures` are PNG files of FIGURES."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -67,7 +55,7 @@ def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Pat
         models=dict.fromkeys(study.model for study in studies),
         benchmarks=dict.fromkeys(study.benchmark for study in studies),
         studies=[_study(study, experiment) for study in studies],
-        figures=_figures(figures),
+        figures=[(b64encode(path.read_bytes()).decode("ascii"), FIGURES[path.stem].caption) for path in figures],
     )
     write_text(experiment / PAGE, page)
 
@@ -156,10 +144,3 @@ def _tables(study: Study) -> Iterator[dict[str, Any]]:
             table = entry.make(study)
         if table.cells:
             yield {"title": entry.title, "table": table, "folded": folded}
-
-
-def _figures(paths: Sequence[Path]) -> list[tuple[str, str]]:
-    """(PNG in base 64, caption), in the order of FIGURES."""
-    order = [path for name in FIGURES for path in paths if path.stem == name]
-    order += [path for path in paths if path not in order]
-    return [(base64.b64encode(path.read_bytes()).decode("ascii"), FIGURES.get(path.stem, path.stem)) for path in order]

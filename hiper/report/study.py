@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
@@ -269,37 +269,40 @@ def load_studies(experiment: Path) -> list[Study]:
     runs: list[Run] = []
     episodes: list[dict[str, Any]] = []
     metrics: list[dict[str, Any]] = []
-    for path in sorted(folder.glob("*/")):
-        if (name := _run_name(path)) is None:
-            continue
-        settings, played, rows = run_files.read(path)
+    for path, name in sorted(_run_folders(folder), key=_order):
+        settings, played, trained = run_files.read(path)
         runs.append(run := Run(path.name, *name, settings))
         episodes += [_episode(run, row) for row in played]
-        metrics += [{**row, "run": run.name} for row in rows]
+        metrics += [{**row, "run": run.name} for row in trained]
     if not episodes:
         raise UserError(f"{folder}: no run with an evaluation.jsonl; run the evaluation stage before the report")
-    runs.sort(key=lambda run: (run.algorithm != WARM_START, run.algorithm, run.seed))
+    frames = [pd.DataFrame(episodes), pd.DataFrame(metrics or {"run": []})]
     wanted = tuple(product(dict.fromkeys(run.algorithm for run in runs), sorted({run.seed for run in runs})))
     studies = []
     for benchmark, model in sorted({(run.benchmark, run.model) for run in runs}):
         own = tuple(run for run in runs if (run.benchmark, run.model) == (benchmark, model))
-        frames = (_of_runs(own, rows) for rows in (episodes, metrics))
-        study = Study(benchmark, model, own, *frames, run_files.read_gradients(experiment, benchmark, model), wanted)
+        slices = (frame[frame["run"].isin([run.name for run in own])] for frame in frames)
+        study = Study(benchmark, model, own, *slices, run_files.read_gradients(experiment, benchmark, model), wanted)
         _require_one_data_set(study, folder)
         studies.append(study)
     return studies
 
 
-def _run_name(path: Path) -> tuple[str, str, str, int] | None:
-    """(benchmark, model, algorithm, seed) of a run's folder; None for what is left out."""
-    if leftover(path.name):
-        return None
-    match = _RUN_NAME.fullmatch(path.name)
-    if match is None:
-        log.warning("%s: not named <benchmark>-<model>-<algorithm>-seed<n>; left out", path)
-        return None
-    benchmark, model, algorithm, seed = match.groups()
-    return benchmark, model, algorithm, int(seed)
+def _run_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, str, str, int]]]:
+    """The folders of runs, and (benchmark, model, algorithm, seed) of each."""
+    for path in sorted(folder.glob("*/")):
+        if leftover(path.name):
+            continue
+        if match := _RUN_NAME.fullmatch(path.name):
+            benchmark, model, algorithm, seed = match.groups()
+            yield path, (benchmark, model, algorithm, int(seed))
+        else:
+            log.warning("%s: not named <benchmark>-<model>-<algorithm>-seed<n>; left out", path)
+
+
+def _order(folder: tuple[Path, tuple[str, str, str, int]]) -> tuple[bool, str, int]:
+    _, (_, _, algorithm, seed) = folder
+    return algorithm != WARM_START, algorithm, seed
 
 
 def _episode(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,16 +321,6 @@ def _episode(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
         "reachable": bool(row.get("details", {}).get("reachable", True)),
         "failed": row.get("failure") is not None,
     }
-
-
-def _of_runs(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows of these runs, in their order."""
-    by_run: dict[str, list[Mapping[str, Any]]] = {run.name: [] for run in runs}
-    for row in rows:
-        if row["run"] in by_run:
-            by_run[row["run"]].append(row)
-    found = [row for own in by_run.values() for row in own]
-    return pd.DataFrame(found) if found else pd.DataFrame(columns=list(rows[0]) if rows else ["run"])
 
 
 def _require_one_data_set(study: Study, folder: Path) -> None:

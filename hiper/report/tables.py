@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hiper.records import write_json, write_text
 from hiper.report import critics, selection, variance
-from hiper.report.curves import curve_table
 from hiper.report.formats import to_csv, to_markdown
 from hiper.report.improvement import improvement_table
 from hiper.report.latex import to_latex
@@ -16,7 +15,7 @@ from hiper.report.published import published_table
 from hiper.report.study import Study
 from hiper.report.success import aggregate_table, main_cells, success_table
 from hiper.report.table import Table
-from hiper.report.training import efficiency_table, training_table
+from hiper.report.training import curve_table, efficiency_table, training_table
 
 
 @dataclass(frozen=True)

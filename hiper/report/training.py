@@ -1,4 +1,5 @@
-"""What training cost and what came of it: episodes, turns and tokens until a level of success, and the last metrics."""
+"""What training cost and what came of it: episodes, turns and tokens until a level of success, the last metrics, and
+curves."""
 
 from __future__ import annotations
 
@@ -125,6 +126,41 @@ def training_table(study: Study) -> Table:
         Column("", ("averaged_iterations", *finals)),
     ]
     return Table(columns, pd.DataFrame(), pd.DataFrame(records))
+
+
+def curve_table(study: Study) -> Table:
+    """One record per RL run and iteration: what had been used, success in training as it is and smoothed, success on
+    validation tasks where they were played."""
+    records = []
+    for run in study.runs:
+        if (found := course(study, run.name)) is not None:
+            rows = study.training[run.name]
+            frame = pd.DataFrame({"run": run.name, "iteration": rows["iteration"].astype(int), **found.spent})
+            frame["success"] = found.success
+            frame["smoothed_success"] = smooth(found.success, averaged(len(rows)))
+            frame["validation_success"] = rows.get("validation/success", math.nan)
+            identity = {"benchmark": run.benchmark, "model": run.model, "algorithm": run.algorithm, "seed": run.seed}
+            records.append(frame.assign(**identity))
+    columns = [
+        Column("", ("benchmark", "model", "algorithm", "seed", "run", "iteration")),
+        Column("", BUDGETS, digits=".0f"),
+        Column("", ("success", "smoothed_success", "validation_success")),
+    ]
+    return Table(columns, pd.DataFrame(), pd.concat(records) if records else pd.DataFrame())
+
+
+def smooth(values: Series, window: int) -> Series:
+    """Centred moving average over `window` values; at the ends over those there are."""
+    return window_sums(values, window) / np.maximum(window_sums(np.ones(len(values)), window), 1.0)
+
+
+def window_sums(values: Series, window: int) -> Series:
+    """Sums over the same windows as `smooth`'s."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    position = np.arange(len(values))
+    start = np.maximum(position - (window - 1) // 2, 0)
+    stop = np.minimum(position + window // 2 + 1, len(values))
+    return np.asarray(sums[stop] - sums[start])
 
 
 def values(rows: pd.DataFrame | None, metric: str) -> list[float]:

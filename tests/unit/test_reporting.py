@@ -15,8 +15,7 @@ from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
 
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_jsonl
-from hiper.report import curves
-from hiper.report.figures import FIGURES
+from hiper.report.figures import FIGURES, draw_band
 from hiper.report.improvement import improvement_table
 from hiper.report.outputs import summary, write_report
 from hiper.report.page import write_page
@@ -24,6 +23,7 @@ from hiper.report.study import load_studies
 from hiper.report.success import success_table
 from hiper.report.table import SHARED
 from hiper.report.tables import write_tables
+from hiper.report.training import smooth, window_sums
 from hiper.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -241,8 +241,8 @@ def test_bands_are_around_the_mean_curve() -> None:
     """The share of episodes won in a window, whose interval the band is, equals the smoothed rate where iterations are
     of one size."""
     success = np.array([0.25, 0.5, 0.75, 1.0, 0.5])
-    won = curves.window_sums(8 * success, 3)
-    assert won / curves.window_sums(np.full(5, 8.0), 3) == pytest.approx(curves.smooth(success, 3))
+    won = window_sums(8 * success, 3)
+    assert won / window_sums(np.full(5, 8.0), 3) == pytest.approx(smooth(success, 3))
     assert won.tolist() == [6.0, 12.0, 18.0, 18.0, 12.0]
 
 
@@ -254,7 +254,7 @@ def test_bands_contain_how_much_seeds_vary(tmp_path: Path, seeds: int) -> None:
         rows = [{**metrics(i, success=0.4 + 0.1 * seed, switch_rate=0.5), "episodes": 64 * i} for i in (1, 2)]
         write_jsonl(folder / "metrics.jsonl", rows)
     axis = Figure().subplots()
-    curves.draw_band(axis, load_studies(tmp_path)[0], "hiper")
+    draw_band(axis, load_studies(tmp_path)[0], "hiper")
     found = [sorted(set(band.get_paths()[0].vertices[:, 1].round(2))) for band in axis.collections]
     assert found == [[[29.46, 52.85]], [], [[25.16, 74.84]]][seeds - 1]
 
@@ -369,9 +369,9 @@ def test_critics_by_hand(experiment: Path) -> None:
 
 def test_smoothing_is_a_centred_average() -> None:
     """Window 3, with the two values there are at each end."""
-    np.testing.assert_allclose(curves.smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3), [1.5, 3.0, 3.0, 3.0])
-    np.testing.assert_allclose(curves.smooth(np.array([1.0, 2.0]), 1), [1.0, 2.0])
-    assert curves.smooth(np.array([]), 1).size == 0
+    np.testing.assert_allclose(smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3), [1.5, 3.0, 3.0, 3.0])
+    np.testing.assert_allclose(smooth(np.array([1.0, 2.0]), 1), [1.0, 2.0])
+    assert smooth(np.array([]), 1).size == 0
 
 
 def test_the_plots_of_dvc_name_columns_that_the_report_writes(experiment: Path) -> None:
