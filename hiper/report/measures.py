@@ -40,7 +40,7 @@ ALL = "all"  # task types together
 def pick(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """The rows that have these values."""
     for name, value in values.items():
-        if len(frame):  # an empty frame has no columns
+        if len(frame):  # an empty frame may have no columns
             frame = frame[frame[name] == value]
     return frame
 
@@ -77,7 +77,8 @@ def rates(study: Study) -> pd.DataFrame:
             if (runs := by_cell.get((algorithm, condition, task_type))) is not None:
                 outcomes = _of_type(study.outcomes[algorithm, condition], task_type)
                 found.append({**identity, "task_type": task_type, **_rate(outcomes, runs, task_type == ALL)})
-    return pd.DataFrame(found)
+    names = ["algorithm", "condition", "origin", "main", "task_type", "mean", "std", "unequal", "seeds", "iqm"]
+    return pd.DataFrame(found, columns=None if found else names)  # of a study that has not been evaluated yet
 
 
 def _mean(scores: pd.Series) -> float:

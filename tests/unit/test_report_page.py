@@ -25,6 +25,7 @@ from hiper.records import (
 )
 from hiper.report import published
 from hiper.report.formats import to_csv
+from hiper.report.outputs import summary
 from hiper.report.page import write_page
 from hiper.report.study import load_studies
 from hiper.report.success import success_table
@@ -164,6 +165,16 @@ def test_every_cell_leads_to_its_runs(experiment: Path) -> None:
         assert f"runs-alfworld_small-tiny_1.5b-{algorithm}" in anchors
     assert "run-alfworld_small-tiny_1.5b-hiper-seed1" in inner
     assert "87.5 ± 17.7" in page.text and "3 of 4" in page.text and "4 of 4" in page.text
+
+
+def test_a_study_without_evaluation_stands_beside_others(experiment: Path) -> None:
+    """Its tables have no rows, and the page says why."""
+    folder = add_run(experiment, "hiper", 2, None)
+    folder.rename(folder.with_name("webshop_small-tiny-hiper-seed0"))
+    page = page_of(experiment)
+    assert page.text.count("No run has been evaluated yet.") == 1 and page.text.count("Interquartile means") == 1
+    assert {line.split(",")[0] for line in success_rates(experiment)[1:]} == {"alfworld_small"}
+    assert "webshop_small" in summary(experiment)
 
 
 def test_cells_of_other_protocols_and_models_have_an_origin_of_their_own(experiment: Path) -> None:

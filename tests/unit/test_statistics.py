@@ -354,7 +354,7 @@ def test_one_seed_has_no_interval_over_seeds() -> None:
     table = grid({3: {("a", 0): [1.0], ("a", 1): [0.0], ("b", 0): [1.0], ("b", 1): [1.0]}})
     found = aggregate(table, [kind for kind, _ in table.tasks])
     assert found.value == 0.75 and math.isnan(found.interval.low) and found.known == found.over_tasks
-    with pytest.raises(ValueError, match="no kind of task"):
+    with pytest.raises(ValueError, match="no task type"):
         aggregate(grid({0: {"a": [1.0]}, 1: {"b": [1.0]}}), ["a", "b"])
 
 
