@@ -10,7 +10,7 @@ from typing import Any
 from hiper.errors import UserError
 from hiper.records import read_last_rows, require
 from hiper.report.study import Run, Study, folder_name
-from hiper.runs.episodes import BLOCKS, FILE, outcome
+from hiper.runs.episodes import BLOCKS, EPISODES, outcome
 from hiper.runs.results import label, task_label
 
 MOST = 4  # algorithms of a study whose episodes are shown
@@ -36,15 +36,15 @@ def episodes(study: Study, experiment: Path) -> list[dict[str, Any]]:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             name = f"train:{row['iteration']}:{row['number']}"
             raise UserError(
-                f"{runs / run.name / FILE}: {name} is damaged ({type(error).__name__}: {error}); remove the file, and "
-                "the report does without it"
+                f"{runs / run.name / EPISODES}: {name} is damaged ({type(error).__name__}: {error}); remove the file, "
+                "and the report does without it"
             ) from None
     return shown
 
 
 def _chosen(candidates: Sequence[Run], runs: Path) -> list[tuple[Run, Mapping[str, Any]]]:
     for run in candidates:
-        path = runs / run.name / FILE
+        path = runs / run.name / EPISODES
         rows = read_last_rows(path, RECENT) if path.exists() else []
         for row in rows:
             require(row, _KEYS, f"{path}: one of the last {len(rows)} rows")

@@ -214,11 +214,11 @@ FIGURES = {  # in the order of the page
     "learning_curves": Drawing(
         learning_curves,
         "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones their mean; "
-        "moving averages over a fifteenth of a run. Bands are 95 % intervals of the mean for new seeds (Student's over "
-        "seeds at each point), never narrower than Wilson's of the episodes that a point averages; with one seed they "
-        "are the latter, and say nothing about others; of two there are none, as they would fill the figure. In a run's "
-        "first iterations the critic alone learns (training.critic.warmup_iterations), so that success there is still "
-        "that of the model training begins from.",
+        "moving averages over a fifteenth of a run. Bands are 95 % intervals of the mean for new seeds (Student's "
+        "over seeds at each point), never narrower than Wilson's of the episodes that a point averages; with one seed"
+        " they are the latter, and say nothing about others; of two there are none, as they would fill the figure. In"
+        " a run's first iterations the critic alone learns (training.critic.warmup_iterations), so that success there"
+        " is still that of the model training begins from.",
     ),
     "efficiency": Drawing(efficiency, "The same over the tokens that the agent generated in training."),
     "success": Drawing(

@@ -19,7 +19,7 @@ from hiper.learning.batches import TurnRow, generation_of
 from hiper.runs.summary import segments
 from hiper.trajectory import Trajectory, Turn
 
-FILE = "episodes.jsonl"
+EPISODES = "episodes.jsonl"
 BLOCKS = ("switch", "subgoal", "action")
 
 Outcome = Literal["won", "lost", "truncated", "failed"]

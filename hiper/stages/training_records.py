@@ -15,7 +15,7 @@ class TrainingRecords:
     """The files of a run of `total` iterations, of which `keep` are done; rows of later ones are dropped."""
 
     def __init__(self, folder: Path, total: int, keep: int) -> None:
-        self.total, self.episodes = total, folder / episodes.FILE
+        self.total, self.episodes = total, folder / episodes.EPISODES
         self.metrics = MetricsLog(folder, "iteration", keep)
         resume_rows(self.episodes, "iteration", keep)
         self.progress = Progress("training", total, keep)

@@ -10,7 +10,7 @@ from typing import Any
 from hiper.errors import UserError
 from hiper.manifest import FILE as MANIFEST
 from hiper.records import absolute, read_jsonl
-from hiper.runs.episodes import FILE, outcome
+from hiper.runs.episodes import EPISODES, outcome
 from hiper.runs.results import DEFAULT_EXPERIMENT, task_label
 from hiper.trajectory import evaluated_on
 
@@ -83,7 +83,7 @@ def load(folder: Path) -> list[Episode]:
     read. UserError when there is no such run or none of its episodes is recorded."""
     if not (folder / "config.yaml").exists():
         raise UserError(f"{folder}: no run (a run's folder has a config.yaml); {_neighbours(folder)}")
-    episodes = [*_training(folder / FILE), *_evaluation(folder / EVALUATION)]
+    episodes = [*_training(folder / EPISODES), *_evaluation(folder / EVALUATION)]
     if not episodes:
         raise UserError(f"{folder}: no episodes to show; {'; '.join(gaps(folder)) or 'nothing has been played yet'}")
     return episodes
@@ -93,13 +93,13 @@ def gaps(folder: Path) -> list[str]:
     """What a reader must know is not there, as sentences without a full stop."""
     found = []
     if (
-        not (folder / FILE).exists()
+        not (folder / EPISODES).exists()
         and (folder / "metrics.jsonl").exists()
         and "-warmstart-" not in absolute(folder).name
     ):
-        found.append(f"trained before episodes were recorded: no {FILE} (training again writes it)")
-    elif (folder / FILE).exists() and not (folder / FILE).stat().st_size:
-        found.append(f"{FILE} is empty: no iteration has ended yet, or tracking.episodes is 0")
+        found.append(f"trained before episodes were recorded: no {EPISODES} (training again writes it)")
+    elif (folder / EPISODES).exists() and not (folder / EPISODES).stat().st_size:
+        found.append(f"{EPISODES} is empty: no iteration has ended yet, or tracking.episodes is 0")
     if (folder / UNFINISHED).exists():
         found.append(f"evaluation is not finished: `{_command(folder, EVALUATION)}` goes on")
     elif not (folder / MANIFEST).exists():
