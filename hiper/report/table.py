@@ -48,8 +48,9 @@ class Column:
 @dataclass(frozen=True)
 class Table:
     """A study's rows of one table: `rows` for people, the first column a name at the left, the others numbers at the
-    right; `records` for CSV files, by default the same. A table that only people read has no `records` (None), one that
-    they do not read has no titles. `about` is what a caption says of the whole study."""
+    right, and `records` for CSV files. A table that only people read has no records (None), and one that only machines
+    read has columns without titles. `about` is the part of the caption that is about the whole study; the page says
+    that once for all tables."""
 
     columns: Sequence[Column]
     rows: pd.DataFrame
