@@ -1,4 +1,4 @@
-"""Means over seeds and tasks with their intervals, aggregates over kinds of tasks, and what reaching a level took.
+"""Means over seeds and tasks with their intervals, aggregates over task types, and what reaching a level took.
 
 A table of results has seeds × tasks, and both are samples: of the models that training could have made, and of the
 tasks that could have been drawn. A headline interval is for new seeds and new tasks. What all seeds share
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 Outcomes = Mapping[int, Mapping[Hashable, Sequence[float]]]
 """Training seed → task → results of its episodes."""
 Scores = Mapping[int, Mapping[Hashable, float]]
-"""Training seed → kind of task → score."""
+"""Training seed → task type → score."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ class Mean:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A number that summarises scores of `seeds` × `kinds`, and the plain mean of the same scores, with intervals as
-    those of `Mean`."""
+    """A number that summarises scores of `seeds` × `task_types`, and the plain mean of the same scores, with intervals
+    as those of `Mean`."""
 
     value: float
     mean: float
     interval: Interval
     over_tasks: Interval
     seeds: int
-    kinds: int
+    task_types: int
 
     @property
     def known(self) -> Interval:
@@ -192,21 +192,22 @@ def interquartile_mean(values: Sequence[float] | Floats) -> float:
     return float(_middle(ordered).mean()) if ordered.size else math.nan
 
 
-def aggregate(found: Grid, kinds: Sequence[Hashable]) -> Aggregate:
-    """Interquartile mean of the success rates of all seeds and kinds of tasks (Agarwal et al. 2021, "Deep reinforcement
-    learning at the edge of the statistical precipice"); `kinds` [task], of which those count that all seeds played.
+def aggregate(found: Grid, task_types: Sequence[Hashable]) -> Aggregate:
+    """Interquartile mean of the success rates of all seeds and task types (Agarwal et al. 2021, "Deep reinforcement
+    learning at the edge of the statistical precipice"); `task_types` [task], of which those count that all seeds
+    played.
 
-    The interval adds a jackknife over seeds, each left out with all its kinds, because they share a model, and one over
-    the tasks of each kind, each left out for all seeds. ValueError when no kind was played by all seeds.
+    The interval adds a jackknife over seeds, each left out with all its types, because they share a model, and one over
+    the tasks of each type, each left out for all seeds. ValueError when no type was played by all seeds.
     """
-    member = np.array([[kind == name for name in dict.fromkeys(kinds)] for kind in kinds], dtype=np.float64)
+    member = np.array([[one == name for name in dict.fromkeys(task_types)] for one in task_types], dtype=np.float64)
     member = member[:, (found.episodes @ member > 0).all(axis=0)]
     if not member.size:
-        raise ValueError("no kind of task was played by all seeds")
+        raise ValueError("no task type was played by all seeds")
     counts, wins = found.episodes @ member, (found.episodes * found.means) @ member
     table = wins / counts
     value, seeds, tasks = interquartile_mean(table.ravel()), len(table), int(member.sum())
-    left = counts - found.episodes.T[:, :, None] * member[:, None, :]  # without each task: [task, seed, kind]
+    left = counts - found.episodes.T[:, :, None] * member[:, None, :]  # without each task: [task, seed, type]
     kept = wins - (found.episodes * found.means).T[:, :, None] * member[:, None, :]
     without = np.where(left > 0, kept / np.maximum(left, 1.0), table)
     moved = _middle(np.sort(without.reshape(len(member), -1), axis=1)).mean(axis=1)
@@ -221,25 +222,25 @@ def aggregate(found: Grid, kinds: Sequence[Hashable]) -> Aggregate:
 
 
 def probability_of_improvement(first: Scores, second: Scores) -> Aggregate:
-    """How often `first` scores higher than `second` on the same kind of task with the same seed, draws counting half.
+    """How often `first` scores higher than `second` on the same task type with the same seed, draws counting half.
 
-    P = mean over seeds and kinds of [a > b] + ½ [a = b]. The interval is Student's over each seed's P, in Wilson's
+    P = mean over seeds and types of [a > b] + ½ [a = b]. The interval is Student's over each seed's P, in Wilson's
     form; where all seeds agree, it is Wilson's of as many trials as seeds. It is for new seeds on these tasks.
     Scores should be means of many episodes: for single wins and losses P is just (1 + difference of the rates) / 2.
-    Raises ValueError when no seed or no kind is shared.
+    Raises ValueError when no seed or no type is shared.
     """
     seeds = sorted(first.keys() & second.keys())
     runs = [side[seed] for side in (first, second) for seed in seeds]
-    kinds = sorted(set.intersection(*map(set, runs)), key=str) if runs else []
-    if not kinds:
-        raise ValueError("no kind of task with a score in all runs, or no run")
-    a, b = np.array([[run[kind] for kind in kinds] for run in runs]).reshape(2, len(seeds), len(kinds))
+    shared = sorted(set.intersection(*map(set, runs)), key=str) if runs else []
+    if not shared:
+        raise ValueError("no task type with a score in all runs, or no run")
+    a, b = np.array([[run[name] for name in shared] for run in runs]).reshape(2, len(seeds), len(shared))
     better = ((a > b) + 0.5 * (a == b)).mean(axis=1)
     value, interval = float(better.mean()), NO_INTERVAL
     if len(seeds) > 1:
         half = over_seeds(better.tolist()).high - value
         interval = _wilson_form(value, half) if half > 1e-6 else wilson(value * len(seeds), len(seeds))
-    return Aggregate(value, value, interval, NO_INTERVAL, len(seeds), len(kinds))
+    return Aggregate(value, value, interval, NO_INTERVAL, len(seeds), len(shared))
 
 
 def first_staying(values: Sequence[float] | Floats, level: float, length: int) -> int | None:

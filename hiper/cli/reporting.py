@@ -32,16 +32,16 @@ def add(commands: Commands) -> None:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    from hiper.report import reporting
+    from hiper.report import outputs
 
-    reporting.run(existing(arguments.experiment))
+    outputs.write_report(existing(arguments.experiment))
     return 0
 
 
 def summarise(arguments: argparse.Namespace) -> int:
-    from hiper.report import reporting
+    from hiper.report import outputs
 
-    print(reporting.summary(existing(arguments.experiment)))
+    print(outputs.summary(existing(arguments.experiment)))
     return 0
 
 
@@ -71,9 +71,9 @@ def pack(arguments: argparse.Namespace) -> int:
 
 
 def unpack(arguments: argparse.Namespace) -> int:
-    from hiper.report import reporting
+    from hiper.report import outputs
     from hiper.runs import evidence
 
     evidence.unpack(existing(arguments.archive), arguments.experiment)
-    reporting.run(arguments.experiment)
+    outputs.run(arguments.experiment)
     return 0

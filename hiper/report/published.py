@@ -15,18 +15,22 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import pandas as pd
+
 from hiper.benchmarks.record import record_of
 from hiper.plugins import ENVIRONMENTS, known
-from hiper.report.table_formats import Table, joined, mean_spread
-from hiper.report.tables import success_rate
-from hiper.runs.conditions import Condition, explain
-from hiper.runs.results import WARM_START, Study, cell_name, describe, kind, setting
+from hiper.report.measures import ALL, pick
+from hiper.report.study import Study
+from hiper.report.success import main_cells
+from hiper.report.table import Column, Table, joined, mean_spread
+from hiper.runs.conditions import legend
+from hiper.runs.labels import WARM_START
+from hiper.runs.run_files import value_at
 from hiper.yaml_files import read_yaml
 
 OURS = "here"
 UNTRAINED = "none"  # the estimator of a model without training
-LINKED = ("Algorithm", "All", "Score", "Success")
-TITLES = {"all": "All", "score": "Score", "success": "Success"}
+TITLES = {"all": "All", "score": "Score", "success": "Success"}  # those of our rows that lead to their runs
 
 
 @dataclass(frozen=True)
@@ -55,80 +59,70 @@ class Row:
     values: Mapping[str, Number]
 
 
-def published_table(study: Study) -> Table | None:
-    """Published rows, below each of them our rows of the same estimator and prompt; None where nothing was published on
-    these games (another benchmark, or generated ones).
+def published_table(study: Study) -> Table:
+    """Published rows, below each of them our rows of the same estimator and prompt; no row where nothing was published
+    on these games (another benchmark, or generated ones).
 
     If our model is none of the published ones, the rows of all published models are shown.
     """
     content = published_on(study.runs[0].environment)
-    generated = any(setting(run.settings, "data_source") == "generate" for run in study.runs)
+    generated = any(value_at(run.settings, "data_source") == "generate" for run in study.runs)
     if generated or content.get("data") != study.benchmark:
-        return None
-    rows = _rows(content)
-    same_model = [row for row in rows if row.model == study.model]
-    cells: list[tuple[str, ...]] = []
-    links: list[Mapping[str, str]] = []
-    columns = content["columns"]
-    for match in dict.fromkeys((row.estimator, row.interface) for row in rows):
-        group = [row for row in same_model or rows if (row.estimator, row.interface) == match]
-        ours = _ours(study, *match) if group else []
-        cells += [_theirs(row, columns) for row in group]
-        cells += [_row(study, algorithm, condition, columns) for algorithm, condition in ours]
-        links += [{} for _ in group]
-        links += [dict.fromkeys(LINKED, cell_name(study, algorithm, condition)) for algorithm, condition in ours]
+        return Table([], pd.DataFrame(), None)
+    published = _rows(content)
+    same_model = [row for row in published if row.model == study.model]
+    names = content["columns"]
+    rows: list[dict[str, str | None]] = []
+    for match in dict.fromkeys((row.estimator, row.interface) for row in published):
+        group = [row for row in same_model or published if (row.estimator, row.interface) == match]
+        rows += [_theirs(row, names) for row in group]
+        if group:
+            cells = main_cells(study).to_dict("records")
+            rows += [_ours(study, cell, names) for cell in cells if _same(study, cell["algorithm"], *match)]
+    numbers = [(TITLES.get(name) or study.task_label(name), name) for name in names]
+    columns = [
+        Column("Algorithm", ("label",), link="origin"),
+        Column("Model" * (not same_model), ("model",)),  # else nothing to tell apart
+        Column("Source", ("source",)),
+        Column("Split", ("split",)),
+        Column("Temp.", ("drawn",)),
+        *(Column(title, (name,), link="origin" if name in TITLES else None) for title, name in numbers),
+    ]
     warning = "" if same_model else f"Our model, {study.model}, is none of theirs: only the games are the same."
-    titles = (TITLES.get(column) or study.task_label(column) for column in columns)
-    header = ("Algorithm", "Model", "Source", "Split", "Temp.", *titles)
-    if same_model:  # nothing to tell apart
-        header, cells = (header[0], *header[2:]), [(row[0], *row[2:]) for row in cells]
-    caption = joined(*(_caption(content, rows), warning, _note(study), explain(study.main_conditions), describe(study)))
-    return Table(caption, header, tuple(cells), tuple(links))
+    caption = joined(_caption(content, published), warning, _note(study), legend(study.main_conditions))
+    return Table(columns, pd.DataFrame(rows), None, caption, study.setup)
 
 
 def _note(study: Study) -> str:
     return f"Rows from {OURS}: {study.main_note[0].lower()}{study.main_note[1:]}" if study.main_note else ""
 
 
-def _theirs(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
-    return (row.name, row.model, row.source, "–", "–", *(str(row.values.get(column, "–")) for column in columns))
+def _theirs(row: Row, names: Sequence[str]) -> dict[str, str | None]:
+    numbers = {name: str(row.values.get(name, "–")) for name in names}
+    identity = {"label": row.name, "model": row.model, "source": row.source, "split": "–", "drawn": "–"}
+    return {**identity, **numbers, "origin": None}
 
 
-def _row(study: Study, algorithm: str, condition: Condition, columns: Sequence[str]) -> tuple[str, ...]:
-    values = (_cell(study, algorithm, condition, column) for column in columns)
-    return (study.label(algorithm), study.model, OURS, condition.split, condition.drawn, *values)
-
-
-def _ours(study: Study, estimator: str, interface: str) -> list[tuple[str, Condition]]:
-    """The cells of this study that belong below the published rows of an estimator and prompt."""
-    return [
-        (algorithm, condition)
-        for algorithm in study.algorithms
-        if _same(study, algorithm, estimator, interface)
-        for condition in study.main_conditions
-        if success_rate(study.of(algorithm), condition) is not None
-    ]
+def _ours(study: Study, cell: Mapping[str, Any], names: Sequence[str]) -> dict[str, str | None]:
+    """One of our cells as a row."""
+    numbers = dict.fromkeys(names, "–")
+    for row in pick(study.rates, origin=cell["origin"]).itertuples():
+        if row.task_type == ALL:
+            numbers |= {name: mean_spread(row.mean, row.std) for name in ("all", "success") if name in names}
+            numbers |= {"score": mean_spread(row.score, row.score_std)} if "score" in names else {}
+        elif row.task_type in names:
+            numbers[row.task_type] = mean_spread(row.mean, row.std)
+    return {**{name: cell[name] for name in ("label", "model", "split", "drawn", "origin")}, "source": OURS, **numbers}
 
 
 def _same(study: Study, algorithm: str, estimator: str, interface: str) -> bool:
     """Is our algorithm the published one? HiPER's ablations have its estimator, too, but not its name."""
     run = study.of(algorithm)[0]
-    if setting(run.settings, "prompt.interface") != interface:
+    if value_at(run.settings, "prompt.interface") != interface:
         return False
     if algorithm == WARM_START:
-        return estimator == UNTRAINED and setting(run.settings, "warm_start.method") == "none"
-    return kind(run) == estimator and (estimator != "hiper" or algorithm == "hiper")
-
-
-def _cell(study: Study, algorithm: str, condition: Condition, column: str) -> str:
-    rate = success_rate(study.of(algorithm), condition, None if column in TITLES else column)
-    if rate is None:
-        return "–"
-    return (
-        mean_spread(rate.score, rate.score_spread)
-        if column == "score"
-        else mean_spread(rate.success.mean, rate.success.spread)
-    )
+        return estimator == UNTRAINED and value_at(run.settings, "warm_start.method") == "none"
+    return run.estimator == estimator and (estimator != "hiper" or algorithm == "hiper")
 
 
 def _caption(content: Mapping[str, Any], rows: Sequence[Row]) -> str:

@@ -12,7 +12,11 @@ from hiper.trajectory import evaluated_on
 SPLITS = ("seen", "unseen", "dev", "test")  # the order in tables; others follow by name
 PROTOCOLS = ("exhaustive", "sampled")  # every task of a split once; so many drawn with replacement
 CHECKPOINTS = ("last", "best")  # the last model of a run; the one that won most validation tasks
-VARYING = {"Protocol": "protocol", "Model": "checkpoint"}  # columns that a table has where they tell rows apart
+VARYING = {  # what a table says of its conditions where it tells rows apart, and what the words there mean
+    "protocol": "Protocol: exhaustive plays every task of a split once; sampled plays tasks drawn with replacement, as "
+    "the paper does.",
+    "checkpoint": "Model: a run's last, or its best on validation tasks, which no table reports.",
+}
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,10 @@ class Condition:
     def block(self) -> tuple[str, str]:
         return self.protocol, self.checkpoint
 
-    def cells(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Its cells of a table that has the columns `columns(…)`."""
-        return (self.split, self.drawn, *(getattr(self, VARYING[name]) for name in names if name in VARYING))
-
 
 def condition_of(episode: Mapping[str, Any]) -> Condition:
     """Where a row of `evaluation.jsonl` belongs. Old rows name neither protocol nor model: exhaustive, last."""
-    named = {name: episode[name] for name in VARYING.values() if name in episode}
+    named = {name: episode[name] for name in VARYING if name in episode}
     return Condition(episode["split"], float(episode["temperature"]), **named)
 
 
@@ -86,19 +86,12 @@ def _place(known: Sequence[str], name: str) -> tuple[int, str]:
     return (known.index(name), "") if name in known else (len(known), name)
 
 
-def columns(conditions: Sequence[Condition]) -> tuple[str, ...]:
-    """The columns that tell these conditions apart: always `Split` and `Temp.`, others where they vary."""
-    varying = (name for name, field in VARYING.items() if len({getattr(c, field) for c in conditions}) > 1)
-    return ("Split", "Temp.", *varying)
+def varying(conditions: Sequence[Condition]) -> list[str]:
+    """Of protocol and checkpoint those that tell these conditions apart."""
+    return [name for name in VARYING if len({getattr(condition, name) for condition in conditions}) > 1]
 
 
-def explain(conditions: Sequence[Condition]) -> str:
-    """What the words in these columns mean, as sentences; empty where they need no explanation."""
-    shown = columns(conditions)
-    protocol = (
-        "Protocol: exhaustive plays every task of a split once; sampled plays tasks drawn with replacement, as the "
-        "paper does."
-    )
-    model = "Model: a run's last, or its best on validation tasks, which no table reports."
-    greedy = "Greedy: T = 0." if any(c.temperature == 0 for c in conditions) else ""
-    return " ".join(filter(None, [protocol * ("Protocol" in shown), model * ("Model" in shown), greedy]))
+def legend(conditions: Sequence[Condition]) -> str:
+    """What a table's words for these conditions mean, as sentences; empty where they need no explanation."""
+    sentences = [VARYING[name] for name in varying(conditions)]
+    return " ".join(sentences + ["Greedy: T = 0."] * any(c.temperature == 0 for c in conditions))

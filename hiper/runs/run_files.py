@@ -142,9 +142,17 @@ def _rows(path: Path, types: _Types, remedy: str) -> _Rows:
     rows = read_jsonl(path, partial_ok=True, remedy=remedy) if path.exists() else []
     try:
         for number, row in enumerate(rows, start=1):
-            require(row, {**types, **{name: str for name in VARYING.values() if name in row}}, f"{path}:{number}")
+            require(row, {**types, **{name: str for name in VARYING if name in row}}, f"{path}:{number}")
             if large := [key for key, value in row.items() if isinstance(value, int | float) and abs(value) > LARGEST]:
                 raise UserError(f"{path}:{number}: `{large[0]}` is larger than any number a stage writes")
     except UserError as error:
         raise UserError(f"{error}; {remedy}") from None
     return tuple(rows)
+
+
+def value_at(settings: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key, None where there is none."""
+    value: Any = settings
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

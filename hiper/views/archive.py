@@ -11,7 +11,8 @@ from hiper.errors import UserError
 from hiper.manifest import MANIFEST
 from hiper.records import absolute, read_jsonl
 from hiper.runs.episodes import EPISODES, outcome
-from hiper.runs.results import DEFAULT_EXPERIMENT, setting, task_label
+from hiper.runs.labels import DEFAULT_EXPERIMENT, task_label
+from hiper.runs.run_files import value_at
 from hiper.trajectory import evaluated_on
 from hiper.yaml_files import read_yaml
 
@@ -90,7 +91,7 @@ def load(folder: Path) -> list[Episode]:
     read. UserError when there is no such run or none of its episodes is recorded."""
     if not (folder / "config.yaml").exists():
         raise UserError(f"{folder}: no run (a run's folder has a config.yaml); {_neighbours(folder)}")
-    benchmark = setting(read_yaml(folder / "config.yaml"), "benchmark.name")
+    benchmark = value_at(read_yaml(folder / "config.yaml"), "benchmark.name")
     episodes = [*_training(folder / EPISODES, benchmark), *_evaluation(folder / EVALUATION, benchmark)]
     if not episodes:
         raise UserError(f"{folder}: no episodes to show; {'; '.join(gaps(folder)) or 'nothing has been played yet'}")

@@ -17,7 +17,7 @@ from hiper.errors import UserError
 from hiper.manifest import read_manifest, require_data, verify_outputs
 from hiper.policies.base import Policy
 from hiper.runs.episodes import outcome, turn_record
-from hiper.runs.results import task_label
+from hiper.runs.labels import task_label
 from hiper.stages.rollout import Rollout
 from hiper.trajectory import Task, Trajectory, Turn
 from hiper.views.players import Person, Quit, Scripted

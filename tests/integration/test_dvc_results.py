@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = Path("results/demo/tables")
@@ -78,16 +76,3 @@ def test_results_are_compared_with_those_of_a_commit(checkout: Path) -> None:
     for shown in ('"mean": "0.5"', '"mean": "0.625"', '"smoothed_success"', "<DVC_METRIC"):
         assert (shown in page) == (shown != "<DVC_METRIC")
     assert git(checkout, "status", "--porcelain", "--untracked-files=no", "dvc.lock", "dvc.yaml") == ""
-
-
-def test_the_plots_name_columns_that_the_report_writes() -> None:
-    """x and y of each plot, and what its template reads, are columns of its table."""
-    from hiper.report import reporting
-
-    written = {"curves.csv": reporting.CURVE_COLUMNS, "success.csv": reporting.SUCCESS_COLUMNS}
-    for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]:
-        ((path, shown),) = plot.items()
-        assert {shown["x"], shown["y"]} <= set(written[Path(path).name])
-        template = (ROOT / ".dvc" / "plots" / f"{shown['template']}.json").read_text(encoding="utf-8")
-        made = {"rev", *re.findall(r'"as": "(\w+)"', template)}
-        assert set(re.findall(r'"field": "(\w+)"', template)) - made <= set(written[Path(path).name])

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+from hiper.runs.labels import ALGORITHM_LABELS, WARM_START
+
 from hiper.compose import available
-from hiper.report.improvement_tables import comparisons
-from hiper.runs.results import ALGORITHM_LABELS, WARM_START, Run, Study
+from hiper.report.measures import comparisons
+from hiper.report.study import Run, Study
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def _run(algorithm: str, estimator: str) -> Run:
     settings = {"algorithm": {"name": estimator}}
-    return Run(f"b-m-{algorithm}-seed0", "b", "m", algorithm, 0, settings, episodes=(), metrics=())
+    return Run(f"b-m-{algorithm}-seed0", "b", "m", algorithm, 0, settings)
 
 
 def test_every_variant_with_a_hierarchy_meets_every_flat_algorithm() -> None:
     """After each has met the warm start; neither variants nor flat algorithms meet their like."""
     names = {WARM_START: "hiper", "gigpo": "gigpo", "hiper": "hiper", "hiper_no_norm": "hiper", "ppo": "ppo"}
     names["hiper_potentials"] = "hiper_potentials"
-    study = Study("b", "m", tuple(_run(*item) for item in names.items()))
+    study = Study("b", "m", tuple(_run(*item) for item in names.items()), pd.DataFrame(), pd.DataFrame())
     assert comparisons(study) == [
         *((name, WARM_START) for name in ("gigpo", "hiper", "hiper_no_norm", "ppo", "hiper_potentials")),
         *(("hiper", "gigpo"), ("hiper", "ppo"), ("hiper_no_norm", "gigpo"), ("hiper_no_norm", "ppo")),

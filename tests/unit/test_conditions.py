@@ -12,14 +12,13 @@ from synthetic_runs import add_conditions, add_run, add_validations, episode, ma
 
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_json, write_jsonl, write_text
-from hiper.report import reporting
-from hiper.report.figures import success
-from hiper.report.improvement_tables import improvements
-from hiper.report.selection_table import selection_table
-from hiper.report.tables import cells_side_by_side, played_cells, success_table
+from hiper.report.figures import make
+from hiper.report.selection import selection_table
+from hiper.report.study import Study, load_studies
+from hiper.report.success import cells_side_by_side, played_cells, success_table
+from hiper.report.tables import write_tables
 from hiper.runs.comparison import compare
-from hiper.runs.conditions import Condition, columns, condition_of, in_order
-from hiper.runs.results import Study, load_studies
+from hiper.runs.conditions import Condition, condition_of, in_order, varying
 
 WON = [True, True, True, False]
 PLAIN = Condition("unseen", 0.4)
@@ -69,9 +68,8 @@ def test_a_condition_names_its_episodes_as_inspect_does() -> None:
 
 def test_columns_are_shown_where_they_tell_rows_apart() -> None:
     """Neither protocol nor model as long as there is one of each."""
-    assert columns([PLAIN, Condition("seen", 0.0)]) == ("Split", "Temp.")
-    assert columns([PLAIN, BEST]) == ("Split", "Temp.", "Model")
-    assert columns([PLAIN, SAMPLED]) == ("Split", "Temp.", "Protocol")
+    assert varying([PLAIN, Condition("seen", 0.0)]) == []
+    assert (varying([PLAIN, BEST]), varying([PLAIN, SAMPLED])) == (["checkpoint"], ["protocol"])
 
 
 def test_the_success_table_has_the_main_rows_first(experiment: Path) -> None:
@@ -79,7 +77,7 @@ def test_the_success_table_has_the_main_rows_first(experiment: Path) -> None:
     study = study_of(experiment)
     table = success_table(study)
     assert table.header[:5] == ("Algorithm", "Split", "Temp.", "Protocol", "Model")
-    assert [row[:6] for row in table.rows] == [
+    assert [row[:6] for row in table.cells] == [
         ("Warm start (SFT)", "unseen", "0.4", "exhaustive", "last", "37.5 ± 17.7"),
         ("HiPER", "unseen", "0.4", "exhaustive", "last", "87.5 ± 17.7"),
         ("HiPER", "unseen", "greedy", "exhaustive", "last", "75.0"),
@@ -88,9 +86,10 @@ def test_the_success_table_has_the_main_rows_first(experiment: Path) -> None:
         ("HiPER", "unseen", "0.4", "sampled", "last", "50.0"),
     ]
     assert "Protocol: exhaustive plays" in table.caption and "Greedy: T = 0." in table.caption
-    assert "exhaustive and sampled evaluation" in table.caption
-    assert sorted(played_cells(study), key=str) == sorted(cells_side_by_side(study), key=str)
-    assert [condition for name, condition in cells_side_by_side(study) if name == "hiper"][:3] == [PLAIN, BEST, SAMPLED]
+    assert "exhaustive and sampled evaluation" in table.about
+    together = cells_side_by_side(study)
+    assert sorted(played_cells(study)["origin"]) == sorted(together["origin"])
+    assert list(together.loc[together["algorithm"] == "hiper", "condition"])[:3] == [PLAIN, BEST, SAMPLED]
 
 
 def test_everything_but_the_success_table_is_about_the_main_conditions(experiment: Path) -> None:
@@ -98,10 +97,10 @@ def test_everything_but_the_success_table_is_about_the_main_conditions(experimen
     start = experiment / "runs" / "alfworld_small-tiny_1.5b-warmstart-seed0"
     add_conditions(start, {("sampled", "last"): [True, False]})
     study = study_of(experiment)
-    assert {condition.block for _, _, condition, _ in improvements(study)} == {("exhaustive", "last")}
-    (axis,) = success([study]).axes
+    assert {condition.block for condition in study.differences["condition"]} == {("exhaustive", "last")}
+    (axis,) = make("success", [study]).axes
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["unseen\nT = 0.4", "unseen\ngreedy"]
-    reporting.write_tables([study], experiment / "tables")
+    write_tables([study], experiment / "tables")
     for name in ("improvement", "aggregate"):
         text = (experiment / "tables" / f"{name}.md").read_text(encoding="utf-8")
         assert "sampled |" not in text and "Of the exhaustive evaluation of each run's last model alone." in text
@@ -111,7 +110,7 @@ def test_everything_but_the_success_table_is_about_the_main_conditions(experimen
 
 def test_files_for_machines_have_every_condition(experiment: Path) -> None:
     """Protocol and model as columns, the temperature as a number; `rates.json` keeps to the main ones."""
-    reporting.write_tables([study_of(experiment)], experiment / "tables")
+    write_tables([study_of(experiment)], experiment / "tables")
     rows = [row for row in read_csv(experiment / "tables" / "success.csv") if row["task_type"] == "all"]
     found = {(row["temperature"], row["protocol"], row["checkpoint"]) for row in rows if row["algorithm"] == "hiper"}
     last, best = ("exhaustive", "last"), ("exhaustive", "best")
@@ -142,7 +141,7 @@ def test_a_model_that_was_never_trained_is_called_so(tmp_path: Path) -> None:
         folder = add_run(tmp_path, algorithm, 0, WON)
         settings = (folder / "config.yaml").read_text(encoding="utf-8")
         write_text(folder / "config.yaml", settings + "warm_start: {method: none}\n")
-    reporting.write_tables(load_studies(tmp_path), tmp_path / "tables")
+    write_tables(load_studies(tmp_path), tmp_path / "tables")
     for name in ("success", "aggregate", "improvement"):
         text = (tmp_path / "tables" / f"{name}.md").read_text(encoding="utf-8")
         assert "Base model (zero-shot)" in text and "Warm start" not in text
@@ -155,7 +154,7 @@ def test_selection_by_hand(experiment: Path) -> None:
     add_validations(runs[1], {4: 0.5})
     add_conditions(runs[1], {("exhaustive", "best"): [True, False, False, False]})
     study = study_of(experiment)
-    reporting.write_tables([study], experiment / "tables")
+    write_tables([study], experiment / "tables")
     row = read_csv(experiment / "tables" / "selection.csv")[0]
     # last 0.75 and 1.0, best 0.75 and 0.25: per seed 0 and −0.75
     assert (row["last"], row["best"], row["gain"], row["gain_std"]) == ("0.8750", "0.5000", "-0.3750", "0.5303")
@@ -163,13 +162,14 @@ def test_selection_by_hand(experiment: Path) -> None:
     assert (row["validation_last"], row["validation_best"]) == ("0.6250", "0.6250")
     assert (row["validation_window"], row["best_iterations"], row["seeds"]) == ("0.5417", "2 4", "2")
     table = selection_table(study)
-    assert table is not None and [cells[:3] for cells in table.rows] == [
+    assert [row[:3] for row in table.cells] == [
         ("HiPER", "unseen", "0.4"),
         ("HiPER", "unseen", "greedy"),
     ]
-    assert table.rows[0][3:6] == ("87.5 ± 17.7", "50.0 ± 35.4", "−37.5 ± 53.0")
-    assert table.rows[1][3:6] == ("75.0", "–", "–")  # the best model was not played greedily
-    assert {"Algorithm", "Last", "Best"} == set(table.links[0]) and "Best" not in table.links[1]
+    assert table.cells[0][3:6] == ("87.5 ± 17.7", "50.0 ± 35.4", "−37.5 ± 53.0")
+    assert table.cells[1][3:6] == ("75.0", "–", "–")  # the best model was not played greedily
+    linked = [{title for title, anchor in zip(table.header, row, strict=True) if anchor} for row in table.anchors]
+    assert linked == [{"Algorithm", "Last", "Best"}, {"Algorithm", "Last"}]
 
 
 def test_the_window_is_the_last_five_validations(experiment: Path) -> None:
@@ -178,18 +178,18 @@ def test_the_window_is_the_last_five_validations(experiment: Path) -> None:
     rows = [dict(row, iteration=i, **{"validation/success": float(i > 1)}) for i in range(1, 7)
             for row in read_jsonl(run / "metrics.jsonl")[:1]]  # fmt: skip
     write_jsonl(run / "metrics.jsonl", rows)
-    reporting.write_tables([study_of(experiment)], experiment / "tables")
+    write_tables([study_of(experiment)], experiment / "tables")
     assert read_csv(experiment / "tables" / "selection.csv")[0]["validation_window"] == "1.0000"
 
 
 def test_without_validation_the_selection_table_says_so(experiment: Path) -> None:
     """One line in Markdown, a comment in LaTeX, a header alone in CSV."""
-    reporting.write_tables([study_of(experiment)], experiment / "tables")
+    write_tables([study_of(experiment)], experiment / "tables")
     text = (experiment / "tables" / "selection.md").read_text(encoding="utf-8")
     assert text.startswith("No run was validated") and text.count("\n") == 1
     assert (experiment / "tables" / "selection.tex").read_text(encoding="utf-8") == f"% {text}"
     assert read_csv(experiment / "tables" / "selection.csv") == []
-    assert selection_table(study_of(experiment)) is None
+    assert selection_table(study_of(experiment)).cells == []
 
 
 def test_equal_evaluations_may_have_taken_different_times(experiment: Path, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_equal_evaluations_may_have_taken_different_times(experiment: Path, tmp_
 def test_curves_are_there_as_numbers(experiment: Path) -> None:
     """One row per run and iteration, with what was used and the validation where there was one."""
     add_validations(experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0", {2: 0.5})
-    reporting.write_tables([study_of(experiment)], experiment / "tables")
+    write_tables([study_of(experiment)], experiment / "tables")
     rows = [row for row in read_csv(experiment / "tables" / "curves.csv") if row["run"].endswith("hiper-seed0")]
     assert [row["validation_success"] for row in rows] == ["", "0.5000", "", ""]
     assert (rows[2]["iteration"], rows[2]["episodes"], rows[2]["tokens"]) == ("3", "48", "4320")

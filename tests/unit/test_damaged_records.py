@@ -23,10 +23,11 @@ from hiper.learning.folders import VALUE_HEADS, WEIGHTS
 from hiper.manifest import files_of, read_manifest, verify_outputs, write_manifest
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
-from hiper.report import report_page
-from hiper.report.tables import success_records
-from hiper.report.training_tables import training_records
-from hiper.runs.results import load_studies
+from hiper.report.formats import to_csv
+from hiper.report.page import write_page
+from hiper.report.study import load_studies
+from hiper.report.success import success_table
+from hiper.report.training import training_table
 from hiper.stages import evaluation, gradient_variance, training, warmstart
 from hiper.stages.demonstrations import read_demonstrations
 from hiper.views.play import model_of
@@ -114,8 +115,8 @@ def test_damaged_results(results: Path, name: str) -> None:
 
     def read() -> None:
         for study in load_studies(results.parent.parent):
-            success_records(study)
-            training_records(study)
+            to_csv([success_table(study)])
+            to_csv([training_table(study)])
         read_manifest(results)
         verify_outputs(results)
 
@@ -134,7 +135,7 @@ def test_damaged_files_on_the_page(results: Path, name: str) -> None:
     content = path.read_bytes()
 
     def read() -> None:
-        report_page.write(load_studies(results.parent.parent), results.parent.parent, [])
+        write_page(load_studies(results.parent.parent), results.parent.parent, [])
 
     @few
     @given(damage=damages())

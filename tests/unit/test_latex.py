@@ -7,13 +7,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic_runs import add_conditions, add_validations, make_experiment
 
-from hiper.report import reporting
-from hiper.report.table_formats import Table
-from hiper.report.table_latex import to_latex
-from hiper.runs.results import load_studies
+from hiper.report.latex import to_latex
+from hiper.report.study import load_studies
+from hiper.report.table import Column, Table
+from hiper.report.tables import write_tables
 
 NEEDS_LATEX = pytest.mark.skipif(
     shutil.which("pdflatex") is None,
@@ -25,9 +26,9 @@ SYMBOLS = "≈ 92, ≥ 3, 1 ± 2, − 3, –, …, 95 %, a_b, x < y > z, $5 & #6
 
 def table(columns: int, rows: int, caption: str = "Caption.") -> Table:
     """Names in pairs of rows, cells of eleven characters."""
-    header = ("Algorithm", *(f"Column {number}" for number in range(1, columns)))
+    header = ["Algorithm", *(f"Column {number}" for number in range(1, columns))]
     body = [(f"Name {row // 2}", *["100.0 ± 0.0"] * (columns - 1)) for row in range(rows)]
-    return Table(caption, header, tuple(body))
+    return Table([Column(title, (title,)) for title in header], pd.DataFrame(body, columns=header), None, caption)
 
 
 def environments(text: str) -> list[str]:
@@ -75,7 +76,7 @@ def test_the_tables_of_a_report_compile(tmp_path: Path) -> None:
     won = [True, False, True, True]
     add_conditions(run, {("exhaustive", "best"): won, ("sampled", "last"): won, ("sampled", "best"): won}, 0.0)
     add_validations(run, {2: 0.5, 4: 0.25})
-    reporting.write_tables(load_studies(experiment), experiment / "tables")
+    write_tables(load_studies(experiment), experiment / "tables")
     files = sorted((experiment / "tables").glob("*.tex"))
     assert len(files) >= 6
     text = "\\clearpage\n".join(path.read_text(encoding="utf-8") for path in files)

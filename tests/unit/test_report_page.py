@@ -25,9 +25,12 @@ from hiper.records import (
     write_jsonl,
     write_text,
 )
-from hiper.report import published, report_page
-from hiper.report.tables import success_records
-from hiper.runs.results import load_studies
+from hiper.report import published
+from hiper.report.formats import to_csv
+from hiper.report.outputs import summary
+from hiper.report.page import write_page
+from hiper.report.study import load_studies
+from hiper.report.success import success_table
 from hiper.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -130,14 +133,19 @@ def record(experiment: Path, rows: list[dict[str, Any]]) -> None:
 
 def page_of(experiment: Path) -> Page:
     """The page without its figures, which take seconds."""
-    report_page.write(load_studies(experiment), experiment, [])
+    write_page(load_studies(experiment), experiment, [])
     return Page((experiment / "report.html").read_text(encoding="utf-8"))
+
+
+def success_rates(experiment: Path) -> list[str]:
+    """The lines of `success.csv`."""
+    return to_csv([success_table(study) for study in load_studies(experiment)]).splitlines()
 
 
 def test_the_page_needs_nothing_but_itself(experiment: Path, tmp_path: Path) -> None:
     """No script, no style sheet, no image from elsewhere; the browser is told to fetch nothing; elements are closed."""
     (tmp_path / "success.png").write_bytes(b"\x89PNG")
-    report_page.write(load_studies(experiment), experiment, [tmp_path / "success.png"])
+    write_page(load_studies(experiment), experiment, [tmp_path / "success.png"])
     page = Page((experiment / "report.html").read_text(encoding="utf-8"))
     assert not {"script", "link", "iframe", "object", "base"} & {name for name, _ in page.elements}
     assert page.values("src") == ["data:image/png;base64,iVBORw=="]
@@ -159,6 +167,16 @@ def test_every_cell_leads_to_its_runs(experiment: Path) -> None:
         assert f"runs-alfworld_small-tiny_1.5b-{algorithm}" in anchors
     assert "run-alfworld_small-tiny_1.5b-hiper-seed1" in inner
     assert "87.5 ± 17.7" in page.text and "3 of 4" in page.text and "4 of 4" in page.text
+
+
+def test_a_study_without_evaluation_stands_beside_others(experiment: Path) -> None:
+    """Its tables have no rows, and the page says why."""
+    folder = add_run(experiment, "hiper", 2, None)
+    folder.rename(folder.with_name("webshop_small-tiny-hiper-seed0"))
+    page = page_of(experiment)
+    assert page.text.count("No run has been evaluated yet.") == 1 and page.text.count("Interquartile means") == 1
+    assert {line.split(",")[0] for line in success_rates(experiment)[1:]} == {"alfworld_small"}
+    assert "webshop_small" in summary(experiment)
 
 
 def test_cells_of_other_protocols_and_models_have_an_origin_of_their_own(experiment: Path) -> None:
@@ -230,13 +248,13 @@ def test_a_copied_run_is_never_another_seed(experiment: Path, told: dict[str, An
     experiment may lie elsewhere."""
     run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
     write_json(run / "manifest.json", MANIFEST | told)
-    before = [record for study in load_studies(experiment) for record in success_records(study)]
+    before = success_rates(experiment)
     for name in (f"{run.name} (copy)", f"{run.name}.bak", f"{run.name}~", f"Copy of {run.name}", f"._{run.name}"):
         shutil.copytree(run, run.with_name(name))
     write_text(run.parent / ".DS_Store", "Mac")
     write_text(run / "Thumbs.db", "Windows")
     moved = experiment.rename(experiment.parents[1] / "elsewhere")
-    assert [record for study in load_studies(moved) for record in success_records(study)] == before
+    assert success_rates(moved) == before
     shutil.copytree(moved / "runs" / run.name, moved / "runs" / f"{run.name[:-1]}2")
     with pytest.raises(UserError, match=r"hiper-seed2/manifest\.json: is of .*seed ?0: the folder is a copy"):
         load_studies(moved)
@@ -399,14 +417,13 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
         real_run(tmp_path, "qwen2.5_1.5b_instruct", algorithm, "download")
     (study,) = load_studies(tmp_path)
     table = published.published_table(study)
-    assert table is not None
-    rows = {row[:2]: row for row in table.rows}
-    names = [row[:2] for row in table.rows]
+    rows = {row[:2]: row for row in table.cells}
+    names = [row[:2] for row in table.cells]
     assert rows["HiPER", "HiPER paper"][2:5] == ("–", "–", "95.3")
     assert rows["HiPER", "here"][2:7] == ("seen", "0.4", "50.0", "50.0", "50.0")
     assert names.index(("HiPER", "HiPER paper")) < names.index(("HiPER", "here"))
     assert [source for _, source in names].count("here") == 1
-    assert "97.4" not in str(table.rows)  # that is the larger model's
+    assert "97.4" not in str(table.cells)  # that is the larger model's
     assert "arXiv 2602.16165" in table.caption
 
 
@@ -414,8 +431,7 @@ def test_a_number_known_approximately_is_marked_as_such(tmp_path: Path) -> None:
     """GiGPO with the plan-execute prompt: about 92."""
     real_run(tmp_path, "qwen2.5_1.5b_instruct", "hiper", "download")
     table = published.published_table(load_studies(tmp_path)[0])
-    assert table is not None
-    assert [row[4] for row in table.rows if row[0] == "GiGPO with plan-execute prompt"] == ["≈ 92"]
+    assert [row[4] for row in table.cells if row[0] == "GiGPO with plan-execute prompt"] == ["≈ 92"]
 
 
 def test_published_numbers_of_other_models_are_marked_as_such(tmp_path: Path) -> None:
@@ -423,8 +439,8 @@ def test_published_numbers_of_other_models_are_marked_as_such(tmp_path: Path) ->
     real_run(tmp_path, "tiny", "hiper", "archives")
     (study,) = load_studies(tmp_path)
     table = published.published_table(study)
-    assert table is not None and table.header[1] == "Model"
-    assert {row[1] for row in table.rows} == {"qwen2.5_1.5b_instruct", "qwen2.5_7b_instruct", "tiny"}
+    assert table.header[1] == "Model"
+    assert {row[1] for row in table.cells} == {"qwen2.5_1.5b_instruct", "qwen2.5_7b_instruct", "tiny"}
     assert "none of theirs" in table.caption
 
 
@@ -432,7 +448,7 @@ def test_generated_games_have_no_published_numbers(experiment: Path, tmp_path: P
     """Nor has another benchmark."""
     real_run(tmp_path / "other", "tiny", "hiper", "generate")
     for folder in (experiment, tmp_path / "other"):
-        assert [published.published_table(study) for study in load_studies(folder)] == [None]
+        assert [published.published_table(study).cells for study in load_studies(folder)] == [[]]
 
 
 @pytest.mark.parametrize("benchmark", [name for name in known(ENVIRONMENTS) if record_of(name).published])

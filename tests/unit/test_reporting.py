@@ -15,13 +15,18 @@ from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
 
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_jsonl
-from hiper.report import curves, report_page, reporting
-from hiper.report.figures import FIGURES
-from hiper.report.improvement_tables import improvement_table, improvements
-from hiper.report.table_formats import SHARED
-from hiper.report.tables import success_table
-from hiper.runs.results import load_studies
+from hiper.report.figures import FIGURES, draw_band
+from hiper.report.improvement import improvement_table
+from hiper.report.outputs import summary, write_report
+from hiper.report.page import write_page
+from hiper.report.study import load_studies
+from hiper.report.success import success_table
+from hiper.report.table import SHARED
+from hiper.report.tables import write_tables
+from hiper.report.training import smooth, window_sums
+from hiper.yaml_files import read_yaml
 
+ROOT = Path(__file__).parents[2]
 FULL = ("success", "selection", "improvement", "efficiency", "critics", "variance")
 
 
@@ -32,7 +37,7 @@ def experiment(tmp_path: Path) -> Path:
 
 def tables(experiment: Path) -> None:
     """The report without its figures, which take seconds."""
-    reporting.write_tables(load_studies(experiment), experiment / "tables")
+    write_tables(load_studies(experiment), experiment / "tables")
 
 
 def train_longer(experiment: Path) -> None:
@@ -153,8 +158,8 @@ def test_every_table_and_figure_with_intervals_says_what_they_are_for(experiment
     tables(experiment)
     for name in ("success", "aggregate", "improvement"):
         assert SHARED in (experiment / "tables" / f"{name}.md").read_text(encoding="utf-8")
-    report_page.write(load_studies(experiment), experiment, [])
-    for text in (reporting.summary(experiment), (experiment / "report.html").read_text(encoding="utf-8")):
+    write_page(load_studies(experiment), experiment, [])
+    for text in (summary(experiment), (experiment / "report.html").read_text(encoding="utf-8")):
         assert SHARED in text.replace("\n", " ")
 
 
@@ -181,12 +186,12 @@ def test_cells_that_other_runs_have_and_tasks_that_differ_are_named(tmp_path: Pa
     hiper = tmp_path / "runs/alfworld_small-tiny_1.5b-hiper-seed0"
     shutil.copytree(hiper, hiper.with_name(hiper.name.replace("alfworld", "webshop")))
     alfworld, webshop = load_studies(tmp_path)
-    assert alfworld.gaps() == (
+    assert alfworld.gaps == (
         "Not evaluated there, though other seeds are: PPO (turn-level) seed 0 (seen, T = 0.4). "
         "Algorithms did not play the same tasks: unseen, T = 0.4. Compare paired differences."
     )
-    assert webshop.gaps() == "Not evaluated yet: HiPER seed 1, PPO (turn-level) seed 0, PPO (turn-level) seed 1."
-    assert alfworld.gaps() in success_table(alfworld).caption
+    assert webshop.gaps == "Not evaluated yet: HiPER seed 1, PPO (turn-level) seed 0, PPO (turn-level) seed 1."
+    assert alfworld.gaps in success_table(alfworld).full_caption
 
 
 def test_algorithms_without_a_common_seed_are_not_compared_and_that_is_said(tmp_path: Path) -> None:
@@ -195,7 +200,7 @@ def test_algorithms_without_a_common_seed_are_not_compared_and_that_is_said(tmp_
     add_run(tmp_path, "ppo_turn", 1, [True, False])
     add_run(tmp_path, "warmstart", 1, [True, False])
     (study,) = load_studies(tmp_path)
-    assert [(ours, theirs) for ours, theirs, *_ in improvements(study)] == [("ppo_turn", "warmstart")]
+    assert study.differences[["algorithm", "baseline"]].to_numpy().tolist() == [["ppo_turn", "warmstart"]]
     caption = improvement_table(study).caption
     assert "so not compared: HiPER − Warm start (SFT), HiPER − PPO (turn-level)." in caption
 
@@ -236,8 +241,8 @@ def test_bands_are_around_the_mean_curve() -> None:
     """The share of episodes won in a window, whose interval the band is, equals the smoothed rate where iterations are
     of one size."""
     success = np.array([0.25, 0.5, 0.75, 1.0, 0.5])
-    won = curves.window_sums(8 * success, 3)
-    assert won / curves.window_sums(np.full(5, 8.0), 3) == pytest.approx(curves.smooth(success, 3))
+    won = window_sums(8 * success, 3)
+    assert won / window_sums(np.full(5, 8.0), 3) == pytest.approx(smooth(success, 3))
     assert won.tolist() == [6.0, 12.0, 18.0, 18.0, 12.0]
 
 
@@ -249,7 +254,7 @@ def test_bands_contain_how_much_seeds_vary(tmp_path: Path, seeds: int) -> None:
         rows = [{**metrics(i, success=0.4 + 0.1 * seed, switch_rate=0.5), "episodes": 64 * i} for i in (1, 2)]
         write_jsonl(folder / "metrics.jsonl", rows)
     axis = Figure().subplots()
-    curves.draw_band(axis, load_studies(tmp_path)[0], "hiper")
+    draw_band(axis, load_studies(tmp_path)[0], "hiper")
     found = [sorted(set(band.get_paths()[0].vertices[:, 1].round(2))) for band in axis.collections]
     assert found == [[[29.46, 52.85]], [], [[25.16, 74.84]]][seeds - 1]
 
@@ -258,7 +263,7 @@ def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
     """Tables, figures and the page carry no dates and no order of the file system."""
 
     def snapshot() -> dict[str, bytes]:
-        reporting.run(experiment)
+        write_report(experiment)
         files = [path for name in ("tables", "figures", ".") for path in (experiment / name).glob("*.*")]
         return {path.name: path.read_bytes() for path in files}
 
@@ -274,7 +279,7 @@ def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
 
 def test_the_summary_shows_success_improvement_and_the_way_on(experiment: Path) -> None:
     """Fixed-width text that fits a terminal."""
-    text = reporting.summary(experiment)
+    text = summary(experiment)
     assert re.search(r"^HiPER +unseen +0\.4 +87\.5 ± 17\.7 +\[3\.2, 99\.9\] +8 +2$", text, re.MULTILINE)
     assert re.search(r"^HiPER − Warm start \(SFT\) +unseen +0\.4 +\+50\.0 +\[", text, re.MULTILINE)
     assert "MLflow:  make mlflow\n" in text and str(experiment / "figures") in text
@@ -284,7 +289,7 @@ def test_the_summary_shows_success_improvement_and_the_way_on(experiment: Path) 
 def test_the_summary_of_another_experiment_names_it_for_mlflow(tmp_path: Path) -> None:
     """`make mlflow` alone would show the demo."""
     add_run(tmp_path / "mine", "hiper", 0, [True, False])
-    assert reporting.summary(tmp_path / "mine").endswith("MLflow:  EXPERIMENT=mine make mlflow\n")
+    assert summary(tmp_path / "mine").endswith("MLflow:  EXPERIMENT=mine make mlflow\n")
 
 
 def test_the_order_of_splits_temperatures_and_studies_is_fixed(tmp_path: Path) -> None:
@@ -311,10 +316,10 @@ def test_the_order_of_splits_temperatures_and_studies_is_fixed(tmp_path: Path) -
 def test_without_evaluated_runs_the_user_is_told_what_to_do(tmp_path: Path) -> None:
     """No folder, and a folder whose only run is unfinished."""
     with pytest.raises(UserError, match="run the evaluation stage"):
-        reporting.run(tmp_path)
+        write_report(tmp_path)
     add_run(tmp_path, "hiper", 0, None)
     with pytest.raises(UserError, match="run the evaluation stage"):
-        reporting.summary(tmp_path)
+        summary(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["..", "runs", "runs/alfworld_small-tiny_1.5b-hiper-seed0"])
@@ -364,6 +369,18 @@ def test_critics_by_hand(experiment: Path) -> None:
 
 def test_smoothing_is_a_centred_average() -> None:
     """Window 3, with the two values there are at each end."""
-    np.testing.assert_allclose(curves.smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3), [1.5, 3.0, 3.0, 3.0])
-    np.testing.assert_allclose(curves.smooth(np.array([1.0, 2.0]), 1), [1.0, 2.0])
-    assert curves.smooth(np.array([]), 1).size == 0
+    np.testing.assert_allclose(smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3), [1.5, 3.0, 3.0, 3.0])
+    np.testing.assert_allclose(smooth(np.array([1.0, 2.0]), 1), [1.0, 2.0])
+    assert smooth(np.array([]), 1).size == 0
+
+
+def test_the_plots_of_dvc_name_columns_that_the_report_writes(experiment: Path) -> None:
+    """x and y of each plot, and what its template reads, are columns of its table."""
+    tables(experiment)
+    for plot in read_yaml(ROOT / "dvc.yaml")["plots"]:
+        ((path, shown),) = plot.items()
+        columns = set(read_csv(experiment / "tables" / Path(path).name)[0])
+        assert {shown["x"], shown["y"]} <= columns
+        template = (ROOT / ".dvc" / "plots" / f"{shown['template']}.json").read_text(encoding="utf-8")
+        made = {"rev", *re.findall(r'"as": "(\w+)"', template)}
+        assert set(re.findall(r'"field": "(\w+)"', template)) - made <= columns

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiper.report.training_tables import STAYED
+from hiper.report.training import STAYED
 from hiper.statistics import (
     Grid,
     Interval,
@@ -335,7 +335,7 @@ def test_aggregates_leave_out_whole_seeds_and_single_tasks() -> None:
     }
     table = grid(rows)
     found = aggregate(table, [kind for kind, _ in table.tasks])
-    assert (found.value, found.mean, found.seeds, found.kinds) == (0.75, 0.75, 2, 2)
+    assert (found.value, found.mean, found.seeds, found.task_types) == (0.75, 0.75, 2, 2)
     assert found.interval.low < found.over_tasks.low < 0.75 < found.over_tasks.high <= found.interval.high < 1.0
     # each of the four tasks left out: without x0 seed 1 has 0 and 0.5, middle of 0, 0.5, 1, 1: 0.75; without x1 it has
     # 1 and 0.5, middle of 0.5, 1, 1, 1: 1.0; y alike; variance 2 · ½ · (0.125² + 0.125²) = 0.03125
@@ -354,7 +354,7 @@ def test_one_seed_has_no_interval_over_seeds() -> None:
     table = grid({3: {("a", 0): [1.0], ("a", 1): [0.0], ("b", 0): [1.0], ("b", 1): [1.0]}})
     found = aggregate(table, [kind for kind, _ in table.tasks])
     assert found.value == 0.75 and math.isnan(found.interval.low) and found.known == found.over_tasks
-    with pytest.raises(ValueError, match="no kind of task"):
+    with pytest.raises(ValueError, match="no task type"):
         aggregate(grid({0: {"a": [1.0]}, 1: {"b": [1.0]}}), ["a", "b"])
 
 
@@ -363,7 +363,7 @@ def test_the_probability_of_improvement_by_hand() -> None:
     first = {0: {"a": 0.5, "b": 0.5}, 1: {"a": 0.7, "b": 0.5}}
     second = {0: {"a": 0.4, "b": 0.6}, 1: {"a": 0.7, "b": 0.1}, 2: {"a": 0.0, "b": 0.0}}
     found = probability_of_improvement(first, second)
-    assert (found.value, found.seeds, found.kinds) == (0.625, 2, 2)  # (1 + ½ + 0 + 1) / 4
+    assert (found.value, found.seeds, found.task_types) == (0.625, 2, 2)  # (1 + ½ + 0 + 1) / 4
     # seeds have ½ and ¾: half 12.7062 · 0.125 = 1.588278, z²/n = 1.588278²/(0.625 · 0.375) = 10.763271,
     # centre (0.625 + 5.381636)/11.763271 = 0.510626, half √(2.522627 + 5.381636²)/11.763271 = 0.477010
     assert (found.interval.low, found.interval.high) == pytest.approx((0.033616, 0.987636), abs=1e-5)

@@ -12,9 +12,10 @@ from synthetic_runs import make_experiment
 
 from hiper.errors import UserError
 from hiper.records import sha256_json, write_json
-from hiper.report import report_page, reporting
-from hiper.report.variance_table import NONE, variance_records, variance_table
-from hiper.runs.results import load_studies
+from hiper.report.page import write_page
+from hiper.report.study import load_studies
+from hiper.report.tables import write_tables
+from hiper.report.variance import NONE, variance_table
 
 NAME = "alfworld_small-tiny_1.5b-warmstart-seed"
 
@@ -54,8 +55,8 @@ def add_measurement(experiment: Path, seed: int, **precisions: float) -> Path:
 def write_pages(experiment: Path) -> None:
     """The report without its figures."""
     studies = load_studies(experiment)
-    reporting.write_tables(studies, experiment / "tables")
-    report_page.write(studies, experiment, [])
+    write_tables(studies, experiment / "tables")
+    write_page(studies, experiment, [])
 
 
 @pytest.fixture
@@ -70,8 +71,7 @@ def test_policies_are_pooled_and_compared_with_hiper(experiment: Path) -> None:
     add_measurement(experiment, 1, hiper=0.3, ppo_turn=0.1, grpo=0.6)
     (study,) = load_studies(experiment)
     table = variance_table(study)
-    assert table is not None
-    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.cells}
     assert list(rows) == ["HiPER", "PPO (turn-level)", "GRPO"]
     assert rows["HiPER"]["Noise scale"].startswith("5 [") and rows["HiPER"]["Noise scale per turn"].startswith("10 [")
     assert rows["HiPER"]["Over HiPER's"] == rows["HiPER"]["Cosine to HiPER"] == "1"
@@ -90,7 +90,7 @@ def test_a_scale_without_an_upper_end_says_so(experiment: Path) -> None:
     path.write_text(text)
     (study,) = load_studies(experiment)
     table = variance_table(study)
-    assert table is not None and table.rows[0][1].endswith(", ∞]")
+    assert table.cells[0][1].endswith(", ∞]")
 
 
 def test_the_report_has_the_table_everywhere(experiment: Path) -> None:
@@ -118,7 +118,7 @@ def test_without_a_measurement_the_files_say_so(experiment: Path) -> None:
     assert len((tables / "variance.csv").read_text().splitlines()) == 1
     assert "Gradient variance" not in (experiment / "report.html").read_text()
     (study,) = load_studies(experiment)
-    assert variance_table(study) is None and variance_records(study) == []
+    assert variance_table(study).cells == []
 
 
 def test_a_measurement_of_another_run_is_refused(experiment: Path) -> None:

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from hiper.report import report_runs
-from hiper.report.report_markup import Markup, facts, grid, join, tag
-from hiper.runs.results import WARM_START, Study, describe, setting
+from hiper.report.origin import Made, notices
+from hiper.report.study import Study
+from hiper.runs.run_files import value_at
 
 IDENTITY = ("seed", "data_source", "algorithm.name")  # settings that differ anyway
 
 
-def compared(study: Study, experiment: Path) -> Markup:
+def compared(study: Study, made: Sequence[Made]) -> dict[str, Any]:
     """The study in facts, what to beware of, and how the algorithms' settings differ."""
-    trained = [name for name in study.algorithms if name != WARM_START]
     seeds = ", ".join(map(str, sorted({run.seed for run in study.runs})))
-    pairs = [
-        ("data", describe(study)),
-        ("model", _model(study)),
-        ("task types", ", ".join(map(study.task_label, study.task_types))),
-        ("algorithms", ", ".join(map(study.label, study.algorithms))),
-        ("seeds", f"{seeds}; the algorithms of a seed begin from one model" if trained else seeds),
-        ("training", _budget(study, trained)),
-        ("evaluation", _evaluation(study)),
-    ]
-    notices = [tag("li", sentence) for sentence in report_runs.notices(study, experiment)]
-    beware = tag("ul", *notices, class_="beware") if notices else Markup("")
-    return join([facts(pairs), beware, _differing(study, trained)])
+    return {
+        "facts": {
+            "data": study.setup,
+            "model": _model(study),
+            "task types": ", ".join(map(study.task_label, study.task_types)),
+            "algorithms": ", ".join(map(study.label, study.algorithms)),
+            "seeds": f"{seeds}; the algorithms of a seed begin from one model" if study.trained else seeds,
+            "training": _budget(study),
+            "evaluation": _evaluation(study),
+        },
+        "notices": notices(study, made),
+        "labels": [study.label(algorithm) for algorithm in study.trained],
+        "differing": _differing(study),
+    }
 
 
 def _model(study: Study) -> str:
     """Where the model is from, or how large it is if it was made here."""
-    path, sizes = (setting(study.runs[0].settings, f"model.{key}") for key in ("path", "scratch"))
+    path, sizes = (value_at(study.runs[0].settings, f"model.{key}") for key in ("path", "scratch"))
     if path is not None:
         return f"{study.model}: {path}"
     made = ", ".join(f"{key} {value}" for key, value in sizes.items()) if isinstance(sizes, Mapping) else "not known"
@@ -45,18 +45,18 @@ def _evaluation(study: Study) -> str:
     phrases = []
     for protocol, checkpoint in dict.fromkeys(condition.block for condition in study.conditions):
         block = [condition for condition in study.conditions if condition.block == (protocol, checkpoint)]
-        episodes = sum(len(run.played(condition)) for run in study.runs for condition in block)
+        episodes = study.episodes["condition"].isin(block).sum()
         places = ", ".join(dict.fromkeys([c.split for c in block] + [c.decoding for c in block]))
         phrases.append(f"{protocol}, {checkpoint} models: {episodes} episodes ({places})")
     return "; ".join(phrases) or "none yet"
 
 
-def _budget(study: Study, trained: Sequence[str]) -> str:
+def _budget(study: Study) -> str:
     """Iterations and episodes of each; one phrase where all have the same."""
     phrases: dict[str, list[str]] = {}
-    for algorithm in trained:
+    for algorithm in study.trained:
         settings = study.of(algorithm)[0].settings
-        iterations, episodes = (setting(settings, f"training.{key}") for key in ("iterations", "episodes"))
+        iterations, episodes = (value_at(settings, f"training.{key}") for key in ("iterations", "episodes"))
         if iterations is not None:
             phrases.setdefault(f"{iterations} iterations of {episodes} episodes", []).append(study.label(algorithm))
     if len(phrases) == 1:
@@ -64,16 +64,12 @@ def _budget(study: Study, trained: Sequence[str]) -> str:
     return "; ".join(f"{', '.join(names)}: {phrase}" for phrase, names in phrases.items()) or "not known"
 
 
-def _differing(study: Study, trained: Sequence[str]) -> Markup:
-    """The settings in which the trained algorithms are not alike; empty for fewer than two."""
-    settings = [_flat(study.of(algorithm)[0].settings) for algorithm in trained]
+def _differing(study: Study) -> list[list[str]]:
+    """The settings in which the trained algorithms are not alike: name, then the value of each."""
+    settings = [_flat(study.of(algorithm)[0].settings) for algorithm in study.trained]
     keys = [key for key in dict.fromkeys(key for one in settings for key in one) if key not in IDENTITY]
     rows = [[key, *(one.get(key, "–") for one in settings)] for key in keys]
-    rows = [row for row in rows if len(set(row[1:])) > 1]
-    if not rows:
-        return Markup("")
-    note = tag("p", "Settings in which the algorithms differ; in all others they are alike.")
-    return join([note, grid(["Setting", *map(study.label, trained)], rows, class_="numbers")])
+    return [row for row in rows if len(set(row[1:])) > 1]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

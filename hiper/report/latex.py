@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from hiper.report.table_formats import Table
+from hiper.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ def to_latex(tables: Sequence[Table], name: str) -> str:
         label = f"tab:{name}-{number}" if len(tables) > 1 else f"tab:{name}"
         page = SIDEWAYS if _width(table) > SHRUNK * UPRIGHT.width else UPRIGHT
         first, *others = _pages(table, page)
-        parts += _float(table.header, first, page, [rf"\caption{{{_escape(table.caption)}}}", rf"\label{{{label}}}"])
+        caption = [rf"\caption{{{_escape(table.full_caption)}}}", rf"\label{{{label}}}"]
+        parts += _float(table.header, first, page, caption)
         for rows in others:
             parts += _float(table.header, rows, page, [rf"\caption{{Table~\ref{{{label}}}, continued.}}"])
     packages = ["booktabs", "graphicx", *(["rotating"] if rf"\begin{{{SIDEWAYS.environment}}}" in parts else [])]
@@ -53,16 +54,16 @@ def _float(header: Sequence[str], rows: Sequence[Sequence[str]], page: Page, cap
 
 
 def _width(table: Table) -> float:
-    columns = zip(table.header, *table.rows, strict=True)
+    columns = zip(table.header, *table.cells, strict=True)
     return sum(CHARACTER * max(map(len, column)) + GAP for column in columns)
 
 
 def _pages(table: Table, page: Page) -> list[list[tuple[str, ...]]]:
     """The rows in parts that fit below the caption; rows of one name stay together where a part can hold them."""
-    caption = CAPTION_LINE * math.ceil(CAPTION_CHARACTER * len(table.caption) / page.width)
+    caption = CAPTION_LINE * math.ceil(CAPTION_CHARACTER * len(table.full_caption) / page.width)
     most = max(1, int((page.height - caption) / LINE) - 2)
     parts: list[list[tuple[str, ...]]] = [[]]
-    for _, group in groupby(table.rows, key=lambda row: row[0]):
+    for _, group in groupby(table.cells, key=lambda row: row[0]):
         rows = list(group)
         if len(parts[-1]) + len(rows) > most >= len(rows):
             parts.append([])
