@@ -75,5 +75,5 @@ def unpack(arguments: argparse.Namespace) -> int:
     from hiper.runs import evidence
 
     evidence.unpack(existing(arguments.archive), arguments.experiment)
-    outputs.run(arguments.experiment)
+    outputs.write_report(arguments.experiment)
     return 0

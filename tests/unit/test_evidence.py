@@ -32,10 +32,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_tables_and_figures_come_back(tmp_path: Path) -> None:
     """Of an unpacked experiment the report makes the same tables and figures, byte for byte, without texts of turns."""
     experiment = evaluated(tmp_path / "results" / "paper")
-    outputs.run(experiment)
+    outputs.write_report(experiment)
     pack(experiment, tmp_path / "paper.tar.xz")
     unpack(tmp_path / "paper.tar.xz", tmp_path / "again" / "paper")
-    outputs.run(tmp_path / "again" / "paper")
+    outputs.write_report(tmp_path / "again" / "paper")
     for part in ("tables", "figures"):
         assert contents(tmp_path / "again" / "paper" / part) == contents(experiment / part)
     rows = [row for file in (tmp_path / "again").rglob("evaluation.jsonl") for row in read_jsonl(file)]
@@ -57,7 +57,7 @@ def test_an_altered_outcome_is_refused(tmp_path: Path) -> None:
     file = next((tmp_path / "again").rglob("evaluation.jsonl"))
     write_jsonl(file, [{**row, "won": True} for row in read_jsonl(file)])
     with pytest.raises(UserError, match=r"evaluation\.jsonl: is not the file that evaluation\.json tells of"):
-        outputs.run(tmp_path / "again")
+        outputs.write_report(tmp_path / "again")
 
 
 def test_what_cannot_be_packed_or_unpacked_is_said(tmp_path: Path) -> None:
