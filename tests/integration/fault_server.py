@@ -96,7 +96,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    stages = [f"hiper.stages.{name}" for name in ("evaluation", "reporting", "training", "warmstart")]
+    stages = [f"hiper.stages.{name}" for name in ("evaluation", "training", "warmstart")] + ["hiper.report.outputs"]
     for name in [*stages, *LAZY]:
         import_module(name)
     print("ready", flush=True)
