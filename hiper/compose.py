@@ -254,23 +254,22 @@ def _composition_problem(error: Exception) -> str:
 
 @cache
 def _homeless(experiment: str, grid: tuple[str, ...], root: Path, contents: Contents) -> list[str]:
-    """One line for each setting that an experiment has under `algorithm` and no algorithm that it may be meant for: one
-    of the `grid`, any for a file that the experiment inherits, the one that `by_algorithm` names."""
+    """One line for each setting that an experiment has under `algorithm` and no algorithm has: under `by_algorithm`, the
+    one that it names; `grid` is for the nearest name."""
     found = []
-    files = [layer for layer in layers("experiment", experiment, root) if layer.group == "experiment"]
-    for layer in files:
+    for layer in [layer for layer in layers("experiment", experiment, root) if layer.group == "experiment"]:
         for place, sections in parts(layer.values):
             named = place.rpartition("by_algorithm.")[2].removesuffix(".") if "by_algorithm." in place else None
             names = grid if named is None else (named,)
             models = [model for name in names if (model := _algorithm_model(name, root)) is not None]
             own = sections.get("algorithm")
             for key in leaves(own) if models and isinstance(own, dict) else ():
-                inherited = named is None and layer is not files[-1]
-                if any(has(model, key) for model in models) or (inherited and owner(key) is not None):
+                # for all alike, it may be meant for one that the grid had or will have: `grids.idle_settings` warns
+                if any(has(model, key) for model in models) or (named is None and owner(key) is not None):
                     continue
                 *above, last = key.split(".")
                 hint = nearest(last, [name for model in models for name in fields_at(model, above)])
-                who = f"{named} lacks it" if named else f"none of the algorithms ({', '.join(grid)}) has it"
+                who = f"{named} lacks it" if named else "no algorithm has it"
                 found.append(
                     f"{layer.path}, {place}algorithm.{key}: unknown setting, {who}"
                     f"{hint or '; remove it or correct its name'}"

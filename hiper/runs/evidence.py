@@ -17,10 +17,9 @@ from typing import Any
 
 from hiper.benchmarks.archives import building, extract
 from hiper.errors import UserError
-from hiper.manifest import EVALUATION, EVALUATION_MANIFEST
-from hiper.manifest import FILE as MANIFEST
+from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, MANIFEST
 from hiper.records import atomic_write, dumps, leftover, read_json, read_jsonl
-from hiper.runs.metrics import FILE as METRICS
+from hiper.runs.metrics import METRICS
 from hiper.runs.run_files import GRADIENTS
 
 TEXTS = ("decisions", "observation", "instruction")  # of an episode, which no table reads

@@ -20,8 +20,9 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from hiper.benchmarks.record import record_of
-from hiper.compose import benchmark_digest, configuration_file, load_benchmark
+from hiper.compose import configuration_file, load_benchmark
 from hiper.config import BenchmarkSettings
+from hiper.digests import benchmark_digest
 from hiper.errors import UserError
 from hiper.manifest import MADE, folder_hash, git, read_made
 from hiper.records import sha256_file, sha256_json, write_json
