@@ -254,8 +254,8 @@ def _composition_problem(error: Exception) -> str:
 
 @cache
 def _homeless(experiment: str, grid: tuple[str, ...], root: Path, contents: Contents) -> list[str]:
-    """One line for each setting that an experiment has under `algorithm` and no algorithm has: under `by_algorithm`, the
-    one that it names; `grid` is for the nearest name."""
+    """One line for each setting that an experiment has under `algorithm` and no algorithm has (under `by_algorithm`: the
+    one that it names). `grid` is for the nearest name."""
     found = []
     for layer in [layer for layer in layers("experiment", experiment, root) if layer.group == "experiment"]:
         for place, sections in parts(layer.values):
