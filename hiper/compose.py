@@ -58,14 +58,16 @@ _READS: dict[Stage, tuple[str, ...]] = {
         *("seed", "benchmark", "prompt", "model", "decoding", "algorithm", "engine", "variance"),
         *("demonstrations.tasks", "demonstrations.seed", "training.critic", "training.validation"),
         *("training.mini_batch_turns", "training.micro_batch_tokens"),
-        *("training.gradient_clip", "training.weight_decay"),
+        *("training.gradient_clip", "training.weight_decay", "training.loss"),
     ),
 }
 
 # Settings that have come since the first results were made, each with what was done before there was a choice.
 _SINCE: dict[str, Any] = {
     "algorithm": {"lam_boundary": 0.0, "token_weight": 1.0, "group": {"potential_floor": 0.01}},
+    "training": {"loss": "ppo_clip"},
 }
+_DEFAULT_LOSS = "ppo_clip"  # known to exist without a look at the losses
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
     )
+    _require_loss(settings.training.loss)
     _require_shared_data(settings.benchmark, name.benchmark, experiment, root)
     if name.algorithm != WARM_START:
         _require_own_keys(settings, name, experiment, root)
@@ -326,6 +329,15 @@ def concerns(place: str, name: RunName) -> bool:
         getattr(name, group) == choice.removesuffix(".")
         for group, _, choice in (condition.partition(".") for condition in conditions)
     )
+
+
+def _require_loss(name: str) -> None:
+    """UserError for a token loss that does not exist: before the first job, not when training comes to it. The losses
+    bring torch, which takes a second to import."""
+    if name != _DEFAULT_LOSS:
+        from hiper.learning.losses import token_loss
+
+        token_loss(name)
 
 
 def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment: str, root: Path) -> None:

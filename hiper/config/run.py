@@ -147,6 +147,7 @@ class Training(Settings):
     final_learning_rate: NonNegative  # linear decay over the iterations
     weight_decay: NonNegative
     gradient_clip: Positive
+    loss: str  # of the policy, by its name in hiper/learning/losses.py
     clip_low: Positive
     clip_high: Positive
     dual_clip: Annotated[float, Field(gt=1.0)] | None

@@ -52,6 +52,7 @@ class Learner:
         engines: Engines,
     ) -> None:
         self.actor, self.reference, self.critic, self.settings = actor, reference, critic, settings
+        self.token_loss = losses.token_loss(settings.loss)
         self.device, self.processes = critic.device, engines.processes
         budget = settings.micro_batch_tokens
         self.logprobs = LogProbs(restriction, temperature, budget, self.device, self.processes)
@@ -154,7 +155,7 @@ class Learner:
     def update_actor(
         self, rows: Sequence[TurnRow], random: np.random.Generator, learning_rate: float
     ) -> dict[str, float]:
-        """`epochs` passes of clipped policy gradient over the turns, plus KL and entropy; returns means over tokens."""
+        """`epochs` passes of the token loss over the turns, plus KL and entropy; returns means over tokens."""
         self.actor_engine.set_learning_rate(learning_rate)
         reference = None
         if self.reference is not None and self.run_reference is not None:
@@ -209,15 +210,8 @@ class Learner:
         advantage = self._tensor(_flat(batch, select, "advantage"))[trained]
         corrected = batch[0].importance is not None  # then every row is
         importance = self._tensor(_flat(batch, select, "importance"))[trained] if corrected else None
-        loss, clipped = losses.clipped_policy_loss(
-            taken[trained],
-            old[trained],
-            advantage,
-            settings.clip_low,
-            settings.clip_high,
-            settings.dual_clip,
-            importance,
-        )
+        tokens = losses.Tokens(taken[trained], old[trained], advantage, importance)
+        loss, clipped = self.token_loss(tokens, settings)
         total = loss / trained_count
         acted = self._tensor(_flat(batch, select, "chosen"))
         entropy = losses.entropy(logprobs[acted])

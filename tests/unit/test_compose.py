@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import shutil
 from collections.abc import Callable
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from hiper.compose import (
     benchmark_digest,
     compose_run,
     config_digest,
+    config_text,
     load_benchmark,
     load_grid,
     read_config,
@@ -30,6 +33,12 @@ from hiper.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = "alfworld_test-test-hiper-seed0"
+LATER = (
+    "algorithm.lam_boundary",
+    "algorithm.token_weight",
+    "algorithm.group.potential_floor",
+    "training.loss",
+)
 STAGES = ("data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance")
 
 
@@ -96,6 +105,13 @@ def test_an_unknown_key_in_a_file_names_key_value_and_run(project: Path) -> None
     """A misspelt setting in an experiment file is an error, not an ignored line."""
     edit(project / "configs/experiment/test.yaml", "iterations: 2", "iteratons: 2")
     with pytest.raises(UserError, match=r"(?s)run alfworld_test.*training\.iteratons: unknown setting \(value 2\)"):
+        compose_run("test", RUN, project)
+
+
+def test_an_unknown_token_loss_is_answered_with_the_known_ones(project: Path) -> None:
+    """When a run is composed: before the first job, not when training comes to it."""
+    edit(project / "configs/experiment/test.yaml", "  iterations: 2", "  loss: cispoo\n  iterations: 2")
+    with pytest.raises(UserError, match=r"training\.loss = 'cispoo'.*which has: ppo_clip"):
         compose_run("test", RUN, project)
 
 
@@ -242,12 +258,11 @@ def test_a_configuration_is_read_back_as_it_was_written(settings: RunSettings, t
 
 def test_a_configuration_of_an_earlier_version_means_what_that_did(settings: RunSettings, tmp_path: Path) -> None:
     """Results that somebody has are not to be edited by hand; a section of another kind is still a mistake."""
-    write_config(settings, tmp_path / "config.yaml")
-    later = ("lam_boundary:", "token_weight:", "potential_floor:")
-    lines = (tmp_path / "config.yaml").read_text(encoding="utf-8").splitlines()
-    earlier = "\n".join(line for line in lines if not line.strip().startswith(later))
-    (tmp_path / "config.yaml").write_text(earlier, encoding="utf-8")
-    assert len(lines) - len(earlier.splitlines()) == len(later)
+    earlier = settings.model_dump(mode="json")
+    for name in LATER:
+        *sections, key = name.split(".")
+        del reduce(getitem, sections, earlier)[key]
+    (tmp_path / "config.yaml").write_text(config_text(earlier), encoding="utf-8")
     assert read_config(tmp_path / "config.yaml") == settings
     (tmp_path / "config.yaml").write_text("algorithm: grpo", encoding="utf-8")
     with pytest.raises(UserError, match="must be a section"):
