@@ -57,7 +57,7 @@ class Learner:
         budget = settings.micro_batch_tokens
         self.logprobs = LogProbs(restriction, temperature, budget, self.device, self.processes)
         self.own_backbone = critic.backbone is not actor.model
-        self.frozen_features = not self.own_backbone and (settings.critic.detach or not critic.kinds)
+        self.frozen_features = not self.own_backbone and (settings.critic.detach or not critic.read_outs)
         decay, clip = settings.weight_decay, settings.gradient_clip
         self.actor_engine = engines.trained(actor, settings.learning_rate, decay, clip)
         trained = nn.ModuleDict({"heads": critic.heads})
@@ -124,16 +124,16 @@ class Learner:
         """Each head's loss, summed over `group`; heads that have nothing to learn there are left out, unless the engine
         wants every parameter."""
         if group is None:
-            (hidden,) = self.critic.hidden([idle_state(self.critic.kinds)])
+            (hidden,) = self.critic.hidden([idle_state(self.critic.read_outs)])
             return {
-                name: 0.0 * self.critic.heads.value(name, hidden[self.critic.kinds[name]]).sum() for name in targets
+                name: 0.0 * self.critic.heads.value(name, hidden[self.critic.read_outs[name]]).sum() for name in targets
             }
         hidden, parts = self._hidden(states, group), {}
         for name, target in targets.items():
             mask = target.mask[group]
             if not mask.any() and not self.critic_engine.every_parameter:
                 continue
-            features = hidden[self.critic.kinds[name]]
+            features = hidden[self.critic.read_outs[name]]
             # of every token there are features for the masked ones alone, in the mask's order
             rows = np.flatnonzero(mask) if mask.ndim == 1 else np.arange(len(features))
             value = self.critic.heads.value(name, features[rows].float())
@@ -142,15 +142,15 @@ class Learner:
         return parts
 
     def _hidden(self, states: Sequence[State], group: npt.NDArray[np.int64]) -> dict[str, Tensor]:
-        """The hidden states that each read-out kind has in these states, one below the other [read-outs, hidden]."""
-        kinds = sorted(set(self.critic.kinds.values()))
+        """The hidden states that each read-out has in these states, one below the other [read-outs, hidden]."""
+        names = sorted(set(self.critic.read_outs.values()))
         if self.frozen_features:
             none = np.zeros((0, self.critic.backbone.shape.hidden_size), np.float32)
             return {
-                kind: self._tensor(np.concatenate([none, *(states[i].features[kind] for i in group)])) for kind in kinds
+                name: self._tensor(np.concatenate([none, *(states[i].features[name] for i in group)])) for name in names
             }
         rows = self.critic.hidden([states[i] for i in group])
-        return {kind: torch.cat([row[kind] for row in rows]) for kind in kinds}
+        return {name: torch.cat([row[name] for row in rows]) for name in names}
 
     def update_actor(
         self, rows: Sequence[TurnRow], random: np.random.Generator, learning_rate: float

@@ -1,7 +1,7 @@
-"""Losses as functions of tensors. Every function returns the *sum* over its elements; callers divide by the count of the
-whole mini-batch, so that the result does not depend on how it was cut into micro-batches.
+"""Losses as functions of tensors. Every function returns the *sum* over its elements; callers divide by the count
+of the whole mini-batch, so that the result does not depend on how it was cut into micro-batches.
 
-The policy's are the token losses, by the name that `training.loss` has for each: TOKEN_LOSSES.
+TOKEN_LOSSES are those of the policy, by the names that `training.loss` has for them.
 """
 
 from __future__ import annotations

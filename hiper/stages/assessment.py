@@ -70,7 +70,7 @@ class Assessor:
             unexplained = self.unexplained.then(estimator.unexplained(turns, values, algorithm))
             algorithm = algorithm.model_copy(update={"lam_boundary": unexplained.share})
         credit = estimator.credit(turns, values, algorithm)
-        require_credit(credit, turns, self.critic.kinds, self.algorithm.name)
+        require_credit(credit, turns, self.critic.read_outs, self.algorithm.name)
         return Assessment(states, values, credit, unexplained)
 
     def remember(self, assessed: Assessment) -> dict[str, float]:
@@ -81,20 +81,20 @@ class Assessor:
         return {"critic/lam_boundary": self.unexplained.share}
 
     def _values(self, trajectories: Sequence[Trajectory], tokens: int) -> tuple[list[State], dict[str, Floats]]:
-        kinds = sorted(set(self.critic.kinds.values()))
+        read_outs = sorted(set(self.critic.read_outs.values()))
         shape = (len(trajectories), max(len(t.turns) for t in trajectories) + 1, tokens)
         states = [
-            turn_state(turn, (i, t), kinds, self.frozen_features)
+            turn_state(turn, (i, t), read_outs, self.frozen_features)
             for i, trajectory in enumerate(trajectories)
             for t, turn in enumerate(trajectory.turns)
         ]
         further = []
         if self.algorithm.bootstrap_truncated:
-            further = bootstrap_states(trajectories, self.policy.encode_prompt, self._encode_kept)
+            further = bootstrap_states(trajectories, self.policy.encode_prompt, self._encode_kept, read_outs)
         self.critic.fill_features(states + further)
-        values = {head: self.critic.values(states + further, head, shape) for head in self.critic.kinds}
-        if self.algorithm.switch_advantage == "paper" and "low" in self.critic.kinds:
-            previous = previous_subgoal_states(trajectories, self._encode_kept)
+        values = {head: self.critic.values(states + further, head, shape) for head in self.critic.read_outs}
+        if self.algorithm.switch_advantage == "paper" and "low" in self.critic.read_outs:
+            previous = previous_subgoal_states(trajectories, self._encode_kept, read_outs)
             self.critic.fill_features(previous)
             values["low_previous"] = self.critic.values(previous, "low", shape)
         return states, values

@@ -65,10 +65,10 @@ class Estimating:
     def __init__(self, settings: RunSettings, actor: Decoder, policy: LocalPolicy) -> None:
         critic = settings.training.critic.model_copy(update={"backbone": "shared", "detach": True})
         training = settings.training.model_copy(update={"critic": critic, "kl": 0.0, "entropy": 0.0})
-        kinds = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
+        read_outs = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
         seed = stream(settings, "heads")
-        heads = build_heads(actor.shape.hidden_size, sorted(kinds), critic.head_hidden, seed).to(policy.device)
-        reader = Critic(actor.model, heads, kinds, training.micro_batch_tokens, policy.device)
+        heads = build_heads(actor.shape.hidden_size, sorted(read_outs), critic.head_hidden, seed).to(policy.device)
+        reader = Critic(actor.model, heads, read_outs, training.micro_batch_tokens, policy.device)
         engines = LocalEngines(policy.device, settings.engine.dtype == "bfloat16")
         self.learner = Learner(
             actor, None, reader, training, policy.restriction, settings.decoding.temperature, engines

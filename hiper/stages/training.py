@@ -113,17 +113,17 @@ class Trainer:
             whole=engines.whole_weights,
         )
         self.policy = self.players.policy(settings.decoding.temperature)
-        self.kinds = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
+        self.heads = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
         heads = build_heads(
             self.actor.shape.hidden_size,
-            sorted(self.kinds),
+            sorted(self.heads),
             settings.training.critic.head_hidden,
             stream(settings, "heads"),
         ).to(engines.home)
         backbone = self.actor.model
-        if self.kinds and settings.training.critic.backbone == "separate":
+        if self.heads and settings.training.critic.backbone == "separate":
             backbone = self._in_training(engines.home, 1).model
-        self.critic = Critic(backbone, heads, self.kinds, settings.training.micro_batch_tokens, self.device)
+        self.critic = Critic(backbone, heads, self.heads, settings.training.micro_batch_tokens, self.device)
         self.learner = Learner(
             self.actor,
             reference,
@@ -187,7 +187,7 @@ class Trainer:
         if mismatch:
             clock.lap("logprobs")
         # without value heads there is no critic to wait for
-        if train_actor := not self.kinds or iteration >= settings.training.critic.warmup_iterations:
+        if train_actor := not self.heads or iteration >= settings.training.critic.warmup_iterations:
             updates |= self.learner.update_actor(rows, random, self._learning_rate(iteration))
             clock.lap("actor")
         row = {"iteration": iteration + 1, "episodes": (iteration + 1) * settings.training.episodes}

@@ -149,7 +149,7 @@ def test_a_value_before_every_chosen_token_needs_no_further_forward_pass(tokeniz
     assert known.features and not fresh.features
     critic.fill_features([fresh])
     np.testing.assert_allclose(known.features[EVERY_TOKEN], fresh.features[EVERY_TOKEN], atol=1e-4)
-    other = kept_state(generation.prompt_tokens, generation.response_tokens, (0, 2))
+    other = kept_state(generation.prompt_tokens, generation.response_tokens, (0, 2), [EVERY_TOKEN])
     critic.fill_features([other])
     tokens = len(generation.response_tokens)
     values = critic.values([fresh, other], "token", (1, 3, tokens + 2))
