@@ -65,7 +65,17 @@ _READS: dict[Stage, tuple[str, ...]] = {
 # Settings that have come since the first results were made, each with what was done before there was a choice.
 _SINCE: dict[str, Any] = {
     "algorithm": {"lam_boundary": 0.0, "token_weight": 1.0, "group": {"potential_floor": 0.01}},
-    "training": {"loss": "ppo_clip"},
+    "training": {
+        "loss": "ppo_clip",
+        "critic": {
+            "trunk_blocks": "all",
+            "loss": "squared",
+            "bins": 51,
+            "bins_low": -10.0,
+            "bins_high": 10.0,
+            "bins_sigma": 0.75,
+        },
+    },
 }
 _DEFAULT_LOSS = "ppo_clip"  # known to exist without a look at the losses
 

@@ -1,7 +1,7 @@
 """VETTA (arXiv 2610.08402): a value per turn says how good the turn was, a value per token which of its tokens were.
 
-This is its credit. Its critic, the first two blocks of the pretrained model with both heads on top, all trainable, is a
-matter of `training.critic`.
+This is its credit. Its critic, the first two blocks of the pretrained model with both heads on top, all trainable, is
+`training.critic` with `backbone: separate` and `trunk_blocks: 2`.
 """
 
 from __future__ import annotations

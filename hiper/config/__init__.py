@@ -12,6 +12,7 @@ from hiper.config.engine import Engine as Engine
 from hiper.config.model import Lora as Lora
 from hiper.config.rollout import RolloutSettings as RolloutSettings
 from hiper.config.run import Algorithm as Algorithm
+from hiper.config.run import Critic as Critic
 from hiper.config.run import Decoding as Decoding
 from hiper.config.run import Grid as Grid
 from hiper.config.run import Prompt as Prompt

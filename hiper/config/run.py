@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from hiper.config.benchmark import BENCHMARKS, BenchmarkSettings, WebshopSettings
 from hiper.config.engine import Engine
@@ -118,14 +118,50 @@ class Algorithm(Settings):
     group: Group
 
 
+def _blocks(value: Any) -> Any:
+    """One message for both; pydantic has one for each."""
+    if value == "all" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(
+        f"{shown(value)} must be 'all' or a whole number from 1; a critic without blocks of its own is backbone: "
+        "shared with detach: true"
+    )
+
+
+Blocks = Annotated[int | Literal["all"], BeforeValidator(_blocks)]
+
+
 class Critic(Settings):
     backbone: Literal["shared", "separate"]
     detach: bool  # shared backbone only: value losses do not reach it
+    # separate backbone only: heads on its first so many blocks; VETTA's (arXiv 2610.08402) stand on 2
+    trunk_blocks: Blocks
     head_hidden: CountOrZero  # width of one hidden layer in each value head; 0: linear
     learning_rate: Positive
     epochs: Count
     warmup_iterations: CountOrZero  # iterations that train the critic alone
-    clip: Positive
+    clip: Positive  # squared only
+    # hl_gauss: the value as a class, cross-entropy (Farebrother et al. 2024, arXiv 2403.03950)
+    loss: Literal["squared", "hl_gauss"]
+    bins: Annotated[int, Field(ge=2)]  # hl_gauss: classes of equal width from bins_low to bins_high
+    bins_low: float
+    bins_high: float
+    bins_sigma: Positive  # deviation of a target, in widths of a bin
+
+    @model_validator(mode="after")
+    def bins_have_width(self) -> Critic:
+        if self.bins_low >= self.bins_high:
+            raise ValueError(f"bins_low = {self.bins_low} must be below bins_high = {self.bins_high}")
+        return self
+
+    @model_validator(mode="after")
+    def trunk_is_its_own(self) -> Critic:
+        if self.backbone == "shared" and self.trunk_blocks != "all":
+            raise ValueError(
+                f"trunk_blocks = {self.trunk_blocks} are blocks of the critic's own, and with backbone: shared it has "
+                "none; set backbone: separate, or trunk_blocks: all"
+            )
+        return self
 
 
 class Validation(Settings):
@@ -267,6 +303,12 @@ def _learning(run: RunSettings) -> Iterator[str]:
         yield (
             "engine deepspeed gives each weight one optimiser, and a critic that trains the actor's backbone would be "
             "a second; set training.critic.backbone: separate, or training.critic.detach: true"
+        )
+    blocks = run.training.critic.trunk_blocks
+    if run.model.scratch is not None and blocks != "all" and blocks > run.model.scratch.layers:
+        yield (
+            f"training.critic.trunk_blocks = {blocks}: model.scratch.layers = {run.model.scratch.layers} are all that "
+            "there are; make it fewer, or all"
         )
     if run.model.scratch is not None and run.warm_start.method == "none":
         yield (

@@ -19,6 +19,7 @@ from hiper.learning.processes import Processes
 from hiper.learning.qwen2 import Backbone, Packing
 from hiper.learning.read_outs import READ_OUTS, Answer, Index, require_read_outs
 from hiper.learning.training_engine import Run
+from hiper.learning.value_losses import ValueLoss
 from hiper.trajectory import Trajectory, Turn
 
 T = TypeVar("T")
@@ -29,15 +30,17 @@ ALWAYS_READ = ("prompt", "after_subgoal")
 
 
 class ValueHeads(nn.Module):
-    """One scalar head per name; linear, or with one hidden layer of `width`. Input [n, hidden]."""
+    """One head per name; linear, or with one hidden layer of `width`. Input [n, hidden]; what is put out, and how it is
+    read as a value, is the `loss`'s."""
 
-    def __init__(self, hidden: int, names: Sequence[str], width: int) -> None:
+    def __init__(self, hidden: int, names: Sequence[str], width: int, loss: ValueLoss) -> None:
         super().__init__()
-        self.names = tuple(names)
-        self.heads = nn.ModuleDict({name: _head(hidden, width) for name in self.names})
+        self.names, self.loss = tuple(names), loss
+        self.heads = nn.ModuleDict({name: _head(hidden, width, loss.outputs) for name in self.names})
 
     def initialize(self, generator: torch.Generator) -> None:
-        """Normal weights of standard deviation 0.02, zero biases: a value near 0 everywhere."""
+        """Normal weights of standard deviation 0.02, zero biases: a value near 0 everywhere, or near the middle of the
+        bins."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name.endswith("bias"):
@@ -45,17 +48,21 @@ class ValueHeads(nn.Module):
                 else:
                     parameter.normal_(0.0, 0.02, generator=generator)
 
-    def value(self, name: str, hidden: Tensor) -> Tensor:
-        """[n, hidden] → float32 [n]; in the precision that the weights have, whatever the caller's."""
+    def output(self, name: str, hidden: Tensor) -> Tensor:
+        """[n, hidden] → float32 [n, outputs]; in the precision that the weights have, whatever the caller's."""
         with torch.autocast(hidden.device.type, enabled=False):
-            value: Tensor = self.heads[name](hidden.to(next(self.parameters()).dtype))
-        return value.squeeze(-1).float()
+            output: Tensor = self.heads[name](hidden.to(next(self.parameters()).dtype))
+        return output.float()
+
+    def value(self, name: str, hidden: Tensor) -> Tensor:
+        """[n, hidden] → float32 [n]."""
+        return self.loss.value(self.output(name, hidden))
 
 
-def _head(hidden: int, width: int) -> nn.Module:
+def _head(hidden: int, width: int, outputs: int) -> nn.Module:
     if width == 0:
-        return nn.Linear(hidden, 1)
-    return nn.Sequential(nn.Linear(hidden, width), nn.SiLU(), nn.Linear(width, 1))
+        return nn.Linear(hidden, outputs)
+    return nn.Sequential(nn.Linear(hidden, width), nn.SiLU(), nn.Linear(width, outputs))
 
 
 @dataclass

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hiper.config import Critic as CriticSettings
 from hiper.config import Training
 from hiper.learning import losses
 from hiper.learning.batches import TurnRow, micro_batches, mini_batches
@@ -20,6 +21,7 @@ from hiper.learning.logprobs import LogProbs
 from hiper.learning.qwen2 import Decoder
 from hiper.learning.restrict import Restriction
 from hiper.learning.training_engine import Engines, Run
+from hiper.learning.value_losses import value_loss
 from hiper.randomness import seed_number
 
 
@@ -126,7 +128,8 @@ class Learner:
         if group is None:
             (hidden,) = self.critic.hidden([idle_state(self.critic.read_outs)])
             return {
-                name: 0.0 * self.critic.heads.value(name, hidden[self.critic.read_outs[name]]).sum() for name in targets
+                name: 0.0 * self.critic.heads.output(name, hidden[self.critic.read_outs[name]]).sum()
+                for name in targets
             }
         hidden, parts = self._hidden(states, group), {}
         for name, target in targets.items():
@@ -136,9 +139,9 @@ class Learner:
             features = hidden[self.critic.read_outs[name]]
             # of every token there are features for the masked ones alone, in the mask's order
             rows = np.flatnonzero(mask) if mask.ndim == 1 else np.arange(len(features))
-            value = self.critic.heads.value(name, features[rows].float())
+            output = self.critic.heads.output(name, features[rows].float())
             old, wanted = self._tensor(target.old[group][mask]), self._tensor(target.target[group][mask])
-            parts[name] = losses.clipped_value_loss(value, old, wanted, self.settings.critic.clip)
+            parts[name] = self.critic.heads.loss.loss(output, old, wanted)
         return parts
 
     def _hidden(self, states: Sequence[State], group: npt.NDArray[np.int64]) -> dict[str, Tensor]:
@@ -258,8 +261,8 @@ def _flat(batch: Sequence[TurnRow], select: Sequence[npt.NDArray[np.bool_]], nam
     return np.concatenate([getattr(row, name)[mask] for row, mask in zip(batch, select, strict=True)])
 
 
-def build_heads(hidden: int, names: Sequence[str], width: int, seed: Sequence[int]) -> ValueHeads:
+def build_heads(hidden: int, names: Sequence[str], settings: CriticSettings, seed: Sequence[int]) -> ValueHeads:
     """Freshly initialised value heads; the same seed gives the same weights."""
-    heads = ValueHeads(hidden, names, width)
+    heads = ValueHeads(hidden, names, settings.head_hidden, value_loss(settings))
     heads.initialize(torch.Generator().manual_seed(seed_number(seed)))
     return heads

@@ -119,9 +119,3 @@ def entropy(logprobs: Tensor) -> Tensor:
     """Entropy of each row of `logprobs` [tokens, vocabulary], summed; −inf entries count as probability 0."""
     probabilities = logprobs.exp()
     return -(probabilities * logprobs.masked_fill(probabilities == 0, 0.0)).sum()
-
-
-def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float) -> Tensor:
-    """max of the squared errors of the value and of the value kept within `clip` of the old one, summed (no ½)."""
-    near = old_value + (value - old_value).clamp(-clip, clip)
-    return torch.maximum((value - target) ** 2, (near - target) ** 2).sum()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.unexplained import Unexplained
@@ -117,12 +117,12 @@ class Trainer:
         heads = build_heads(
             self.actor.shape.hidden_size,
             sorted(self.heads),
-            settings.training.critic.head_hidden,
+            settings.training.critic,
             stream(settings, "heads"),
         ).to(engines.home)
         backbone = self.actor.model
         if self.heads and settings.training.critic.backbone == "separate":
-            backbone = self._in_training(engines.home, 1).model
+            backbone = self._in_training(engines.home, 1, settings.training.critic.trunk_blocks).model
         self.critic = Critic(backbone, heads, self.heads, settings.training.micro_batch_tokens, self.device)
         self.learner = Learner(
             self.actor,
@@ -142,9 +142,17 @@ class Trainer:
         validation = SharedRollout(benchmark, validator, settings.prompt, self.processes)
         self.selection = ModelSelection(settings, validation, tasks.validation)
 
-    def _in_training(self, device: str, number: int) -> Decoder:
-        """The model that training begins with; `number` tells apart the adapters of several."""
+    def _in_training(self, device: str, number: int, blocks: int | Literal["all"] = "all") -> Decoder:
+        """The model that training begins with, or only its first `blocks`; `number` tells apart the adapters of
+        several."""
         decoder = load_decoder(self.start, device)
+        if blocks != "all":
+            if blocks > (there := decoder.shape.num_hidden_layers):
+                raise UserError(
+                    f"training.critic.trunk_blocks = {blocks}: the model in {self.start} has {there}; make it fewer, "
+                    "or all"
+                )
+            decoder.model.keep_first(blocks)
         adapt(decoder, self.settings.model.lora, stream(self.settings, "adapters", number))
         decoder.model.checkpointing = self.settings.engine.gradient_checkpointing
         return decoder

@@ -38,6 +38,12 @@ LATER = (
     "algorithm.token_weight",
     "algorithm.group.potential_floor",
     "training.loss",
+    "training.critic.trunk_blocks",
+    "training.critic.loss",
+    "training.critic.bins",
+    "training.critic.bins_low",
+    "training.critic.bins_high",
+    "training.critic.bins_sigma",
 )
 STAGES = ("data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance")
 

@@ -86,12 +86,6 @@ def test_entropy_ignores_impossible_tokens() -> None:
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
 
 
-def test_value_clip_takes_the_larger_error() -> None:
-    """value 1.0, old 0.0, clip 0.5, target 1.2: plain (0.2)² = 0.04, clipped (0.5 − 1.2)² = 0.49."""
-    loss = losses.clipped_value_loss(torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([1.2]), 0.5)
-    assert float(loss) == pytest.approx(0.49)
-
-
 def test_truncated_importance_by_hand() -> None:
     """w = min(exp(trainer − sampler), 2): a token that the trainer finds half as likely counts half, one that it finds
     three times as likely counts 2; the policy loss is multiplied by it, token by token."""
@@ -147,7 +141,7 @@ def test_a_loss_is_added_by_a_function_and_a_line(monkeypatch: pytest.MonkeyPatc
     settings = run_settings(training__loss="reinforce", training__kl=0.0, training__entropy=0.0).training
     actor = Decoder(DecoderShape(19, 16, 32, 1, 2, 2, True, 64, 10000.0, 1e-6))
     actor.initialize(torch.Generator().manual_seed(0))
-    critic = Critic(actor.model, build_heads(16, [], 0, [0]), {}, 1000, "cpu")
+    critic = Critic(actor.model, build_heads(16, [], settings.critic, [0]), {}, 1000, "cpu")
     learner = Learner(actor, None, critic, settings, None, 1.0, LocalEngines("cpu", autocast=False))
     every = np.ones(2, bool)
     row = TurnRow(

@@ -11,6 +11,7 @@ from hiper.learning import critic, read_outs
 from hiper.learning.critic import Critic, ValueHeads, kept_state, turn_state
 from hiper.learning.qwen2 import Backbone, DecoderShape
 from hiper.learning.read_outs import READ_OUTS, Answer, require_read_outs
+from hiper.learning.value_losses import Squared
 from hiper.trajectory import Generation, TokenSpan, Turn
 
 CHOSEN = np.array([False, True, False, True, True])
@@ -40,7 +41,7 @@ def test_an_unknown_read_out_is_an_error_that_lists_the_known_ones() -> None:
     require_read_outs(READ_OUTS)
     wanted = r"'after_subgaol'.*every_token, prompt; did you mean 'after_subgoal'"
     with pytest.raises(UserError, match=wanted):
-        Critic(Backbone(SHAPE), ValueHeads(16, ["low"], 0), {"low": "after_subgaol"}, 100, "cpu")
+        Critic(Backbone(SHAPE), ValueHeads(16, ["low"], 0, Squared(0.5)), {"low": "after_subgaol"}, 100, "cpu")
 
 
 def test_a_read_out_is_added_by_a_function_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +54,7 @@ def test_a_read_out_is_added_by_a_function_and_a_line(monkeypatch: pytest.Monkey
     assert state.positions == {"last_token": np.array([3])}  # before the last token: after the prompt's 2 and 2 more
     kept = kept_state(generation.prompt_tokens, response, (0, 1), ["last_token"])
     assert set(kept.positions) == {*critic.ALWAYS_READ, "last_token"} and kept.positions["last_token"] == [4]
-    backbone, heads = Backbone(SHAPE), ValueHeads(16, ["own"], 0)
+    backbone, heads = Backbone(SHAPE), ValueHeads(16, ["own"], 0, Squared(0.5))
     for module in (backbone, heads):
         for parameter in module.parameters():
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(parameter.numel()))
