@@ -69,6 +69,7 @@ _SINCE: dict[str, Any] = {
         "loss": "ppo_clip",
         "critic": {
             "trunk_blocks": "all",
+            "gate": False,
             "loss": "squared",
             "bins": 51,
             "bins_low": -10.0,

@@ -141,6 +141,8 @@ class Critic(Settings):
     epochs: Count
     warmup_iterations: CountOrZero  # iterations that train the critic alone
     clip: Positive  # squared only
+    # where a head explains less of a batch's returns than their mean, that is the baseline (EVPO, arXiv 2604.19485)
+    gate: bool
     # hl_gauss: the value as a class, cross-entropy (Farebrother et al. 2024, arXiv 2403.03950)
     loss: Literal["squared", "hl_gauss"]
     bins: Annotated[int, Field(ge=2)]  # hl_gauss: classes of equal width from bins_low to bins_high

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hiper.learning.critic import Critic, State, bootstrap_states, previous_subg
 from hiper.learning.learner import Targets
 from hiper.plan_execute import continued, render
 from hiper.policies.model_policy import ModelPolicy
-from hiper.runs.summary import ReadOuts
+from hiper.runs.summary import ReadOuts, explained
 from hiper.trajectory import Trajectory
 
 
@@ -24,12 +24,14 @@ from hiper.trajectory import Trajectory
 class Assessment:
     """`states` of the turns, for the critic's update; `values` of each head `[trajectory, turn + 1]`, or `[trajectory,
     turn + 1, token]` of one that is read at every token; the `credit` that follows; with `lam_boundary: auto` what
-    V_high leaves `unexplained`, earlier batches included."""
+    V_high leaves `unexplained`, earlier batches included; with `training.critic.gate` whether each head was `gated`,
+    else nothing."""
 
     states: list[State]
     values: dict[str, Floats]
     credit: Credit
     unexplained: Unexplained | None = None
+    gated: Mapping[str, bool] = field(default_factory=dict)
 
     def targets(self) -> dict[str, Targets]:
         """Each head's old values, targets and mask in the order of `states`, [states] or [states, token]."""
@@ -45,20 +47,45 @@ class Assessment:
 
     def read(self) -> dict[str, ReadOuts]:
         """Every head's, by name."""
-        found, returns = {}, self.credit.returns
-        for head, (target, mask) in self.credit.targets.items():
-            assert returns is not None  # require_credit has seen to it
-            stood_for = np.broadcast_to(returns if mask.ndim == returns.ndim else returns[:, :, None], mask.shape)
-            found[head] = ReadOuts(self.values[head][:, : target.shape[1]][mask], target[mask], stood_for[mask])
-        return found
+        return read_outs(self.credit, self.values)
+
+
+def read_outs(credit: Credit, values: Mapping[str, Floats]) -> dict[str, ReadOuts]:
+    """What each head of `credit.targets` said, was to say, and stands for."""
+    found, returns = {}, credit.returns
+    for head, (target, mask) in credit.targets.items():
+        assert returns is not None  # require_credit has seen to it
+        stood_for = np.broadcast_to(returns if mask.ndim == returns.ndim else returns[:, :, None], mask.shape)
+        found[head] = ReadOuts(values[head][:, : target.shape[1]][mask], target[mask], stood_for[mask])
+    return found
+
+
+def gated_values(
+    values: Mapping[str, Floats], read: Mapping[str, ReadOuts]
+) -> tuple[dict[str, Floats], dict[str, bool]]:
+    """The values that credit is to be given by, and of each head whether it was gated: where its explained variance
+    against Monte-Carlo returns is negative, the batch's mean return stands everywhere in place of its values (EVPO,
+    arXiv 2604.19485): as baseline, as bootstrap, and in what follows from them, the targets. A constant does not depend
+    on what was chosen, so the gradient stays as unbiased as it was, but for the share of an episode in the mean."""
+    used, gated = dict(values), {}
+    for head, one in read.items():
+        gated[head] = explained(one.returns, one.values) < 0.0
+        for name in (head, f"{head}_previous") if gated[head] else ():
+            if name in values:
+                used[name] = np.full(values[name].shape, one.returns.mean())
+    return used, gated
 
 
 class Assessor:
-    """An algorithm with its critic. `frozen_features`: the critic reads the sampler's hidden states where it can.
-    `unexplained` is what it remembers of the batches given to `remember`."""
+    """An algorithm with its critic. `frozen_features`: the critic reads the sampler's hidden states where it can;
+    `gate`: values that explain less than nothing are no baseline. `unexplained` is what it remembers of the batches
+    given to `remember`."""
 
-    def __init__(self, algorithm: Algorithm, critic: Critic, policy: ModelPolicy, frozen_features: bool) -> None:
+    def __init__(
+        self, algorithm: Algorithm, critic: Critic, policy: ModelPolicy, frozen_features: bool, gate: bool
+    ) -> None:
         self.algorithm, self.critic, self.policy, self.frozen_features = algorithm, critic, policy, frozen_features
+        self.gate = gate
         self.unexplained = Unexplained()
 
     def assess(self, trajectories: Sequence[Trajectory]) -> Assessment:
@@ -71,14 +98,20 @@ class Assessor:
             algorithm = algorithm.model_copy(update={"lam_boundary": unexplained.share})
         credit = estimator.credit(turns, values, algorithm)
         require_credit(credit, turns, self.critic.read_outs, self.algorithm.name)
-        return Assessment(states, values, credit, unexplained)
+        gated: dict[str, bool] = {}
+        if self.gate:
+            baselines, gated = gated_values(values, read_outs(credit, values))
+            if any(gated.values()):
+                credit = estimator.credit(turns, baselines, algorithm)
+        return Assessment(states, values, credit, unexplained, gated)
 
     def remember(self, assessed: Assessment) -> dict[str, float]:
-        """Let the batches that come build on this one; the metrics of what is remembered."""
-        if assessed.unexplained is None:
-            return {}
-        self.unexplained = assessed.unexplained
-        return {"critic/lam_boundary": self.unexplained.share}
+        """Let the batches that come build on this one; the metrics of what is remembered, and of the gate."""
+        found = {f"critic/gated_{head}": float(acted) for head, acted in assessed.gated.items()}
+        if assessed.unexplained is not None:
+            self.unexplained = assessed.unexplained
+            found["critic/lam_boundary"] = self.unexplained.share
+        return found
 
     def _values(self, trajectories: Sequence[Trajectory], tokens: int) -> tuple[list[State], dict[str, Floats]]:
         read_outs = sorted(set(self.critic.read_outs.values()))

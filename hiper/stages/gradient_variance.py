@@ -74,7 +74,7 @@ class Estimating:
         self.learner = Learner(
             actor, None, reader, training, policy.restriction, settings.decoding.temperature, engines
         )
-        self.assessor = Assessor(settings.algorithm, reader, policy, frozen_features=True)
+        self.assessor = Assessor(settings.algorithm, reader, policy, frozen_features=True, gate=critic.gate)
         self.actor = actor
 
     def fit(self, trajectories: Sequence[Trajectory], random: np.random.Generator) -> None:

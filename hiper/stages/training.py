@@ -133,7 +133,8 @@ class Trainer:
             settings.decoding.temperature,
             engines,
         )
-        self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features)
+        gate = settings.training.critic.gate
+        self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features, gate)
         benchmark = make_benchmark(settings.benchmark, data_root)
         tasks = split_train(settings, benchmark)
         self.tasks = tasks.reinforcement

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ LORA: dict[str, Any] = {
     "model__lora": {"rank": 2, "alpha": 4.0},
     "training__critic__backbone": "separate",
     "training__critic__detach": False,
+}
+
+TRUNK = {
+    "training__critic__backbone": "separate",
+    "training__critic__detach": False,
+    "training__critic__trunk_blocks": 1,
 }
 
 
@@ -239,10 +246,11 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
         {"prompt__interface": "react", "algorithm__name": "ppo_turn", "algorithm__switch_advantage": "paper"},
         {"decoding__mode": "free", "algorithm__name": "ppo", "algorithm__bootstrap_truncated": True},
         {"algorithm__name": "ppo", "training__critic__backbone": "separate", "training__critic__detach": False},
+        {**TRUNK, "training__critic__loss": "hl_gauss", "training__critic__gate": True},
     ],
     ids=[
         *("paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding", "react"),
-        *("token values, free decoding", "token values, separate critic"),
+        *("token values, free decoding", "token values, separate critic", "trunk of classes behind a gate"),
     ],
 )
 def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -295,6 +303,56 @@ def test_the_critics_first_loss_is_that_of_the_values_it_gave(
         wanted = ((target.old - target.target)[target.mask] ** 2).mean()
         assert np.ptp(target.old[target.mask]) > 0
         assert losses[f"critic/loss_{head}"] == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ["hiper", "ppo_turn", "ppo", "vetta"])
+def test_a_gated_baseline_is_the_mean_return(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """Of every algorithm with values: heads that explain less than nothing leave the credit of a critic that says the
+    mean everywhere; heads that explain something leave it as it was. The metrics say which."""
+    from hiper.algorithms.interface import Floats
+    from hiper.learning.critic import Critic
+
+    sign, real = [1.0], Critic.values
+    kept: dict[str, Floats] = {}
+
+    def values(self: Critic, states: Any, head: str, shape: Any) -> Floats:
+        read = real(self, states, head, shape)
+        return sign[0] * kept[head] if head in kept else read
+
+    monkeypatch.setattr(Critic, "values", values)
+    changes = {"training__critic__gate": True, "algorithm__normalize": False, "algorithm__bootstrap_truncated": False}
+    chosen = run_settings(f"alfworld_test-test-{algorithm}-seed0", **changes)
+    start, data = prepared / "warmstart" / "model", prepared / "data"
+    trainer = training.Trainer(chosen, start, tmp_path, data)
+    tasks, groups = training.draw_tasks(trainer.tasks, chosen, 0)
+    played = [
+        replace(one, turns=tuple(replace(turn, reward=float((i + t) % 3)) for t, turn in enumerate(one.turns)))
+        for i, one in enumerate(trainer.rollout.play(tasks, groups, [0]))
+    ]
+    plain = trainer.assessor.assess(played)
+    returns = plain.credit.returns
+    assert returns is not None and returns.std() > 0
+    for head, (target, mask) in plain.credit.targets.items():
+        told = np.zeros(plain.values[head].shape)
+        told[:, : target.shape[1]][mask] = np.broadcast_to(
+            returns.reshape(*returns.shape, *[1] * (mask.ndim - 2)), mask.shape
+        )[mask]
+        kept[head] = told
+    assert not any(trainer.assessor.assess(played).gated.values())
+    sign[0] = -1.0
+    gated = trainer.assessor.assess(played)
+    assert all(gated.gated.values())
+    assert trainer.assessor.remember(gated) == {f"critic/gated_{head}": 1.0 for head in kept}
+    mean = {head: read.returns.mean() for head, read in gated.read().items()}
+    for head, one in mean.items():
+        assert (gated.values[head] == -kept[head]).all()  # the critic's own values stay what it said
+        kept[head] = np.full(kept[head].shape, -one)
+    trainer.assessor.gate = False
+    constant = trainer.assessor.assess(played)
+    for name in ("action", "subgoal", "switch", "other"):
+        np.testing.assert_allclose(getattr(gated.credit, name), getattr(constant.credit, name), atol=1e-12)
 
 
 def test_micro_batches_do_not_change_the_update(prepared: Path, tmp_path: Path) -> None:

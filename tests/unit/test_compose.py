@@ -39,6 +39,7 @@ LATER = (
     "algorithm.group.potential_floor",
     "training.loss",
     "training.critic.trunk_blocks",
+    "training.critic.gate",
     "training.critic.loss",
     "training.critic.bins",
     "training.critic.bins_low",

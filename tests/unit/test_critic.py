@@ -14,6 +14,8 @@ from hiper.learning.critic import Critic, State
 from hiper.learning.learner import Learner, Targets, build_heads
 from hiper.learning.qwen2 import Backbone, Decoder, DecoderShape, Packing
 from hiper.learning.training_engine import LocalEngines
+from hiper.runs.summary import ReadOuts
+from hiper.stages.assessment import gated_values
 
 SHAPE = DecoderShape(31, 16, 32, 3, 2, 2, True, 64, 10000.0, 1e-6)
 READ_OUTS = {"high": "prompt", "low": "after_subgoal"}
@@ -114,3 +116,18 @@ def test_a_critic_of_classes_learns_what_it_is_told(changes: dict[str, Any]) -> 
     for head, target in wanted.items():
         values = made.critic.values(read, head, (TURNS, 1, 0))[:, 0]
         assert np.abs(values - target.target).max() < 2 / 11
+
+
+def test_the_gate_puts_the_mean_return_where_values_explain_less_than_nothing() -> None:
+    """Two turns with returns 0 and 1, a mean of ½. Values 1 and 0 explain 1 − 4 of the variance: every value becomes ½,
+    the bootstraps' column and the previous subgoal's values included; values 0.4 and 0.6 explain something and stay."""
+    returns = np.array([0.0, 1.0])
+    wrong, right = np.array([[1.0, 7.0], [0.0, 7.0]]), np.array([[0.4, 0.0], [0.6, 0.0]])
+    values = {"low": wrong, "low_previous": wrong + 1, "high": right}
+    read = {head: ReadOuts(values[head][:, 0], returns, returns) for head in ("low", "high")}
+    used, gated = gated_values(values, read)
+    assert gated == {"low": True, "high": False}
+    assert (used["low"] == 0.5).all() and (used["low_previous"] == 0.5).all() and used["low"].shape == wrong.shape
+    assert used["high"] is right and values["low"] is wrong
+    same = {"low": ReadOuts(np.array([3.0, 5.0]), np.ones(2), np.ones(2))}  # returns that do not vary tell nothing
+    assert gated_values(values, same)[1] == {"low": False}
