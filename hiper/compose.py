@@ -70,6 +70,7 @@ _SINCE: dict[str, Any] = {
         "critic": {
             "trunk_blocks": "all",
             "gate": False,
+            "pretraining": {"episodes": 0, "patience": 5, "tolerance": 0.01},
             "loss": "squared",
             "bins": 51,
             "bins_low": -10.0,
@@ -392,15 +393,14 @@ def read_config(path: Path) -> RunSettings:
 
 def recorded_settings(values: Mapping[str, Any], source: str) -> RunSettings:
     """The validated settings that a run was made with, also by an earlier version, which had fewer of them."""
-    return parse_run(_filled(dict(values), _SINCE), source)
+    return parse_run(_filled(dict(values), {name: _SINCE[name] for name in _SINCE if name in values}), source)
 
 
 def _filled(values: dict[str, Any], absent: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with what they lack of `absent`, in the sections that they have."""
+    """`values` with what they lack of `absent`."""
     for key, value in absent.items():
-        if isinstance(value, dict):
-            if isinstance(values.get(key), dict):
-                values = {**values, key: _filled(values[key], value)}
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            values = {**values, key: _filled(values[key], value)}
         else:
             values = {key: value, **values}
     return values

@@ -118,6 +118,15 @@ class Algorithm(Settings):
     group: Group
 
 
+class Pretraining(Settings):
+    """Before RL the values learn Monte-Carlo returns on what the start model plays, a batch of `training.episodes` at a
+    time, as long as their explained variance rises (VC-PPO, arXiv 2503.01491)."""
+
+    episodes: CountOrZero  # at most; they are part of the budget, iterations x episodes. 0: no pretraining
+    patience: Count  # batches in which the best explained variance, the mean over heads, did not rise by `tolerance`
+    tolerance: NonNegative
+
+
 def _blocks(value: Any) -> Any:
     """One message for both; pydantic has one for each."""
     if value == "all" or (type(value) is int and value >= 1):
@@ -139,7 +148,8 @@ class Critic(Settings):
     head_hidden: CountOrZero  # width of one hidden layer in each value head; 0: linear
     learning_rate: Positive
     epochs: Count
-    warmup_iterations: CountOrZero  # iterations that train the critic alone
+    warmup_iterations: CountOrZero  # of `iterations`, those that train the critic alone
+    pretraining: Pretraining
     clip: Positive  # squared only
     # where a head explains less of a batch's returns than their mean, that is the baseline (EVPO, arXiv 2604.19485)
     gate: bool
@@ -197,6 +207,17 @@ class Training(Settings):
 
     @model_validator(mode="after")
     def actor_trains(self) -> Training:
+        before = self.critic.pretraining.episodes
+        if before and self.critic.warmup_iterations:
+            raise ValueError(
+                f"critic.pretraining.episodes = {before} and critic.warmup_iterations = "
+                f"{self.critic.warmup_iterations} are two ways to let the critic learn first; set one of them to 0"
+            )
+        if before % self.episodes:
+            raise ValueError(
+                f"critic.pretraining.episodes = {before} must be a multiple of episodes = {self.episodes}: they are "
+                "played in batches of this size"
+            )
         if self.critic.warmup_iterations >= self.iterations:
             raise ValueError(
                 f"critic.warmup_iterations = {self.critic.warmup_iterations} must be below iterations = "
@@ -295,6 +316,20 @@ def _learning(run: RunSettings) -> Iterator[str]:
             "neither: use 'return' or 'none'"
         )
     draws = run.training.episodes // run.algorithm.group_size
+    critic = run.training.critic
+    if critic.pretraining.episodes and estimator.heads(run.algorithm):
+        left = run.training.iterations * run.training.episodes - critic.pretraining.episodes
+        if left // run.algorithm.group_size < run.training.iterations * run.engine.processes:
+            yield (
+                f"training.critic.pretraining.episodes = {critic.pretraining.episodes} leave {left} of iterations x "
+                f"episodes for {run.training.iterations} iterations, and each needs a group of algorithm.group_size = "
+                f"{run.algorithm.group_size} for each process; make them fewer"
+            )
+        if critic.backbone == "shared" and not critic.detach:
+            yield (
+                "training.critic.pretraining would change the policy before RL, because the critic trains its "
+                "backbone; set training.critic.backbone: separate, or training.critic.detach: true"
+            )
     if draws < run.engine.processes:
         yield (
             f"training.episodes in groups of algorithm.group_size make {draws} groups, fewer than the "

@@ -36,9 +36,11 @@ Series = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Course:
-    """Success `[iteration]` in training and what had been used by then: `spent` `[iteration]` by BUDGETS."""
+    """Success `[iteration]` in training, of so many episodes `played` in the iteration, and what had been used by then,
+    pretraining of the critic included: `spent` `[iteration]` by BUDGETS."""
 
     success: Series
+    played: Series
     spent: dict[str, Series]
 
 
@@ -53,9 +55,12 @@ def course(run: Run) -> Course | None:
     if not rows or any(value is None for row in rows for value in row):
         return None
     episodes, success, per_episode, per_turn = np.array(rows, dtype=np.float64).T
-    turns = np.rint(np.diff(episodes, prepend=0.0) * per_episode)
-    spent = (episodes, np.cumsum(turns), np.cumsum(np.rint(turns * per_turn)))
-    return Course(success, dict(zip(BUDGETS, spent, strict=True)))
+    before = {name: float(run.metrics[0].get(f"pretraining/{name}", 0.0)) for name in BUDGETS}
+    played = np.diff(episodes, prepend=before["episodes"])
+    turns = np.rint(played * per_episode)
+    tokens = np.rint(turns * per_turn)
+    spent = (episodes, before["turns"] + np.cumsum(turns), before["tokens"] + np.cumsum(tokens))
+    return Course(success, played, dict(zip(BUDGETS, spent, strict=True)))
 
 
 def averaged(length: int) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hiper.algorithms.interface import Credit, Floats, require_credit
+from hiper.algorithms.interface import Bools, Credit, Floats, require_credit
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.unexplained import Unexplained
 from hiper.config import Algorithm
@@ -45,6 +45,13 @@ class Assessment:
             for head, (target, mask) in self.credit.targets.items()
         }
 
+    def of_returns(self) -> Assessment:
+        """The same with Monte-Carlo returns as every head's targets."""
+        returns, targets = self.credit.returns, self.credit.targets
+        assert returns is not None  # require_credit has seen to it
+        monte_carlo = {head: (_stood_for(returns, mask), mask) for head, (_, mask) in targets.items()}
+        return replace(self, credit=replace(self.credit, targets=monte_carlo))
+
     def read(self) -> dict[str, ReadOuts]:
         """Every head's, by name."""
         return read_outs(self.credit, self.values)
@@ -55,9 +62,13 @@ def read_outs(credit: Credit, values: Mapping[str, Floats]) -> dict[str, ReadOut
     found, returns = {}, credit.returns
     for head, (target, mask) in credit.targets.items():
         assert returns is not None  # require_credit has seen to it
-        stood_for = np.broadcast_to(returns if mask.ndim == returns.ndim else returns[:, :, None], mask.shape)
-        found[head] = ReadOuts(values[head][:, : target.shape[1]][mask], target[mask], stood_for[mask])
+        found[head] = ReadOuts(values[head][:, : target.shape[1]][mask], target[mask], _stood_for(returns, mask)[mask])
     return found
+
+
+def _stood_for(returns: Floats, mask: Bools) -> Floats:
+    """The return of its turn for every read-out of `mask`, [trajectory, turn] or [trajectory, turn, token]."""
+    return np.broadcast_to(returns if mask.ndim == returns.ndim else returns[:, :, None], mask.shape)
 
 
 def gated_values(

@@ -40,6 +40,7 @@ LATER = (
     "training.loss",
     "training.critic.trunk_blocks",
     "training.critic.gate",
+    "training.critic.pretraining",
     "training.critic.loss",
     "training.critic.bins",
     "training.critic.bins_low",
