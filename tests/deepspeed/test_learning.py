@@ -26,7 +26,11 @@ BATCH = {
 }
 SEPARATE = {"training__critic__backbone": "separate", "training__critic__detach": False}
 LORA = {"model__lora": {"rank": 4, "alpha": 8.0}}
-TRUNK = SEPARATE | {"training__critic__trunk_blocks": 2, "training__critic__loss": "hl_gauss"}
+TRUNK = SEPARATE | {
+    "model__scratch__layers": 3,  # as the worker's model has
+    "training__critic__trunk_blocks": 2,
+    "training__critic__loss": "hl_gauss",
+}
 CRITICS = {"separate": SEPARATE, "shared": {}, "lora": SEPARATE | LORA, "trunk": TRUNK}
 
 # name, engine settings, critic
