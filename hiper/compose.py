@@ -64,7 +64,7 @@ _READS: dict[Stage, tuple[str, ...]] = {
 
 # Settings that have come since the first results were made, each with what was done before there was a choice.
 _SINCE: dict[str, Any] = {
-    "algorithm": {"lam_boundary": 0.0, "token_weight": 1.0, "group": {"potential_floor": 0.01}},
+    "algorithm": {"lam_boundary": 0.0, "token_weight": 1.0, "target_lambda": None, "group": {"potential_floor": 0.01}},
     "training": {
         "loss": "ppo_clip",
         "critic": {

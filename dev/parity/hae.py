@@ -74,6 +74,7 @@ class PlainSettings:
     normalize: bool = False
     bootstrap_truncated: bool = False
     token_weight: float = 1.0
+    target_lambda: float | None = None
     penalties: PlainPenalties = PlainPenalties()
     group: PlainGroup = PlainGroup()
 

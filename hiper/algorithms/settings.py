@@ -80,6 +80,9 @@ class AlgorithmSettings(Protocol):
     def lam_boundary(self) -> float | Literal["auto"]: ...
 
     @property
+    def target_lambda(self) -> float | None: ...
+
+    @property
     def switch_advantage(self) -> str: ...
 
     @property

@@ -110,6 +110,7 @@ class Algorithm(Settings):
     lam_turn: Probability
     lam_seg: Probability
     lam_boundary: ProbabilityOrAuto  # 0: as published; auto: by V_high's explained variance
+    target_lambda: Probability | None  # every λ of the values' targets; null: those of the advantages. VC-PPO's is 1
     switch_advantage: Literal["return", "paper", "none"]
     normalize: bool
     bootstrap_truncated: bool

@@ -47,6 +47,7 @@ class Settings:
     token_weight: float = 1.0
     penalties: Penalties = field(default_factory=Penalties)
     group: Group = field(default_factory=Group)
+    target_lambda: float | None = None
 
 
 def prefix(lengths: Sequence[int], width: int | None = None) -> Any:

@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = "alfworld_test-test-hiper-seed0"
 LATER = (
     "algorithm.lam_boundary",
+    "algorithm.target_lambda",
     "algorithm.token_weight",
     "algorithm.group.potential_floor",
     "training.loss",
