@@ -40,6 +40,7 @@ WARM_START = "warmstart"
 NAME = r"[a-z0-9_.]+"
 _RUN = re.compile(rf"({NAME})-({NAME})-({NAME})-seed([0-9]+)")
 _BEFORE_RL: tuple[Stage, ...] = ("data", "demonstrations", "tokenizer", "warmstart")
+_DEFAULT_LOSS = "ppo_clip"  # known to exist without a look at the losses
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     settings = parse_run(
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
     )
+    _require_loss(settings.training.loss)
     _require_shared_data(settings.benchmark, name.benchmark, experiment, root)
     if name.algorithm != WARM_START:
         _require_own_keys(settings, name, experiment, root)
@@ -254,8 +256,8 @@ def _composition_problem(error: Exception) -> str:
 
 @cache
 def _homeless(experiment: str, grid: tuple[str, ...], root: Path, contents: Contents) -> list[str]:
-    """One line for each setting that an experiment has under `algorithm` and no algorithm has (under `by_algorithm`: the
-    one that it names). `grid` is for the nearest name."""
+    """One line for each setting that an experiment has under `algorithm` and no algorithm has, or under `by_algorithm`
+    the one that it names. `grid` is for the nearest name."""
     found = []
     for layer in [layer for layer in layers("experiment", experiment, root) if layer.group == "experiment"]:
         for place, sections in parts(layer.values):
@@ -332,6 +334,15 @@ def concerns(place: str, name: RunName) -> bool:
         getattr(name, group) == choice.removesuffix(".")
         for group, _, choice in (condition.partition(".") for condition in conditions)
     )
+
+
+def _require_loss(name: str) -> None:
+    """UserError for a token loss that does not exist: before the first job, not when training comes to it. The losses
+    bring torch, which takes a second to import."""
+    if name != _DEFAULT_LOSS:
+        from hiper.learning.losses import token_loss
+
+        token_loss(name)
 
 
 def _require_shared_data(composed: BenchmarkSettings, benchmark: str, experiment: str, root: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hiper.config import BenchmarkSettings, RunSettings
-from hiper.config.declared import stages_read
+from hiper.config.declared import stages_read, without_later
 from hiper.declarations import STAGES, Stage
 from hiper.records import sha256_json
 
@@ -21,7 +21,7 @@ def stage_digest(settings: RunSettings, stage: Stage) -> str:
     """SHA-256 of the settings that `stage` itself reads; equal digests and equal inputs mean equal outputs."""
     if stage not in STAGES:
         raise ValueError(f"stage {stage!r} is none of {STAGES}")
-    values = settings.model_dump(mode="json")
+    values = without_later(RunSettings, settings.model_dump(mode="json"))
     for name in READ.unread:
         section, _, key = name.rpartition(".")
         if isinstance(around := _lookup(values, section), dict):

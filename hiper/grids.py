@@ -27,12 +27,23 @@ _SWITCHED: tuple[tuple[tuple[str, ...], str, Callable[[RunSettings], bool]], ...
      lambda run: run.warm_start.method != "none"),
     (("training.validation.",), "training.validation.tasks: 0", lambda run: run.training.validation.tasks > 0),
     (("variance.",), "variance.batches: 0", lambda run: run.variance.batches > 0),
+    (("training.critic.trunk_blocks",), "training.critic.backbone: shared",
+     lambda run: run.training.critic.backbone == "separate"),
+    (("training.critic.pretraining.",), "training.critic.pretraining.episodes: 0",
+     lambda run: run.training.critic.pretraining.episodes > 0),
+    (("training.critic.bins",), "training.critic.loss: squared", lambda run: run.training.critic.loss == "hl_gauss"),
+    (("training.critic.clip",), "training.critic.loss: hl_gauss", lambda run: run.training.critic.loss == "squared"),
     (("training.critic.detach",), "training.critic.backbone: separate",
      lambda run: run.training.critic.backbone == "shared"),
     (("evaluation.sampled_episodes",), "evaluation.protocols without sampled",
      lambda run: "sampled" in run.evaluation.protocols),
 )  # fmt: skip
-_SWITCHES = ("warm_start.method", "training.validation.tasks", "variance.batches")
+_SWITCHES = (
+    "warm_start.method",
+    "training.validation.tasks",
+    "variance.batches",
+    "training.critic.pretraining.episodes",
+)
 
 
 def compose_grid(experiment: str, root: Path) -> list[Run]:

@@ -35,6 +35,7 @@ SETTINGS = hiper.HiperSettings(
     lam_boundary=0.0,
     switch_advantage="return",
     normalize=True,
+    target_lambda=None,
     bootstrap_truncated=True,
     penalties=HierarchyPenalties(
         invalid=0.1,

@@ -118,7 +118,7 @@ def make_rows(count: int, vocabulary: int, prompt: float, seed: int) -> list[Tur
 
 def make_learner(decoder: Decoder, settings: Training, machine: Machine) -> Learner:
     """The learner without KL and entropy terms, so that its loss is the clipped surrogate alone."""
-    heads = build_heads(decoder.shape.hidden_size, ["low"], 0, [0]).to(machine.device)
+    heads = build_heads(decoder.shape.hidden_size, ["low"], settings.critic, [0]).to(machine.device)
     critic = Critic(decoder.model, heads, {"low": "prompt"}, settings.micro_batch_tokens, machine.device)
     engines = LocalEngines(machine.device, machine.dtype == "bfloat16")
     return Learner(decoder, None, critic, settings, None, 1.0, engines)

@@ -192,6 +192,7 @@ def _read_config(case: dict[str, Any]) -> tuple[hiper.HiperSettings, hiper.Assig
         lam_boundary=0.0,
         switch_advantage="return" if case["has_term"] else "none",
         normalize=config.get("norm_adv", False),
+        target_lambda=None,
         bootstrap_truncated=config.get("bootstrap_truncated", False),
         penalties=HierarchyPenalties(
             invalid=config.get("invalid_action_penalty_coef", 0.0),

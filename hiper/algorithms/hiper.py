@@ -116,30 +116,21 @@ def estimate(
 
     Low: every turn (an action span, or the whole response); high: boundary turns with a span it is given to; switch:
     turns with a switch span. Return targets are neither masked nor normalised. `lam_boundary: auto` means here what
-    this batch alone says; training hands in a number that remembers earlier batches.
+    this batch alone says; training hands in a number that remembers earlier batches. With `target_lambda` λ the targets
+    are those of λ_turn = λ_seg = λ_b = λ: for 1 the returns themselves, or what stands for them at truncation.
     """
     lam_boundary = settings.lam_boundary
     if lam_boundary == "auto":
         lam_boundary = unexplained(turns, values, settings).share
-    columns = turns.present.shape[1]
-    levels = hierarchical_advantages(
-        shape_rewards(turns, settings.penalties),
-        turns.switch,
-        turns.present,
-        turns.terminated,
-        values["low"][:, :columns],
-        values["high"][:, :columns],
-        gamma=settings.gamma,
-        lam_turn=settings.lam_turn,
-        lam_seg=settings.lam_seg,
-        lam_boundary=lam_boundary,
-        bootstrap_low=bootstraps(values["low"], turns.present, turns.terminated, settings.bootstrap_truncated),
-        bootstrap_high=bootstraps(values["high"], turns.present, turns.terminated, settings.bootstrap_truncated),
-        switch_advantage=settings.switch_advantage,
-        value_switch=values["switch"][:, :columns] if "switch" in values else None,
-        value_low_previous=values["low_previous"][:, :columns] if "low_previous" in values else None,
-        switch_probability=turns.switch_probability,
-    )
+    levels = _levels(turns, values, settings, settings.lam_turn, settings.lam_seg, lam_boundary)
+    if (lam := settings.target_lambda) is not None:
+        learned = _levels(turns, values, settings, lam, lam, lam)
+        levels = replace(
+            levels,
+            low_return=learned.low_return,
+            high_return=learned.high_return,
+            segment_return=learned.segment_return,
+        )
     high_spans = np.zeros_like(turns.present)
     if assignment.high_to_subgoal:
         high_spans |= turns.has_subgoal
@@ -151,6 +142,35 @@ def estimate(
         low=scale(levels.low, turns.present),
         high=scale(levels.high, levels.boundary & high_spans),
         switch=scale(levels.switch, turns.present & turns.has_switch & assignment.switch_to_switch),
+    )
+
+
+def _levels(
+    turns: Turns,
+    values: Mapping[str, Floats],
+    settings: HiperSettings,
+    lam_turn: float,
+    lam_seg: float,
+    lam_boundary: float,
+) -> Hierarchy:
+    columns = turns.present.shape[1]
+    return hierarchical_advantages(
+        shape_rewards(turns, settings.penalties),
+        turns.switch,
+        turns.present,
+        turns.terminated,
+        values["low"][:, :columns],
+        values["high"][:, :columns],
+        gamma=settings.gamma,
+        lam_turn=lam_turn,
+        lam_seg=lam_seg,
+        lam_boundary=lam_boundary,
+        bootstrap_low=bootstraps(values["low"], turns.present, turns.terminated, settings.bootstrap_truncated),
+        bootstrap_high=bootstraps(values["high"], turns.present, turns.terminated, settings.bootstrap_truncated),
+        switch_advantage=settings.switch_advantage,
+        value_switch=values["switch"][:, :columns] if "switch" in values else None,
+        value_low_previous=values["low_previous"][:, :columns] if "low_previous" in values else None,
+        switch_probability=turns.switch_probability,
     )
 
 

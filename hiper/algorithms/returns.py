@@ -6,9 +6,12 @@ case there: gain and decay are 0 beyond a trajectory's last turn.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from hiper.algorithms.interface import AlgorithmSettings, Bools, Floats, Ints
+from hiper.declarations import Before
 from hiper.fields import Probability
 
 
@@ -17,6 +20,8 @@ class GaeSettings(AlgorithmSettings):
 
     gamma: Probability
     lam_turn: Probability
+    # every λ of the values' targets; None: those of the advantages. VC-PPO's (arXiv 2503.01491) is 1
+    target_lambda: Annotated[Probability | None, Before(None)]
     bootstrap_truncated: bool  # the value of the real next state stands for what a truncated episode would still earn
 
 

@@ -10,6 +10,7 @@ from hiper.config.engine import Engine as Engine
 from hiper.config.model import Lora as Lora
 from hiper.config.rollout import RolloutSettings as RolloutSettings
 from hiper.config.run import DATA_PARTS as DATA_PARTS
+from hiper.config.run import Critic as Critic
 from hiper.config.run import Decoding as Decoding
 from hiper.config.run import Grid as Grid
 from hiper.config.run import Prompt as Prompt

@@ -58,6 +58,19 @@ def stages_read(model: type[BaseModel]) -> Read:
     return Read({stage: tuple(names) for stage, names in by.items()}, tuple(unread))
 
 
+def without_later(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` without the settings that do what was done before there was a choice: the rest has the digest that
+    earlier results have, so that a new setting makes none of them anew."""
+    left = {}
+    for name, value in values.items():
+        field = model.model_fields[name]
+        if any(isinstance(said, Before) and said.value == value for said in field.metadata):
+            continue
+        section = section_of(field, value)
+        left[name] = without_later(section, value) if isinstance(value, Mapping) and section is not None else value
+    return left
+
+
 def with_earlier(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """`values`, recorded by a version that had fewer settings, with what each setting that they lack says was done
     `Before`, in the sections that they have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.config.algorithm import AlgorithmSection
@@ -14,7 +14,7 @@ from hiper.config.engine import Engine
 from hiper.config.errors import explain
 from hiper.config.model import Model
 from hiper.config.rollout import RolloutSettings
-from hiper.declarations import ReadBy, Unread
+from hiper.declarations import Before, ReadBy, Unread
 from hiper.errors import UserError, nearest, shown
 from hiper.fields import (
     Count,
@@ -73,14 +73,62 @@ class WarmStart(Settings):
         return self
 
 
+class Pretraining(Settings):
+    """Before RL the values learn Monte-Carlo returns on what the start model plays, a batch of `training.episodes` at a
+    time, as long as their explained variance rises (VC-PPO, arXiv 2503.01491)."""
+
+    episodes: CountOrZero  # at most; they are part of the budget, iterations x episodes. 0: no pretraining
+    patience: Count  # batches in which the best explained variance, the mean over heads, did not rise by `tolerance`
+    tolerance: NonNegative
+
+
+def _blocks(value: Any) -> Any:
+    """One message for both; pydantic has one for each."""
+    if value == "all" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(
+        f"{shown(value)} must be 'all' or a whole number from 1; a critic without blocks of its own is backbone: "
+        "shared with detach: true"
+    )
+
+
+Blocks = Annotated[int | Literal["all"], BeforeValidator(_blocks)]
+
+
 class Critic(Settings):
     backbone: Literal["shared", "separate"]
     detach: bool  # shared backbone only: value losses do not reach it
+    # separate backbone only: heads on its first so many blocks; VETTA's (arXiv 2610.08402) stand on 2
+    trunk_blocks: Annotated[Blocks, Before("all")]
     head_hidden: CountOrZero  # width of one hidden layer in each value head; 0: linear
     learning_rate: Positive
     epochs: Count
-    warmup_iterations: CountOrZero  # iterations that train the critic alone
-    clip: Positive
+    warmup_iterations: CountOrZero  # of `iterations`, those that train the critic alone
+    pretraining: Annotated[Pretraining, Before({"episodes": 0, "patience": 5, "tolerance": 0.01})]
+    clip: Positive  # squared only
+    # where a head explains less of a batch's returns than their mean, that is the baseline (EVPO, arXiv 2604.19485)
+    gate: Annotated[bool, Before(False)]
+    # hl_gauss: the value as a class, cross-entropy (Farebrother et al. 2024, arXiv 2403.03950)
+    loss: Annotated[Literal["squared", "hl_gauss"], Before("squared")]
+    bins: Annotated[int, Field(ge=2), Before(51)]  # hl_gauss: classes of equal width from bins_low to bins_high
+    bins_low: Annotated[float, Before(-10.0)]
+    bins_high: Annotated[float, Before(10.0)]
+    bins_sigma: Annotated[Positive, Before(0.75)]  # deviation of a target, in widths of a bin
+
+    @model_validator(mode="after")
+    def bins_have_width(self) -> Critic:
+        if self.bins_low >= self.bins_high:
+            raise ValueError(f"bins_low = {self.bins_low} must be below bins_high = {self.bins_high}")
+        return self
+
+    @model_validator(mode="after")
+    def trunk_is_its_own(self) -> Critic:
+        if self.backbone == "shared" and self.trunk_blocks != "all":
+            raise ValueError(
+                f"trunk_blocks = {self.trunk_blocks} are blocks of the critic's own, and with backbone: shared it has "
+                "none; set backbone: separate, or trunk_blocks: all"
+            )
+        return self
 
 
 class Validation(Settings):
@@ -102,6 +150,8 @@ class Training(Settings):
     final_learning_rate: NonNegative  # linear decay over the iterations
     weight_decay: Annotated[NonNegative, ReadBy("variance")]
     gradient_clip: Annotated[Positive, ReadBy("warmstart", "variance")]
+    # of the policy, by its name in hiper/learning/losses.py
+    loss: Annotated[str, ReadBy("variance"), Before("ppo_clip")]
     clip_low: Positive
     clip_high: Positive
     dual_clip: Annotated[float, Field(gt=1.0)] | None
@@ -113,6 +163,17 @@ class Training(Settings):
 
     @model_validator(mode="after")
     def actor_trains(self) -> Training:
+        before = self.critic.pretraining.episodes
+        if before and self.critic.warmup_iterations:
+            raise ValueError(
+                f"critic.pretraining.episodes = {before} and critic.warmup_iterations = "
+                f"{self.critic.warmup_iterations} are two ways to let the critic learn first; set one of them to 0"
+            )
+        if before % self.episodes:
+            raise ValueError(
+                f"critic.pretraining.episodes = {before} must be a multiple of episodes = {self.episodes}: they are "
+                "played in batches of this size"
+            )
         if self.critic.warmup_iterations >= self.iterations:
             raise ValueError(
                 f"critic.warmup_iterations = {self.critic.warmup_iterations} must be below iterations = "
@@ -201,6 +262,20 @@ def _learning(run: RunSettings) -> Iterator[str]:
     if ALGORITHMS[run.algorithm.name].hierarchical and run.prompt.interface != "plan_execute":
         yield f"algorithm {run.algorithm.name} needs prompt.interface: plan_execute"
     draws = run.training.episodes // run.algorithm.group_size
+    critic = run.training.critic
+    if critic.pretraining.episodes and ALGORITHMS[run.algorithm.name].heads(run.algorithm):
+        left = run.training.iterations * run.training.episodes - critic.pretraining.episodes
+        if left // run.algorithm.group_size < run.training.iterations * run.engine.processes:
+            yield (
+                f"training.critic.pretraining.episodes = {critic.pretraining.episodes} leave {left} of iterations x "
+                f"episodes for {run.training.iterations} iterations, and each needs a group of algorithm.group_size = "
+                f"{run.algorithm.group_size} for each process; make them fewer"
+            )
+        if critic.backbone == "shared" and not critic.detach:
+            yield (
+                "training.critic.pretraining would change the policy before RL, because the critic trains its "
+                "backbone; set training.critic.backbone: separate, or training.critic.detach: true"
+            )
     if draws < run.engine.processes:
         yield (
             f"training.episodes in groups of algorithm.group_size make {draws} groups, fewer than the "
@@ -211,6 +286,12 @@ def _learning(run: RunSettings) -> Iterator[str]:
         yield (
             "engine deepspeed gives each weight one optimiser, and a critic that trains the actor's backbone would be "
             "a second; set training.critic.backbone: separate, or training.critic.detach: true"
+        )
+    blocks = run.training.critic.trunk_blocks
+    if run.model.scratch is not None and blocks != "all" and blocks > run.model.scratch.layers:
+        yield (
+            f"training.critic.trunk_blocks = {blocks}: model.scratch.layers = {run.model.scratch.layers} are all that "
+            "there are; make it fewer, or all"
         )
     if run.model.scratch is not None and run.warm_start.method == "none":
         yield (

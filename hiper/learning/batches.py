@@ -1,4 +1,4 @@
-"""From trajectories to rows of tokens: which positions are trained, with which advantage, and where values are read."""
+"""From trajectories to rows of tokens: which positions are trained, and with which advantage."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hiper.algorithms.interface import EVERY_TOKEN, Credit, Turns
+from hiper.algorithms.interface import Credit, Turns
+from hiper.learning.read_outs import Answer, Index
 from hiper.trajectory import Trajectory, Turn
-
-Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -149,18 +148,11 @@ def _token_credit(
     return advantage, trained
 
 
-def read_out_positions(turn: Turn, kind: str) -> Index:
-    """Indices into the response tokens before which a value head reads the state [read-outs], ascending; a single one
-    but for `every_token` (the first two are the released code's positions).
-
-    `prompt`: before the first response token. `after_subgoal`: before the first token after the subgoal block, else
-    after the switch block, else as `prompt`. `every_token`: before every token that the policy chose.
-    """
-    if kind == EVERY_TOKEN:
-        return np.flatnonzero(chosen_tokens(turn))
-    span = None if kind == "prompt" else turn.subgoal_span or turn.switch_span
+def answer_of(turn: Turn) -> Answer:
+    """A turn's response as read-outs see it."""
     _, response = generation_of(turn)
-    return np.array([min(span.stop, len(response) - 1) if span is not None else 0])
+    stops = [None if span is None else span.stop for span in (turn.switch_span, turn.subgoal_span)]
+    return Answer(len(response), *stops, chosen_tokens(turn))
 
 
 def mini_batches(count: int, size: int, order: Index) -> Iterator[Index]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hiper.config import Critic as CriticSettings
 from hiper.config import Training
 from hiper.learning import losses
 from hiper.learning.batches import TurnRow, micro_batches, mini_batches
@@ -20,6 +21,7 @@ from hiper.learning.logprobs import LogProbs
 from hiper.learning.qwen2 import Decoder
 from hiper.learning.restrict import Restriction
 from hiper.learning.training_engine import Engines, Run
+from hiper.learning.value_losses import value_loss
 from hiper.randomness import seed_number
 
 
@@ -52,11 +54,12 @@ class Learner:
         engines: Engines,
     ) -> None:
         self.actor, self.reference, self.critic, self.settings = actor, reference, critic, settings
+        self.token_loss = losses.token_loss(settings.loss)
         self.device, self.processes = critic.device, engines.processes
         budget = settings.micro_batch_tokens
         self.logprobs = LogProbs(restriction, temperature, budget, self.device, self.processes)
         self.own_backbone = critic.backbone is not actor.model
-        self.frozen_features = not self.own_backbone and (settings.critic.detach or not critic.kinds)
+        self.frozen_features = not self.own_backbone and (settings.critic.detach or not critic.read_outs)
         decay, clip = settings.weight_decay, settings.gradient_clip
         self.actor_engine = engines.trained(actor, settings.learning_rate, decay, clip)
         trained = nn.ModuleDict({"heads": critic.heads})
@@ -123,38 +126,39 @@ class Learner:
         """Each head's loss, summed over `group`; heads that have nothing to learn there are left out, unless the engine
         wants every parameter."""
         if group is None:
-            (hidden,) = self.critic.hidden([idle_state(self.critic.kinds)])
+            (hidden,) = self.critic.hidden([idle_state(self.critic.read_outs)])
             return {
-                name: 0.0 * self.critic.heads.value(name, hidden[self.critic.kinds[name]]).sum() for name in targets
+                name: 0.0 * self.critic.heads.output(name, hidden[self.critic.read_outs[name]]).sum()
+                for name in targets
             }
         hidden, parts = self._hidden(states, group), {}
         for name, target in targets.items():
             mask = target.mask[group]
             if not mask.any() and not self.critic_engine.every_parameter:
                 continue
-            features = hidden[self.critic.kinds[name]]
+            features = hidden[self.critic.read_outs[name]]
             # of every token there are features for the masked ones alone, in the mask's order
             rows = np.flatnonzero(mask) if mask.ndim == 1 else np.arange(len(features))
-            value = self.critic.heads.value(name, features[rows].float())
+            output = self.critic.heads.output(name, features[rows].float())
             old, wanted = self._tensor(target.old[group][mask]), self._tensor(target.target[group][mask])
-            parts[name] = losses.clipped_value_loss(value, old, wanted, self.settings.critic.clip)
+            parts[name] = self.critic.heads.loss.loss(output, old, wanted)
         return parts
 
     def _hidden(self, states: Sequence[State], group: npt.NDArray[np.int64]) -> dict[str, Tensor]:
-        """The hidden states that each read-out kind has in these states, one below the other [read-outs, hidden]."""
-        kinds = sorted(set(self.critic.kinds.values()))
+        """The hidden states that each read-out has in these states, one below the other [read-outs, hidden]."""
+        names = sorted(set(self.critic.read_outs.values()))
         if self.frozen_features:
             none = np.zeros((0, self.critic.backbone.shape.hidden_size), np.float32)
             return {
-                kind: self._tensor(np.concatenate([none, *(states[i].features[kind] for i in group)])) for kind in kinds
+                name: self._tensor(np.concatenate([none, *(states[i].features[name] for i in group)])) for name in names
             }
         rows = self.critic.hidden([states[i] for i in group])
-        return {kind: torch.cat([row[kind] for row in rows]) for kind in kinds}
+        return {name: torch.cat([row[name] for row in rows]) for name in names}
 
     def update_actor(
         self, rows: Sequence[TurnRow], random: np.random.Generator, learning_rate: float
     ) -> dict[str, float]:
-        """`epochs` passes of clipped policy gradient over the turns, plus KL and entropy; returns means over tokens."""
+        """`epochs` passes of the token loss over the turns, plus KL and entropy; returns means over tokens."""
         self.actor_engine.set_learning_rate(learning_rate)
         reference = None
         if self.reference is not None and self.run_reference is not None:
@@ -209,15 +213,8 @@ class Learner:
         advantage = self._tensor(_flat(batch, select, "advantage"))[trained]
         corrected = batch[0].importance is not None  # then every row is
         importance = self._tensor(_flat(batch, select, "importance"))[trained] if corrected else None
-        loss, clipped = losses.clipped_policy_loss(
-            taken[trained],
-            old[trained],
-            advantage,
-            settings.clip_low,
-            settings.clip_high,
-            settings.dual_clip,
-            importance,
-        )
+        tokens = losses.Tokens(taken[trained], old[trained], advantage, importance)
+        loss, clipped = self.token_loss(tokens, settings)
         total = loss / trained_count
         acted = self._tensor(_flat(batch, select, "chosen"))
         entropy = losses.entropy(logprobs[acted])
@@ -264,8 +261,8 @@ def _flat(batch: Sequence[TurnRow], select: Sequence[npt.NDArray[np.bool_]], nam
     return np.concatenate([getattr(row, name)[mask] for row, mask in zip(batch, select, strict=True)])
 
 
-def build_heads(hidden: int, names: Sequence[str], width: int, seed: Sequence[int]) -> ValueHeads:
+def build_heads(hidden: int, names: Sequence[str], settings: CriticSettings, seed: Sequence[int]) -> ValueHeads:
     """Freshly initialised value heads; the same seed gives the same weights."""
-    heads = ValueHeads(hidden, names, width)
+    heads = ValueHeads(hidden, names, settings.head_hidden, value_loss(settings))
     heads.initialize(torch.Generator().manual_seed(seed_number(seed)))
     return heads

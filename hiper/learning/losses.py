@@ -1,10 +1,20 @@
-"""PPO's losses as functions of tensors. Every function returns the *sum* over its elements; callers divide by the count
-of the whole mini-batch, so that the result does not depend on how it was cut into micro-batches."""
+"""Losses as functions of tensors. Every function returns the *sum* over its elements; callers divide by the count
+of the whole mini-batch, so that the result does not depend on how it was cut into micro-batches.
+
+TOKEN_LOSSES are those of the policy, by the names that `training.loss` has for them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+from hiper.config import Training
+from hiper.config.errors import nearest
+from hiper.errors import UserError
 
 LARGEST_LOG_RATIO = 20.0  # a ratio beyond exp(±20) tells nothing more, and its exponential would overflow
 
@@ -39,6 +49,55 @@ def clipped_policy_loss(
     return loss.sum(), (clipped > plain).sum()
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """What a token loss may look at, [tokens] each, of the tokens of a micro-batch that carry a policy gradient.
+
+    `logprob`: log π under the actor as it is now, the one that gradients flow through; `old_logprob`: under the policy
+    that drew the token; `importance`: what the token's loss is to be multiplied by, for a sampler that is not the
+    trainer (None: nothing).
+    """
+
+    logprob: Tensor
+    old_logprob: Tensor
+    advantage: Tensor
+    importance: Tensor | None = None
+
+
+TokenLoss = Callable[[Tokens, Training], tuple[Tensor, Tensor]]
+"""A token loss: (the loss, the number of tokens that its clip acts on), both summed over the tokens, not averaged, and
+scalars. The settings are there for its parameters. No term may join tokens, because they come in micro-batches; KL and
+entropy are added elsewhere. No ratio may overflow: `bounded_ratio`."""
+
+
+def ppo_clip(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
+    """`clipped_policy_loss` with `clip_low`, `clip_high` and `dual_clip`."""
+    return clipped_policy_loss(
+        tokens.logprob,
+        tokens.old_logprob,
+        tokens.advantage,
+        settings.clip_low,
+        settings.clip_high,
+        settings.dual_clip,
+        tokens.importance,
+    )
+
+
+TOKEN_LOSSES: dict[str, TokenLoss] = {
+    "ppo_clip": ppo_clip,
+}
+
+
+def token_loss(name: str) -> TokenLoss:
+    """The loss that `training.loss` names; UserError where there is none."""
+    if name not in TOKEN_LOSSES:
+        raise UserError(
+            f"training.loss = {name!r}: no token loss has this name in hiper/learning/losses.py, which has: "
+            f"{', '.join(sorted(TOKEN_LOSSES))}{nearest(name, TOKEN_LOSSES)}"
+        )
+    return TOKEN_LOSSES[name]
+
+
 def truncated_importance(trainer: Tensor, sampler: Tensor, cap: float) -> Tensor:
     """w = min(exp(trainer − sampler), cap) of each token, from the log probabilities [tokens] that the trainer and the
     sampler give it under the same weights (truncated importance sampling: Ionides 2008; Espeholt et al. 2018's ρ̄).
@@ -60,9 +119,3 @@ def entropy(logprobs: Tensor) -> Tensor:
     """Entropy of each row of `logprobs` [tokens, vocabulary], summed; −inf entries count as probability 0."""
     probabilities = logprobs.exp()
     return -(probabilities * logprobs.masked_fill(probabilities == 0, 0.0)).sum()
-
-
-def clipped_value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float) -> Tensor:
-    """max of the squared errors of the value and of the value kept within `clip` of the old one, summed (no ½)."""
-    near = old_value + (value - old_value).clamp(-clip, clip)
-    return torch.maximum((value - target) ** 2, (near - target) ** 2).sum()

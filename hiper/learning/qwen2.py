@@ -10,7 +10,7 @@ computes queries and the MLP only at the positions whose hidden state is wanted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -169,6 +169,11 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
         self.norm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
         self.checkpointing = False  # in training, keep each layer's input only and compute the rest again
+
+    def keep_first(self, count: int) -> None:
+        """Leave out the layers after the first `count`; the final norm then follows the last that is left."""
+        self.layers = self.layers[:count]
+        self.shape = replace(self.shape, num_hidden_layers=count)
 
     def _angles(self, position: Tensor) -> tuple[Tensor, Tensor]:
         size = self.shape.head_size

@@ -26,7 +26,7 @@ class Files:
 
 def saved_bytes(models: Models) -> float:
     """One model folder: whole weights, adapters merged into them, and a critic's backbone."""
-    critic = backbone_parameters(models.shape) if models.own_critic else 0
+    critic = backbone_parameters(models.critic_shape) if models.own_critic else 0
     return float(FLOAT * (parameters(models.shape) + critic))
 
 

@@ -24,8 +24,8 @@ class Host:
 
 def loading_bytes(models: Models, processes: int, sharded: bool) -> float:
     """Until the models are on the GPUs. Each process that shards reads all of them, in float32, before it gives any
-    away; a single one gives each away as it comes. A model in reading is there twice: the file's pages, which the
-    processes share, and its weights."""
+    away, even a critic of which it keeps some blocks; a single one gives each away as it comes. A model in reading is
+    there twice: the file's pages, which the processes share, and its weights."""
     one = FLOAT * parameters(models.shape)
     held = 1 + models.own_critic + models.reference if sharded else 1
     return float(processes * held * one + one)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 
@@ -82,29 +82,35 @@ class Weights:
 
 @dataclass(frozen=True)
 class Models:
-    """The networks of a run: an actor; with `own_critic` a critic with a backbone of its own, trained too; with
-    `reference` a frozen copy of the actor. `rank`: of the adapters that are trained in place of all weights; 0: none.
-    """
+    """The networks of a run: an actor; with `own_critic` a critic with a backbone of its own, trained too, of all
+    blocks or the first `critic_blocks`; with `reference` a frozen copy of the actor. `rank`: of the adapters that are
+    trained in place of all weights; 0: none."""
 
     shape: ModelShape
     reference: bool
     own_critic: bool
     rank: int = 0
+    critic_blocks: int | None = None
+
+    @property
+    def critic_shape(self) -> ModelShape:
+        return self.shape if self.critic_blocks is None else replace(self.shape, num_hidden_layers=self.critic_blocks)
 
     @property
     def actor(self) -> Weights:
-        return self._weights(parameters(self.shape))
+        return self._weights(self.shape, parameters(self.shape))
 
     @property
     def critic(self) -> Weights:
-        return self._weights(backbone_parameters(self.shape)) if self.own_critic else Weights()
+        shape = self.critic_shape
+        return self._weights(shape, backbone_parameters(shape)) if self.own_critic else Weights()
 
     @property
     def trained(self) -> int:
         return self.actor.trained + self.critic.trained
 
-    def _weights(self, plain: int) -> Weights:
-        return Weights(adapter_parameters(self.shape, self.rank), plain) if self.rank else Weights(plain)
+    def _weights(self, shape: ModelShape, plain: int) -> Weights:
+        return Weights(adapter_parameters(shape, self.rank), plain) if self.rank else Weights(plain)
 
 
 def cache_bytes(shape: ModelShape, value_bytes: int = 2) -> int:

@@ -101,14 +101,16 @@ def passes(
     critic_epochs: int,
     again: bool,
     adapters: bool = False,
+    critic_share: float = 1.0,
 ) -> Passes:
-    """`heads`: the algorithm learns values; `again`: activations are computed twice. Value heads that read the
+    """`heads`: the algorithm learns values; `critic_share`: of a pass, that their backbone takes, less than 1 if it has
+    fewer blocks; `again`: activations are computed twice. Value heads that read the
     sampler's hidden states (`detached`, on the actor's backbone) cost no pass. With `adapters` the backward pass has no
     gradients of the frozen weights to compute, which are half of its work; the adapters' own is left out."""
     trained = (2.0 if adapters else 3.0) + (1.0 if again else 0.0)
     reads_backbone = heads and not detached
-    critic = critic_epochs * trained if reads_backbone else 0.0
-    scoring = (1.0 if reference else 0.0) + (1.0 if reads_backbone else 0.0)
+    critic = critic_epochs * trained * critic_share if reads_backbone else 0.0
+    scoring = (1.0 if reference else 0.0) + (critic_share if reads_backbone else 0.0)
     return Passes(scoring, critic, epochs * trained)
 
 

@@ -174,7 +174,7 @@ def draw_band(axis: Axes, study: Study, algorithm: str) -> None:
         return
     common = min(len(one.success) for one in found)
     window = averaged(common)
-    played = [np.diff(one.spent["episodes"][:common], prepend=0.0) for one in found]
+    played = [one.played[:common] for one in found]
     trials = sum(window_sums(count, window) for count in played)
     won = sum(
         window_sums(np.rint(one.success[:common] * count), window) for one, count in zip(found, played, strict=True)

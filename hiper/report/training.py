@@ -37,9 +37,11 @@ Series = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Course:
-    """Success `[iteration]` in training and what had been used by then: `spent` `[iteration]` by BUDGETS."""
+    """Success `[iteration]` in training, of so many episodes `played` in the iteration, and what had been used by then,
+    pretraining of the critic included: `spent` `[iteration]` by BUDGETS."""
 
     success: Series
+    played: Series
     spent: dict[str, Series]
 
 
@@ -54,9 +56,13 @@ def course(study: Study, run: str) -> Course | None:
     if rows is None or not {*keys} <= {*rows.columns} or rows[keys].isna().any(axis=None):
         return None
     episodes, success, per_episode, per_turn = rows[keys].to_numpy(dtype=np.float64).T
-    turns = np.rint(np.diff(episodes, prepend=0.0) * per_episode)
-    spent = (episodes, np.cumsum(turns), np.cumsum(np.rint(turns * per_turn)))
-    return Course(success, dict(zip(BUDGETS, spent, strict=True)))
+    first = rows.iloc[0]
+    before = {name: float(first.get(f"pretraining/{name}", 0.0)) for name in BUDGETS}
+    played = np.diff(episodes, prepend=before["episodes"])
+    turns = np.rint(played * per_episode)
+    tokens = np.rint(turns * per_turn)
+    spent = (episodes, before["turns"] + np.cumsum(turns), before["tokens"] + np.cumsum(tokens))
+    return Course(success, played, dict(zip(BUDGETS, spent, strict=True)))
 
 
 def courses(study: Study, algorithm: str) -> list[Course]:

@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 EXACT = 1 << 22  # gradients of more numbers are sketched
 SKETCH = 1 << 20  # numbers that then stand for a gradient; inner products are kept to about a thousandth
 CHUNK = 1 << 24  # numbers sketched at a time
+FROZEN = {"backbone": "shared", "detach": True, "trunk_blocks": "all"}  # value heads on the policy's own features
 FITTING, MEASURING = 0, 1  # streams of random numbers
 
 
@@ -64,17 +65,17 @@ class Estimating:
     """One algorithm with value heads of its own on a policy that all share."""
 
     def __init__(self, settings: RunSettings, actor: Decoder, policy: LocalPolicy) -> None:
-        critic = settings.training.critic.model_copy(update={"backbone": "shared", "detach": True})
+        critic = settings.training.critic.model_copy(update=FROZEN)
         training = settings.training.model_copy(update={"critic": critic, "kl": 0.0, "entropy": 0.0})
-        kinds = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
+        read_outs = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
         seed = stream(settings, "heads")
-        heads = build_heads(actor.shape.hidden_size, sorted(kinds), critic.head_hidden, seed).to(policy.device)
-        reader = Critic(actor.model, heads, kinds, training.micro_batch_tokens, policy.device)
+        heads = build_heads(actor.shape.hidden_size, sorted(read_outs), critic, seed).to(policy.device)
+        reader = Critic(actor.model, heads, read_outs, training.micro_batch_tokens, policy.device)
         engines = LocalEngines(policy.device, settings.engine.dtype == "bfloat16")
         self.learner = Learner(
             actor, None, reader, training, policy.restriction, settings.decoding.temperature, engines
         )
-        self.assessor = Assessor(settings.algorithm, reader, policy, frozen_features=True)
+        self.assessor = Assessor(settings.algorithm, reader, policy, frozen_features=True, gate=critic.gate)
         self.actor = actor
 
     def fit(self, trajectories: Sequence[Trajectory], random: np.random.Generator) -> None:

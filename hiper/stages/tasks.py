@@ -28,6 +28,9 @@ STREAMS = {
     "adapters": 11,
     "heads": 12,
     "held out": 13,
+    "pretraining": 14,
+    "pretraining tasks": 15,
+    "pretraining update": 16,
 }
 
 
@@ -61,17 +64,27 @@ def split_train(settings: RunSettings, benchmark: Benchmark) -> TrainTasks:
     return TrainTasks(shuffled[:shown], shuffled[shown:end], shuffled[end:])
 
 
-def draw_tasks(tasks: Sequence[Task], settings: RunSettings, iteration: int) -> tuple[list[Task], list[int]]:
-    """The tasks of one iteration and their group numbers [episodes].
+def draws_of(settings: RunSettings, iteration: int, spent: int = 0) -> range:
+    """Numbers of the task draws of one iteration. All iterations together play `iterations` × `episodes` less the
+    episodes `spent` before the first, shared out evenly: whatever the critic learned on, an algorithm has as many
+    episodes and as many updates as one without a critic."""
+    training = settings.training
+    draws = (training.iterations * training.episodes - spent) // settings.algorithm.group_size
+    return range(iteration * draws // training.iterations, (iteration + 1) * draws // training.iterations)
 
-    Tasks come in seeded epochs without repetition, so the draw of an iteration depends on its number alone and a
-    resumed run sees what an uninterrupted one would.
+
+def draw_tasks(
+    tasks: Sequence[Task], settings: RunSettings, draws: range, purpose: str = "tasks"
+) -> tuple[list[Task], list[int]]:
+    """The tasks of these draws and their group numbers [episodes].
+
+    Tasks come in seeded epochs without repetition, so a draw depends on its number alone and a resumed run sees what
+    an uninterrupted one would.
     """
-    draws = settings.training.episodes // settings.algorithm.group_size
     chosen: list[Task] = []
-    for index in range(iteration * draws, (iteration + 1) * draws):
+    for index in draws:
         epoch, place = divmod(index, len(tasks))
-        order = generator(stream(settings, "tasks", epoch)).permutation(len(tasks))
+        order = generator(stream(settings, purpose, epoch)).permutation(len(tasks))
         chosen.append(tasks[order[place]])
-    groups = [group for group in range(draws) for _ in range(settings.algorithm.group_size)]
+    groups = [group for group in range(len(draws)) for _ in range(settings.algorithm.group_size)]
     return [chosen[group] for group in groups], groups

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.unexplained import Unexplained
@@ -44,11 +44,13 @@ from hiper.stages import checkpoint
 from hiper.stages.assessment import Assessor
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
+from hiper.stages.pretraining import Pretraining
 from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.selection import ModelSelection
-from hiper.stages.tasks import draw_tasks, split_train, stream
+from hiper.stages.tasks import draw_tasks, draws_of, split_train, stream
 from hiper.stages.training_records import TrainingRecords
 from hiper.tracking import start_follower
+from hiper.trajectory import Task, Trajectory
 
 log = logging.getLogger(__name__)
 
@@ -112,17 +114,17 @@ class Trainer:
             whole=engines.whole_weights,
         )
         self.policy = self.players.policy(settings.decoding.temperature)
-        self.kinds = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
+        self.heads = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
         heads = build_heads(
             self.actor.shape.hidden_size,
-            sorted(self.kinds),
-            settings.training.critic.head_hidden,
+            sorted(self.heads),
+            settings.training.critic,
             stream(settings, "heads"),
         ).to(engines.home)
         backbone = self.actor.model
-        if self.kinds and settings.training.critic.backbone == "separate":
-            backbone = self._in_training(engines.home, 1).model
-        self.critic = Critic(backbone, heads, self.kinds, settings.training.micro_batch_tokens, self.device)
+        if self.heads and settings.training.critic.backbone == "separate":
+            backbone = self._in_training(engines.home, 1, settings.training.critic.trunk_blocks).model
+        self.critic = Critic(backbone, heads, self.heads, settings.training.micro_batch_tokens, self.device)
         self.learner = Learner(
             self.actor,
             reference,
@@ -132,7 +134,9 @@ class Trainer:
             settings.decoding.temperature,
             engines,
         )
-        self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features)
+        gate = settings.training.critic.gate
+        self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features, gate)
+        self.pretraining = Pretraining()
         benchmark = make_benchmark(settings.benchmark, data_root)
         tasks = split_train(settings, benchmark)
         self.tasks = tasks.reinforcement
@@ -141,9 +145,17 @@ class Trainer:
         validation = SharedRollout(benchmark, validator, settings.prompt, self.processes)
         self.selection = ModelSelection(settings, validation, tasks.validation)
 
-    def _in_training(self, device: str, number: int) -> Decoder:
-        """The model that training begins with; `number` tells apart the adapters of several."""
+    def _in_training(self, device: str, number: int, blocks: int | Literal["all"] = "all") -> Decoder:
+        """The model that training begins with, or only its first `blocks`; `number` tells apart the adapters of
+        several."""
         decoder = load_decoder(self.start, device)
+        if blocks != "all":
+            if blocks > (there := decoder.shape.num_hidden_layers):
+                raise UserError(
+                    f"training.critic.trunk_blocks = {blocks}: the model in {self.start} has {there}; make it fewer, "
+                    "or all"
+                )
+            decoder.model.keep_first(blocks)
         adapt(decoder, self.settings.model.lora, stream(self.settings, "adapters", number))
         decoder.model.checkpointing = self.settings.engine.gradient_checkpointing
         return decoder
@@ -151,6 +163,7 @@ class Trainer:
     def train(self, notice: Notice) -> None:
         total = self.settings.training.iterations
         first = self._resume()
+        self.pretrain(notice)
         records = TrainingRecords(self.folder, total, keep=first) if self.processes.first else None
         for iteration in range(first, total):
             iterated = self.iterate(iteration)
@@ -166,16 +179,47 @@ class Trainer:
         self.rollout.close()
         self.selection.close()
 
-    def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float], list[dict[str, Any]]]:
-        """One iteration of the method; returns its metrics, how long each part took, and some of its episodes."""
-        settings, clock = self.settings, _Clock()
-        tasks, groups = draw_tasks(self.tasks, settings, iteration)
+    def pretrain(self, notice: Notice) -> None:
+        """Let the values learn Monte-Carlo returns of the start model's own play, if the settings want it; from where
+        it was left."""
+        settings, critic = self.settings, self.settings.training.critic
+        while self.heads and not self.pretraining.ended(critic):
+            batch = self.pretraining.batches
+            draws = settings.training.episodes // settings.algorithm.group_size
+            numbers = range(batch * draws, (batch + 1) * draws)
+            tasks, groups = draw_tasks(self.tasks, settings, numbers, "pretraining tasks")
+            played, trajectories = self._play(tasks, groups, stream(settings, "pretraining", batch), "pretraining")
+            assessed = self.assessor.assess(trajectories).of_returns()
+            random = generator(stream(settings, "pretraining update", batch))
+            self.learner.update_critic(assessed.states, assessed.targets(), random)
+            self.pretraining = self.pretraining.then(critic, played, assessed.read())
+            log.info("%s", self.pretraining)
+            stopping, ended = self.processes.any(notice.given), self.pretraining.ended(critic)
+            if stopping or ended:
+                self._checkpoint(0)
+            if stopping and not ended:
+                raise Interrupted(f"{notice}: stopped after {self.pretraining.episodes} episodes of pretraining")
+
+    def _play(
+        self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int], what: str
+    ) -> tuple[list[Trajectory], list[Trajectory]]:
+        """All episodes, and those that can be learned from; UserError if there is none. `what` they are for."""
         self.players.play()
-        played = self.rollout.play(tasks, groups, stream(settings, "rollout", iteration))
+        played = self.rollout.play(tasks, groups, seed)
         self.players.train()
         trajectories = [t for t in played if t.failure is None and t.turns]
         if not trajectories:
-            raise UserError(f"iteration {iteration + 1}: every episode broke, the first with: {played[0].failure}")
+            raise UserError(f"{what}: every episode broke, the first with: {played[0].failure}")
+        return played, trajectories
+
+    def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float], list[dict[str, Any]]]:
+        """One iteration of the method; returns its metrics, how long each part took, and some of its episodes."""
+        settings, clock = self.settings, _Clock()
+        spent = self.pretraining.episodes
+        draws = draws_of(settings, iteration, spent)
+        tasks, groups = draw_tasks(self.tasks, settings, draws)
+        random_numbers = stream(settings, "rollout", iteration)
+        played, trajectories = self._play(tasks, groups, random_numbers, f"iteration {iteration + 1}")
         clock.lap("rollout")
         assessed = self.assessor.assess(trajectories)
         clock.lap("credit")
@@ -186,10 +230,11 @@ class Trainer:
         if mismatch:
             clock.lap("logprobs")
         # without value heads there is no critic to wait for
-        if train_actor := not self.kinds or iteration >= settings.training.critic.warmup_iterations:
+        if train_actor := not self.heads or iteration >= settings.training.critic.warmup_iterations:
             updates |= self.learner.update_actor(rows, random, self._learning_rate(iteration))
             clock.lap("actor")
-        row = {"iteration": iteration + 1, "episodes": (iteration + 1) * settings.training.episodes}
+        row = {"iteration": iteration + 1, "episodes": spent + draws.stop * settings.algorithm.group_size}
+        row |= self.pretraining.metrics() if iteration == 0 else {}
         row |= rollout_metrics(played) | explained_variance(assessed.read()) | updates
         row |= self.assessor.remember(assessed) | self.players.metrics() | mismatch
         if self.selection.due(iteration + 1):
@@ -223,7 +268,11 @@ class Trainer:
         state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
         if self.processes.first:
             self.require_data()
-            further = {"best": self.selection.state(), "unexplained": asdict(self.assessor.unexplained)}
+            further = {
+                "best": self.selection.state(),
+                "unexplained": asdict(self.assessor.unexplained),
+                "pretraining": asdict(self.pretraining),
+            }
             checkpoint.save(self.folder / "checkpoints", done, state | further)
         self.processes.wait()  # nobody may leave, or come back, before it is there
 
@@ -240,6 +289,7 @@ class Trainer:
         self.learner.critic_engine.load(state["critic"])
         self.selection.restore(state["best"])
         self.assessor.unexplained = Unexplained(**state["unexplained"])
+        self.pretraining = Pretraining(**state["pretraining"])
         log.info("resuming after iteration %d of %d", iteration, self.settings.training.iterations)
         return iteration
 

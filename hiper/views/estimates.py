@@ -110,6 +110,7 @@ class Plan:
             critic_epochs=critic.epochs,
             again=self.layout.checkpointing,
             adapters=self.models.rank > 0,
+            critic_share=self.models.critic_shape.num_hidden_layers / self.shape.num_hidden_layers,
         )
 
     @property
@@ -122,7 +123,8 @@ class Plan:
         """An algorithm without value heads has no critic, whatever the settings."""
         lora, training = self.settings.model.lora, self.settings.training
         own_critic = training.critic.backbone == "separate" and bool(self._heads)
-        return Models(self.shape, training.kl > 0, own_critic, 0 if lora is None else lora.rank)
+        blocks = None if training.critic.trunk_blocks == "all" else training.critic.trunk_blocks
+        return Models(self.shape, training.kl > 0, own_critic, 0 if lora is None else lora.rank, blocks)
 
     @cached_property
     def step(self) -> Step:

@@ -28,7 +28,7 @@ from hiper.records import write_json
 from hiper.stages import checkpoint, training
 
 SHAPE = DecoderShape(97, 32, 64, 3, 4, 2, True, 64, 10000.0, 1e-6)
-KINDS = {"high": "prompt", "low": "after_subgoal"}
+READ_OUTS = {"high": "prompt", "low": "after_subgoal"}
 TURNS = 9  # in mini-batches of 5 and 4 and micro-batches of a few, so that two processes seldom have equally many
 
 
@@ -84,9 +84,11 @@ def make_learner(settings: RunSettings, processes: Processes) -> Learner:
     lora, separate = settings.model.lora, settings.training.critic.backbone == "separate"
     actor = decoder(0, lora)
     actor.model.checkpointing = settings.engine.gradient_checkpointing
-    heads = build_heads(SHAPE.hidden_size, sorted(KINDS), settings.training.critic.head_hidden, [7])
+    heads = build_heads(SHAPE.hidden_size, sorted(READ_OUTS), settings.training.critic, [7])
     backbone = decoder(2, lora).model if separate else actor.model
-    critic = Critic(backbone, heads, KINDS, settings.training.micro_batch_tokens, settings.engine.device)
+    if (blocks := settings.training.critic.trunk_blocks) != "all":
+        backbone.keep_first(blocks)
+    critic = Critic(backbone, heads, READ_OUTS, settings.training.micro_batch_tokens, settings.engine.device)
     return Learner(actor, decoder(1).requires_grad_(False), critic, settings.training, None, 1.0, engines)
 
 
@@ -105,7 +107,7 @@ def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
         batch = rows(np.random.default_rng(0))
         read, wanted = states(batch), targets(np.random.default_rng(1))
         learner.critic.fill_features(read)
-        values = {head: learner.critic.values(read, head, (TURNS, 1, 0)) for head in KINDS}
+        values = {head: learner.critic.values(read, head, (TURNS, 1, 0)) for head in READ_OUTS}
         random = np.random.default_rng([2, number])
         metrics = learner.update_critic(read, wanted, random) | learner.update_actor(batch, random, 1e-3)
         measured.append(metrics | {f"values/{head}": array[:, 0].tolist() for head, array in values.items()})

@@ -26,13 +26,19 @@ BATCH = {
 }
 SEPARATE = {"training__critic__backbone": "separate", "training__critic__detach": False}
 LORA = {"model__lora": {"rank": 4, "alpha": 8.0}}
-CRITICS = {"separate": SEPARATE, "shared": {}, "lora": SEPARATE | LORA}
+TRUNK = SEPARATE | {
+    "model__scratch__layers": 3,  # as the worker's model has
+    "training__critic__trunk_blocks": 2,
+    "training__critic__loss": "hl_gauss",
+}
+CRITICS = {"separate": SEPARATE, "shared": {}, "lora": SEPARATE | LORA, "trunk": TRUNK}
 
 # name, engine settings, critic
 VARIANTS: list[tuple[str, dict[str, Any], str]] = [
     ("zero1", {"zero_stage": 1}, "separate"),
     ("zero2", {"zero_stage": 2}, "separate"),
     ("zero3", {"zero_stage": 3}, "separate"),
+    ("zero3-trunk", {"zero_stage": 3}, "trunk"),
     ("zero2-shared", {"zero_stage": 2}, "shared"),
     ("zero3-shared", {"zero_stage": 3}, "shared"),
     (
@@ -46,7 +52,11 @@ VARIANTS: list[tuple[str, dict[str, Any], str]] = [
     ("zero3-bfloat16", {"zero_stage": 3, "dtype": "bfloat16"}, "separate"),
 ]
 EXACT = [name for name, *_ in VARIANTS if "bfloat16" not in name]
-CUT = ("zero3", "zero3-checkpointing-offload")  # saved after the first update by two processes, gone on with by one
+CUT = (
+    "zero3",
+    "zero3-trunk",
+    "zero3-checkpointing-offload",
+)  # saved after the first update by two processes, gone on with by one
 
 
 def job(
@@ -166,8 +176,9 @@ def test_one_process_goes_on_where_two_stopped(results: Path, name: str) -> None
 def test_the_local_engine_goes_on_where_sharded_ones_stopped(results: Path, tmp_path: Path, name: str) -> None:
     """The checkpoint's format is one for all engines: plain torch loads it and makes the same second update."""
     cut = results / "cut" / name / "00000001.pt"
+    (tmp_path / "local").mkdir()
     for path in (cut, cut.with_suffix(".sha256")):
-        (tmp_path / "separate").mkdir(exist_ok=True)
-        (tmp_path / "separate" / path.name).write_bytes(path.read_bytes())
-    found = learn(job(tmp_path, "separate", {}, "separate", 1, (1, 2)), Processes())
+        (tmp_path / "local" / path.name).write_bytes(path.read_bytes())
+    critic = next(critic for variant, _, critic in VARIANTS if variant == name)
+    found = learn(job(tmp_path, "local", {}, critic, 1, (1, 2)), Processes())
     require_close(found["metrics"], metrics(results / "2" / f"{name}-2-0.json")[1:], 1e-4, 1e-6)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnv
 from hiper.cli.main import main
 from hiper.compose import available, write_config
 from hiper.config import RunSettings
+from hiper.errors import Interrupted
 from hiper.learning.batches import TurnRow
 from hiper.learning.learner import Learner
 from hiper.plan_execute import render
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.stages import checkpoint, evaluation, training, warmstart
+from hiper.stages.interruption import Notice
 
 # What two runs that are the same have in common to the byte.
 SAME = (
@@ -34,6 +38,18 @@ LORA: dict[str, Any] = {
     "model__lora": {"rank": 2, "alpha": 4.0},
     "training__critic__backbone": "separate",
     "training__critic__detach": False,
+}
+
+TRUNK = {
+    "training__critic__backbone": "separate",
+    "training__critic__detach": False,
+    "training__critic__trunk_blocks": 1,
+}
+
+PRETRAINED = TRUNK | {
+    "training__critic__loss": "hl_gauss",
+    "training__critic__gate": True,
+    "training__critic__pretraining": {"episodes": 16, "patience": 5, "tolerance": 0.0},
 }
 
 
@@ -114,7 +130,9 @@ def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("changes", [{"algorithm__lam_boundary": "auto"}, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "changes", [{"algorithm__lam_boundary": "auto"}, LORA, PRETRAINED], ids=["full", "lora", "pretrained"]
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
@@ -243,10 +261,11 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
             "training__critic__backbone": "separate",
             "training__critic__detach": False,
         },
+        {**TRUNK, "training__critic__loss": "hl_gauss", "training__critic__gate": True},
     ],
     ids=[
         *("paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding", "react"),
-        *("token values, free decoding", "token values, separate critic"),
+        *("token values, free decoding", "token values, separate critic", "trunk of classes behind a gate"),
     ],
 )
 def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -299,6 +318,112 @@ def test_the_critics_first_loss_is_that_of_the_values_it_gave(
         wanted = ((target.old - target.target)[target.mask] ** 2).mean()
         assert np.ptp(target.old[target.mask]) > 0
         assert losses[f"critic/loss_{head}"] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_pretraining_costs_episodes_and_no_update(prepared: Path, tmp_path: Path) -> None:
+    """A critic that learned on 16 episodes first, and an algorithm without one: after every iteration the same number
+    of updates, after the last the same number of episodes; those of pretraining are counted from the first row on."""
+    found = []
+    for name, changes in (("hiper", PRETRAINED), ("rloo", {"algorithm__group_size": 2})):
+        chosen = run_settings(f"alfworld_test-test-{name}-seed0", training__iterations=4, **changes)
+        found.append(read_jsonl(train(prepared, tmp_path / name, chosen) / "metrics.jsonl"))
+    ours, theirs = found
+    assert [row["iteration"] for row in ours] == [1, 2, 3, 4] and all("policy/loss" in row for row in ours)
+    assert [row["episodes"] for row in ours] == [20, 24, 28, 32]
+    assert [row["episodes"] for row in theirs] == [8, 16, 24, 32] and all("policy/loss" in row for row in theirs)
+    assert ours[0]["pretraining/episodes"] == 16 and "pretraining/explained_variance_low" in ours[0]
+    assert ours[0]["pretraining/turns"] > 0 and not any("pretraining/episodes" in row for row in [*ours[1:], *theirs])
+
+
+def test_pretraining_goes_on_where_a_signal_stopped_it(prepared: Path, tmp_path: Path) -> None:
+    """With a notice after its first batch it is saved and says so; the next process plays the second batch only, and
+    the run ends with the bytes of one that nobody stopped."""
+    chosen = run_settings(**PRETRAINED, training__iterations=3)
+    start, data = prepared / "warmstart" / "model", prepared / "data"
+    whole = train(prepared, tmp_path / "whole", chosen)
+    identity = {
+        "settings": training.stage_digest(chosen, "train"),
+        "start": sha256_file(start / "model.safetensors"),
+        "data": training.require_data(start.parent, data, chosen.benchmark.dataset),
+    }
+    folder = tmp_path / "cut"
+    checkpoint.begin(folder / "checkpoints", identity)
+    notice = Notice()
+    notice.signal = signal.SIGTERM
+    with pytest.raises(Interrupted, match="SIGTERM: stopped after 8 episodes of pretraining"):
+        training.Trainer(chosen, start, folder, data, data=identity["data"]).train(notice)
+    loaded = checkpoint.load_latest(folder / "checkpoints")
+    assert loaded is not None and loaded[0] == 0 and loaded[1]["pretraining"]["batches"] == 1
+    train(prepared, folder, chosen)
+    for name in SAME:
+        assert (whole / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_pretrained_values_learn_returns(prepared: Path, tmp_path: Path) -> None:
+    """The targets of pretraining are Monte-Carlo returns at every read-out, whatever the critic says; λ-returns hold
+    its values."""
+    chosen = run_settings("alfworld_test-test-vetta-seed0", algorithm__lam_turn=0.5, algorithm__penalties__invalid=0.0)
+    trainer = training.Trainer(chosen, prepared / "warmstart" / "model", tmp_path, prepared / "data")
+    tasks, groups = training.draw_tasks(trainer.tasks, chosen, training.draws_of(chosen, 0))
+    played = [
+        replace(one, turns=tuple(replace(turn, reward=float(i + t % 3)) for t, turn in enumerate(one.turns)))
+        for i, one in enumerate(trainer.rollout.play(tasks, groups, [0]))
+    ]
+    assessed = trainer.assessor.assess(played)
+    for head, read in assessed.of_returns().read().items():
+        np.testing.assert_array_equal(read.targets, read.returns)
+        np.testing.assert_array_equal(read.values, assessed.read()[head].values)
+        assert not np.allclose(assessed.read()[head].targets, read.returns)
+
+
+@pytest.mark.parametrize("algorithm", ["hiper", "ppo_turn", "ppo", "vetta"])
+def test_a_gated_baseline_is_the_mean_return(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    """Of every algorithm with values: heads that explain less than nothing leave the credit of a critic that says the
+    mean everywhere; heads that explain something leave it as it was. The metrics say which."""
+    from hiper.algorithms.interface import Floats
+    from hiper.learning.critic import Critic
+
+    sign, real = [1.0], Critic.values
+    kept: dict[str, Floats] = {}
+
+    def values(self: Critic, states: Any, head: str, shape: Any) -> Floats:
+        read = real(self, states, head, shape)
+        return sign[0] * kept[head] if head in kept else read
+
+    monkeypatch.setattr(Critic, "values", values)
+    changes = {"training__critic__gate": True, "algorithm__normalize": False, "algorithm__bootstrap_truncated": False}
+    chosen = run_settings(f"alfworld_test-test-{algorithm}-seed0", **changes)
+    start, data = prepared / "warmstart" / "model", prepared / "data"
+    trainer = training.Trainer(chosen, start, tmp_path, data)
+    tasks, groups = training.draw_tasks(trainer.tasks, chosen, training.draws_of(chosen, 0))
+    played = [
+        replace(one, turns=tuple(replace(turn, reward=float(i + t % 3)) for t, turn in enumerate(one.turns)))
+        for i, one in enumerate(trainer.rollout.play(tasks, groups, [0]))
+    ]
+    plain = trainer.assessor.assess(played)
+    returns = plain.credit.returns
+    assert returns is not None and returns.std() > 0
+    for head, (target, mask) in plain.credit.targets.items():
+        told = np.zeros(plain.values[head].shape)
+        told[:, : target.shape[1]][mask] = np.broadcast_to(
+            returns.reshape(*returns.shape, *[1] * (mask.ndim - 2)), mask.shape
+        )[mask]
+        kept[head] = told
+    assert not any(trainer.assessor.assess(played).gated.values())
+    sign[0] = -1.0
+    gated = trainer.assessor.assess(played)
+    assert all(gated.gated.values())
+    assert trainer.assessor.remember(gated) == {f"critic/gated_{head}": 1.0 for head in kept}
+    mean = {head: read.returns.mean() for head, read in gated.read().items()}
+    for head, one in mean.items():
+        assert (gated.values[head] == -kept[head]).all()  # the critic's own values stay what it said
+        kept[head] = np.full(kept[head].shape, -one)
+    trainer.assessor.gate = False
+    constant = trainer.assessor.assess(played)
+    for name in ("action", "subgoal", "switch", "other"):
+        np.testing.assert_allclose(getattr(gated.credit, name), getattr(constant.credit, name), atol=1e-12)
 
 
 def test_micro_batches_do_not_change_the_update(prepared: Path, tmp_path: Path) -> None:

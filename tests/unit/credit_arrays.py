@@ -22,6 +22,7 @@ PLAIN: dict[str, Any] = {
     "switch_advantage": "return",
     "normalize": False,
     "bootstrap_truncated": True,
+    "target_lambda": None,
     "token_weight": 1.0,
     "penalties": {
         "invalid": 0.0,

@@ -193,10 +193,16 @@ def test_a_damaged_project_file_never_shows_hydras_insides(
         assert str(project / "configs") in text or "configs/" in text or f"run {RUN} of experiment test" in text
 
 
+SEPARATE = {"training__critic__backbone": "separate", "training__critic__detach": False}
+
+
 @pytest.mark.parametrize(
     ("settings", "wanted"),
     [
         ({"training__critic__warmup_iterations": 2}, ["training", "critic.warmup_iterations = 2", "never train"]),
+        ({"training__critic__trunk_blocks": 1}, ["training.critic", "trunk_blocks = 1", "backbone: separate"]),
+        ({"training__critic__trunk_blocks": 0}, ["trunk_blocks", "'all' or a whole number from 1", "detach: true"]),
+        ({**SEPARATE, "training__critic__trunk_blocks": 2}, ["trunk_blocks = 2", "model.scratch.layers = 1"]),
         ({"warm_start__warmup_steps": 21}, ["warm_start", "warmup_steps = 21", "steps = 20"]),
         ({"model__scratch__heads": 3}, ["model.scratch", "hidden = 32", "heads = 3"]),
         ({"model__scratch__heads": 32}, ["hidden = 32", "even size"]),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from hiper.runs.labels import ALGORITHM_LABELS, WARM_START
 
 from hiper.compose import available
 from hiper.report.measures import comparisons
 from hiper.report.study import Run, Study
+from hiper.runs.labels import ALGORITHM_LABELS, WARM_START
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -108,6 +108,13 @@ def test_an_unknown_key_in_a_file_names_key_value_and_run(project: Path) -> None
         compose_run("test", RUN, project)
 
 
+def test_an_unknown_token_loss_is_answered_with_the_known_ones(project: Path) -> None:
+    """When a run is composed: before the first job, not when training comes to it."""
+    edit(project / "configs/experiment/test.yaml", "  iterations: 2", "  loss: cispoo\n  iterations: 2")
+    with pytest.raises(UserError, match=r"training\.loss = 'cispoo'.*which has: ppo_clip"):
+        compose_run("test", RUN, project)
+
+
 def test_a_grid_that_names_a_missing_file_is_an_error(project: Path) -> None:
     """The grid is checked before any run is composed."""
     edit(project / "configs/experiment/test.yaml", "models: [test]", "models: [tets]")
@@ -285,8 +292,13 @@ def test_a_configuration_of_an_earlier_version_means_what_that_did(settings: Run
         section = own.algorithm.model_dump()
         before = EARLIER | section | {key: EARLIER[key] | section.get(key, {}) for key in ("penalties", "group")}
         before["group"].pop("potential_floor", None)
-        before = {key: value for key, value in before.items() if key not in ("lam_boundary", "token_weight")}
+        before = {
+            key: value for key, value in before.items() if key not in ("lam_boundary", "target_lambda", "token_weight")
+        }
         values = own.model_dump(mode="json") | {"algorithm": before}
+        values["training"].pop("loss")
+        for key in ("trunk_blocks", "gate", "pretraining", "loss", "bins", "bins_low", "bins_high", "bins_sigma"):
+            values["training"]["critic"].pop(key)
         (tmp_path / "config.yaml").write_text(config_text(values), encoding="utf-8")
         assert read_config(tmp_path / "config.yaml") == own
     (tmp_path / "config.yaml").write_text(config_text({**values, "algorithm": {**before, "gama": 1.0}}))

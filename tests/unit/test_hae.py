@@ -140,6 +140,32 @@ def test_with_every_lambda_one_each_level_is_the_return_less_its_baseline(
         np.testing.assert_allclose(targets[name], np.where(learned[name], returns, 0.0), atol=1e-12)
 
 
+@given(SEEDS, LENGTHS, st.floats(0, 1), st.floats(0, 1))
+def test_the_targets_lambda_leaves_the_advantages_alone(
+    seed: int, lengths: list[int], gamma: float, lam: float
+) -> None:
+    """Every level's targets are those of an estimate whose λs are all that one, whatever the advantages' are: for 1 the
+    returns. Null: those that belong to the advantages."""
+    rng = np.random.default_rng(seed)
+    turns = random_turns(rng, lengths)
+    values = random_values(rng, turns, HEADS)
+    own = {"gamma": gamma, "lam_turn": 0.4, "lam_seg": 0.7, "lam_boundary": 0.2, "bootstrap_truncated": False}
+
+    def estimate(**given: Any) -> hiper.Hierarchy:
+        return hiper.estimate(turns, values, settings_of("hiper", **{**own, **given}))
+
+    plain, apart = estimate(), estimate(target_lambda=lam)
+    alike = estimate(lam_turn=lam, lam_seg=lam, lam_boundary=lam)
+    for name in ("low", "high", "switch"):
+        np.testing.assert_array_equal(getattr(apart, name), getattr(plain, name))
+    for name in ("low_return", "high_return", "segment_return"):
+        np.testing.assert_array_equal(getattr(apart, name), getattr(alike, name))
+    np.testing.assert_array_equal(plain.low_return, plain.low + np.where(turns.present, values["low"][:, :-1], 0.0))
+    returns = estimate(target_lambda=1.0)
+    np.testing.assert_allclose(returns.low_return, returns.returns, atol=1e-12)
+    np.testing.assert_allclose(returns.high_return, np.where(returns.boundary, returns.returns, 0.0), atol=1e-12)
+
+
 @given(SEEDS, LENGTHS, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_between_the_ends_the_trace_interpolates(
     seed: int, lengths: list[int], gamma: float, lam_turn: float, lam_seg: float, lam_boundary: float

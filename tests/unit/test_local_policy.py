@@ -15,6 +15,7 @@ from hiper.errors import UserError
 from hiper.learning.batches import chosen_tokens
 from hiper.learning.critic import Critic, ValueHeads, kept_state, turn_state
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
+from hiper.learning.value_losses import Squared
 from hiper.plan_execute import parse, parse_react
 from hiper.policies.base import Request
 from hiper.policies.conformance import check_policy
@@ -142,14 +143,14 @@ def test_a_value_before_every_chosen_token_needs_no_further_forward_pass(tokeniz
     generation = answer.generation
     assert generation is not None
     turn = Turn("", "", answer.text, True, None, None, "look", True, 0.0, generation=generation)
-    heads = ValueHeads(32, ["token"], 0)
+    heads = ValueHeads(32, ["token"], 0, Squared(0.5))
     heads.initialize(torch.Generator().manual_seed(2))
     critic = Critic(sampler.decoder.model, heads, {"token": EVERY_TOKEN}, 1000, "cpu")
     known, fresh = (turn_state(turn, place, [EVERY_TOKEN], use_features=wanted) for wanted in (True, False))
     assert known.features and not fresh.features
     critic.fill_features([fresh])
     np.testing.assert_allclose(known.features[EVERY_TOKEN], fresh.features[EVERY_TOKEN], atol=1e-4)
-    other = kept_state(generation.prompt_tokens, generation.response_tokens, (0, 2))
+    other = kept_state(generation.prompt_tokens, generation.response_tokens, (0, 2), [EVERY_TOKEN])
     critic.fill_features([other])
     tokens = len(generation.response_tokens)
     values = critic.values([fresh, other], "token", (1, 3, tokens + 2))

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from pipeline import run_settings
 
+from hiper.config import Training
+from hiper.errors import UserError
 from hiper.learning import losses
+from hiper.learning.batches import TurnRow
+from hiper.learning.critic import Critic
+from hiper.learning.learner import Learner, build_heads
+from hiper.learning.local_engine import LocalEngines
+from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 
 
 def policy_loss(ratio: float, advantage: float, dual_clip: float | None = None) -> float:
@@ -77,12 +86,6 @@ def test_entropy_ignores_impossible_tokens() -> None:
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
 
 
-def test_value_clip_takes_the_larger_error() -> None:
-    """value 1.0, old 0.0, clip 0.5, target 1.2: plain (0.2)² = 0.04, clipped (0.5 − 1.2)² = 0.49."""
-    loss = losses.clipped_value_loss(torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([1.2]), 0.5)
-    assert float(loss) == pytest.approx(0.49)
-
-
 def test_truncated_importance_by_hand() -> None:
     """w = min(exp(trainer − sampler), 2): a token that the trainer finds half as likely counts half, one that it finds
     three times as likely counts 2; the policy loss is multiplied by it, token by token."""
@@ -110,3 +113,58 @@ def test_truncated_importance_corrects_the_gradient() -> None:
         trainer, trainer.detach(), sampler * advantage, 0.2, 0.2, None, weights
     )  # each token as often as it is sampled
     assert torch.allclose(torch.autograd.grad(-loss, logits)[0], wanted, atol=1e-6)
+
+
+def test_ppo_clip_is_the_clipped_surrogate_with_the_settings_clips() -> None:
+    """With clips 0.2 and 0.3 and dual clip 2: −1.3·1 (clipped above), −0.5·1 (not clipped below), 2·2 (dual clip), each
+    times its importance; PPO's range clips the first alone."""
+    ratio, advantage = torch.tensor([1.5, 0.5, 5.0]), torch.tensor([1.0, 1.0, -2.0])
+    settings = run_settings(training__clip_high=0.3, training__dual_clip=2.0).training
+    tokens = losses.Tokens(ratio.log(), torch.zeros(3), advantage, torch.tensor([1.0, 2.0, 0.5]))
+    loss, clipped = losses.token_loss("ppo_clip")(tokens, settings)
+    assert float(loss) == pytest.approx(-1.3 * 1.0 - 0.5 * 2.0 + 4.0 * 0.5, rel=1e-5) and int(clipped) == 1
+
+
+def test_an_unknown_loss_is_an_error_that_lists_the_known_ones() -> None:
+    """With the nearest name; composing a run says so before anything is played."""
+    with pytest.raises(UserError, match=r"'ppo_clip_'.*which has: ppo_clip; did you mean 'ppo_clip'"):
+        losses.token_loss("ppo_clip_")
+
+
+def test_a_loss_is_added_by_a_function_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """REINFORCE's, −A log π: a step with it moves the actor as its gradient says, with no other change."""
+
+    def reinforce(tokens: losses.Tokens, settings: Training) -> tuple[torch.Tensor, torch.Tensor]:
+        return -(tokens.advantage * tokens.logprob).sum(), torch.zeros((), dtype=torch.int64)
+
+    monkeypatch.setitem(losses.TOKEN_LOSSES, "reinforce", reinforce)
+    settings = run_settings(training__loss="reinforce", training__kl=0.0, training__entropy=0.0).training
+    actor = Decoder(DecoderShape(19, 16, 32, 1, 2, 2, True, 64, 10000.0, 1e-6))
+    actor.initialize(torch.Generator().manual_seed(0))
+    critic = Critic(actor.model, build_heads(16, [], settings.critic, [0]), {}, 1000, "cpu")
+    learner = Learner(actor, None, critic, settings, None, 1.0, LocalEngines("cpu", autocast=False))
+    every = np.ones(2, bool)
+    row = TurnRow(
+        tokens=np.array([1, 2, 3, 4], np.int32),
+        prompt_length=2,
+        advantage=np.array([1.0, -3.0], np.float32),
+        trained=every,
+        chosen=every,
+        logprob=np.array([-9.0, -0.1], np.float32),  # PPO's ratio would clip both
+        allowed=None,
+    )
+    found = learner.accumulate_actor_gradients([row], np.arange(1))
+    gradient = [parameter.grad.clone() for parameter in actor.parameters() if parameter.grad is not None]
+    actor.zero_grad(set_to_none=True)
+    hidden, _ = actor.model.hidden(Packing.of([row.tokens], [np.array([1, 2])]))
+    logprob = actor.logits(hidden).log_softmax(-1)[torch.arange(2), torch.tensor([3, 4])]
+    expected = -(torch.tensor([1.0, -3.0]) * logprob).sum() / 2
+    expected.backward()
+    assert found["loss"] == pytest.approx(float(expected.detach()), rel=1e-5)
+    wanted = [parameter.grad for parameter in actor.parameters() if parameter.grad is not None]
+    assert len(gradient) == len(wanted) and all(
+        torch.allclose(one, other, atol=1e-6) for one, other in zip(gradient, wanted, strict=True)
+    )
+    before = [parameter.detach().clone() for parameter in actor.parameters()]
+    learner.update_actor([row], np.random.default_rng(0), 1e-3)
+    assert any(not torch.equal(one, other) for one, other in zip(before, actor.parameters(), strict=True))

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from hiper.cli.main import main
+from hiper.compose import RunName, compose_run
 from hiper.config import parse_run
 from hiper.planning.assumptions import Assumptions
-from hiper.planning.files import run_files
+from hiper.planning.files import run_files, saved_bytes
 from hiper.planning.hardware import CARDS, Card
 from hiper.planning.host import loading_bytes, training_host
 from hiper.planning.memory import (
@@ -48,7 +49,7 @@ from hiper.planning.step import (
     passes,
     step,
 )
-from hiper.views.estimates import Plan, plans, split_size
+from hiper.views.estimates import Plan, plan_of, plans, split_size
 from hiper.views.plan import jobs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,6 +130,34 @@ def test_adapters_replace_all_weights_of_actor_and_critic() -> None:
     assert adapted.actor == Weights(348, 356) and adapted.critic == Weights(348, 316)
     assert adapted.trained == 696
     assert Models(SMALL, True, False, 3).critic == Weights() and Models(SMALL, True, True).critic == Weights(316)
+
+
+def test_a_critics_trunk_has_the_parameters_of_its_blocks() -> None:
+    """Of two layers one, with the embeddings and the last norm: 120 + 40 + 16 + 4; in files and memory nothing else of
+    the critic counts, and a pass through it is half of one."""
+    models = Models(SMALL, True, True, critic_blocks=1)
+    assert models.critic == Weights(180) and models.actor == Weights(316) and models.trained == 496
+    assert replace(models, rank=3).critic == Weights(174, 180)
+    assert saved_bytes(models) == 4 * 496
+    layout = Layout(MIXED, 1, 0, False, True)
+    assert estimate(models, layout, 8, 2, 0.0).critic == 180 * 18
+    usual = {"heads": True, "detached": False, "reference": True, "epochs": 1, "critic_epochs": 2, "again": False}
+    assert passes(**usual, critic_share=0.5) == Passes(1.5, 3.0, 3.0)
+
+
+def test_a_trunk_is_counted_as_it_is_made() -> None:
+    """Counting agrees with the parameters of the real backbone that is left, for an experiment's plan, too."""
+    from hiper.learning.qwen2 import Backbone, DecoderShape
+
+    backbone = Backbone(DecoderShape(500, 24, 56, 3, 6, 2, True, 64, 1e4, 1e-6))
+    backbone.keep_first(2)
+    counted = Models(ModelShape(500, 24, 56, 3, 6, 2, True), False, True, critic_blocks=2).critic
+    assert counted == Weights(sum(parameter.numel() for parameter in backbone.parameters()))
+    name = RunName("alfworld_small", "tiny", "hiper", 0)
+    values = compose_run("demo", str(name), ROOT).model_dump()
+    values["training"]["critic"] |= {"backbone": "separate", "detach": False, "trunk_blocks": 1}
+    plan = plan_of(name, parse_run(values, "demo"), Assumptions())
+    assert plan is not None and plan.models.critic_blocks == 1 and plan.passes.critic == 3 * 4 * 0.5
 
 
 def test_the_real_adapters_have_as_many() -> None:

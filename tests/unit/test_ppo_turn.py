@@ -21,6 +21,17 @@ def test_two_turns_by_hand() -> None:
     assert mask.all()
 
 
+def test_the_targets_lambda_leaves_the_advantages_alone() -> None:
+    """As above with γ = ½ and no penalty: with λ = 1 the targets are the returns 0 + ½ · 10 and 10, with λ = 0 one step
+    and the value after it, ½ · 4 and 10; null means λ_turn."""
+    turns = make_turns([2], reward=[[0.0, 10.0]])
+    values = {"state": np.array([[2.0, 4.0, 99.0]])}
+    for lam, expected in ((1.0, [[5.0, 10.0]]), (0.0, [[2.0, 10.0]]), (0.5, [[3.5, 10.0]]), (None, [[3.5, 10.0]])):
+        credit = ppo_turn.credit(turns, values, settings_of("ppo_turn", gamma=0.5, lam_turn=0.5, target_lambda=lam))
+        np.testing.assert_allclose(credit.targets["state"][0], expected)
+        np.testing.assert_allclose(credit.action, [[1.5, 6.0]])
+
+
 def test_every_token_of_a_turn_gets_the_same_advantage() -> None:
     """Blocks and the rest alike, and all of them are trained."""
     rng = np.random.default_rng(0)

@@ -23,7 +23,7 @@ from hiper.report.study import load_studies
 from hiper.report.success import success_table
 from hiper.report.table import SHARED
 from hiper.report.tables import write_tables
-from hiper.report.training import smooth, window_sums
+from hiper.report.training import course, smooth, window_sums
 from hiper.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +125,22 @@ def test_efficiency_counts_what_training_had_used(experiment: Path) -> None:
     text = (experiment / "tables" / "efficiency.md").read_text(encoding="utf-8")
     assert "| PPO (turn-level) | 30.0 | ≥ 40 | ≥ 360 | ≥ 3,600 | 1 of 2 |" in text
     assert "| 10.0 |" not in text and "| 50.0 |" not in text  # the three highest levels; 50 % came in the fifth of nine
+
+
+def test_efficiency_counts_what_a_critic_was_pretrained_on(tmp_path: Path) -> None:
+    """32 episodes of 300 turns and 3,000 tokens in all, before nine iterations of 16 episodes: every figure has them,
+    and they are no episodes of the first iteration."""
+    folder = add_run(tmp_path, "hiper", 0, [True, False], iterations=9)
+    rows = read_jsonl(folder / "metrics.jsonl")
+    rows = [row | {"episodes": row["episodes"] + 32} for row in rows]
+    rows[0] |= {"pretraining/episodes": 32.0, "pretraining/turns": 300.0, "pretraining/tokens": 3000.0}
+    write_jsonl(folder / "metrics.jsonl", rows)
+    tables(tmp_path)
+    (there,) = [row for row in read_csv(tmp_path / "tables" / "efficiency.csv") if row["level"] == "0.3"]
+    assert (there["episodes"], there["turns"], there["tokens"]) == ("80.0", "732.0", "7320.0")
+    (study,) = load_studies(tmp_path)
+    found = course(study, study.runs[0].name)
+    assert found is not None and found.played.tolist() == [16.0] * 9
 
 
 def test_runs_without_counts_of_tokens_have_no_efficiency(tmp_path: Path) -> None:

@@ -71,6 +71,22 @@ def test_only_differences_of_token_values_within_a_turn_count(seed: int) -> None
     np.testing.assert_allclose(before, after, atol=1e-9)
 
 
+def test_the_targets_lambda_leaves_the_advantages_alone() -> None:
+    """With λ = 1 both heads learn turn-level PPO's returns; tokens get what they got."""
+    turns, values = random_batch(2)
+    plain = {"gamma": 0.9, "lam_turn": 0.3}
+    before, after = (
+        vetta.credit(turns, values, settings_of("vetta", **plain, target_lambda=lam)) for lam in (None, 1.0)
+    )
+    assert before.tokens is not None and after.tokens is not None
+    np.testing.assert_array_equal(before.tokens, after.tokens)
+    whole = settings_of("ppo_turn", **{**plain, "lam_turn": 1.0})
+    one = ppo_turn.credit(turns, {"state": values["turn"]}, whole).targets["state"][0]
+    np.testing.assert_allclose(after.targets["turn"][0], one)
+    np.testing.assert_allclose(after.targets["token"][0], np.where(turns.chosen, one[:, :, None], 0.0))
+    assert not np.allclose(before.targets["turn"][0], one)
+
+
 def test_advantages_are_whitened_over_tokens_and_targets_are_not() -> None:
     """As for PPO with a value per token."""
     turns, values = random_batch(1)
