@@ -180,25 +180,28 @@ class Trainer:
         self.selection.close()
 
     def pretrain(self, notice: Notice) -> None:
-        """Let the values learn Monte-Carlo returns of the start model's own play, if the settings want it; from where
-        it was left."""
-        settings, critic = self.settings, self.settings.training.critic
+        """Let the values learn before RL, if the settings want it; from where it was left."""
+        critic = self.settings.training.critic
         while self.heads and not self.pretraining.ended(critic):
-            batch = self.pretraining.batches
-            draws = settings.training.episodes // settings.algorithm.group_size
-            numbers = range(batch * draws, (batch + 1) * draws)
-            tasks, groups = draw_tasks(self.tasks, settings, numbers, "pretraining tasks")
-            played, trajectories = self._play(tasks, groups, stream(settings, "pretraining", batch), "pretraining")
-            assessed = self.assessor.assess(trajectories).of_returns()
-            random = generator(stream(settings, "pretraining update", batch))
-            self.learner.update_critic(assessed.states, assessed.targets(), random)
-            self.pretraining = self.pretraining.then(critic, played, assessed.read())
+            self.pretrain_once()
             log.info("%s", self.pretraining)
             stopping, ended = self.processes.any(notice.given), self.pretraining.ended(critic)
             if stopping or ended:
                 self._checkpoint(0)
             if stopping and not ended:
                 raise Interrupted(f"{notice}: stopped after {self.pretraining.episodes} episodes of pretraining")
+
+    def pretrain_once(self) -> None:
+        """Play a batch and let the values learn its Monte-Carlo returns."""
+        settings, batch = self.settings, self.pretraining.batches
+        draws = settings.training.episodes // settings.algorithm.group_size
+        numbers = range(batch * draws, (batch + 1) * draws)
+        tasks, groups = draw_tasks(self.tasks, settings, numbers, "pretraining tasks")
+        played, trajectories = self._play(tasks, groups, stream(settings, "pretraining", batch), "pretraining")
+        assessed = self.assessor.assess(trajectories).of_returns()
+        random = generator(stream(settings, "pretraining update", batch))
+        self.learner.update_critic(assessed.states, assessed.targets(), random)
+        self.pretraining = self.pretraining.then(settings.training.critic, played, assessed.read())
 
     def _play(
         self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int], what: str
