@@ -17,7 +17,6 @@ from local_slurm import LocalSlurm
 from hiper.locks import lock_file
 
 STARTED: list[subprocess.Popen[bytes]] = []  # to be ended with the tests, however they end
-ITERATIONS = 7  # of each training
 PROFILES = ["--profile", "slurm", "--profile", "tests/cluster/profile"]
 
 

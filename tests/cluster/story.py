@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from grid import ITERATIONS, Call, busy, call, jobs, restarts, rows, signal_stage, until
+from checkout import ITERATIONS
+from grid import Call, busy, call, jobs, restarts, rows, signal_stage, until
 from local_slurm import LocalSlurm
 
 RUNS = Path("results/test/runs")
@@ -29,7 +30,6 @@ class Story:
     """What happened, for the tests to look at."""
 
     project: Path
-    reference: Path
     locked: Call
     refused: Call
     log_before: str
@@ -41,7 +41,7 @@ class Story:
     drained_after: str = ""  # the newest job at that moment
 
 
-def tell(slurm: LocalSlurm, project: Path, reference: Path) -> Story:
+def tell(slurm: LocalSlurm, project: Path) -> Story:
     """All that happens on the cluster."""
     runs = project / RUNS
     # warm starts alone: no training shall begin, and be over, before it is disturbed
@@ -59,7 +59,7 @@ def tell(slurm: LocalSlurm, project: Path, reference: Path) -> Story:
     after = log.read_text()
     signal_stage(runs / WARM_START, signal.SIGCONT)
     until(lambda: not busy(slurm), "the orphaned jobs' end")
-    told = Story(project, reference, locked, refused, before, after, call(slurm, project))
+    told = Story(project, locked, refused, before, after, call(slurm, project))
     disturb(slurm, told)
     told.last.wait()
     slurm.command("scontrol", "update", f"nodename={told.drained_node}", "state=resume")
