@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline import ROOT, prepare, run_settings
+from pipeline import ROOT, run_settings
 from safetensors.torch import load_file
 
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
@@ -35,12 +35,6 @@ LORA: dict[str, Any] = {
     "training__critic__backbone": "separate",
     "training__critic__detach": False,
 }
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with games, demonstrations, tokenizer and a warm start of a few steps."""
-    return prepare(tmp_path_factory.mktemp("prepared"), run_settings())
 
 
 def train(prepared: Path, folder: Path, chosen: RunSettings) -> Path:
