@@ -58,7 +58,7 @@ def tell(slurm: LocalSlurm, project: Path) -> Story:
     refused.wait()
     after = log.read_text()
     signal_stage(runs / WARM_START, signal.SIGCONT)
-    until(lambda: not busy(slurm), "the orphaned jobs' end")
+    until(lambda: not busy(slurm), "the orphaned jobs' end", pause=1.0)
     told = Story(project, locked, refused, before, after, call(slurm, project))
     disturb(slurm, told)
     told.last.wait()
@@ -82,7 +82,7 @@ def disturb(slurm: LocalSlurm, told: Story) -> None:
         return not waiting
 
     until(each, "all trainings", told.last)
-    until(lambda: waits_or_goes_on(slurm, told.requeued_job), "the requeued job's end", told.last)
+    until(lambda: waits_or_goes_on(slurm, told.requeued_job), "the requeued job's end", told.last, pause=1.0)
     # Slurm would wait two minutes; on a busy machine they may be over already
     slurm.command("scontrol", "update", f"jobid={told.requeued_job}", "starttime=now", check=False)
 
