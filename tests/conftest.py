@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,51 @@ def shared_data() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"no recordings at {folder}: set HIPER_SHARED_DATA to the folder that holds data/ and golden/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make what many tests only read once for all workers: `made_once(name, make)` is the folder that `make` filled for
+    the first worker who asked; others wait for that."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder, finished = root / f"{name}-of-all", root / f"{name}.finished"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                finished.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def prepared(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A folder with games, demonstrations, tokenizer and a warm start of a few steps; it stays as it is."""
+    from pipeline import prepare, run_settings
+
+    return made_once("prepared", lambda folder: prepare(folder, run_settings()))
+
+
+@pytest.fixture(scope="session")
+def committed(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A copy of the project in a repository of its own, to be cloned."""
+    from checkout import longer_project
+
+    return made_once("committed", longer_project)
+
+
+@pytest.fixture(scope="session")
+def reference(committed: Path, made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A clone in which the whole experiment `test` has run undisturbed; it stays as it is."""
+    from checkout import clone, run_whole
+
+    return made_once("reference", lambda folder: run_whole(clone(committed, folder)))
 
 
 @pytest.fixture(scope="session")
@@ -50,22 +98,38 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_database(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """MLflow's database, migrated, without an experiment of ours; to copy, because making one takes ten seconds."""
     from hiper.tracking.mirror import Mirror
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", "")
-        folder: Path = tmp_path_factory.mktemp("mlflow") / "template"
-        client = Mirror(folder).client
-        client.rename_experiment(client.get_experiment_by_name("template").experiment_id, "unused")
-    return folder / "tracking" / "mlflow.db"
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", "")
+            client = Mirror(folder / "template").client
+            client.rename_experiment(client.get_experiment_by_name("template").experiment_id, "unused")
+
+    return made_once("mlflow", make) / "template" / "tracking" / "mlflow.db"
+
+
+LONGEST = ("slurm", "workflow", "deepspeed", "outages", "test_dvc", "test_training", "test_faults", "mlflow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Groups begin in the order of `pytest_collection_modifyitems`; pytest-xdist would count their tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A file is a group unless it says otherwise: what its fixtures make and what stays in memory serves its tests."""
+    if item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-xdist has put groups into the node ids
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Groups that one worker runs in a row (the workflow, above all) begin first: the other worker does the rest."""
-    grouped = [item for item in items if item.get_closest_marker("xdist_group")]
-    if hasattr(config, "workerinput") and any("@" not in item.nodeid for item in grouped):
+    """Groups that take longest begin first: other workers do the rest."""
+    if hasattr(config, "workerinput") and any("@" not in item.nodeid for item in items):
         raise pytest.UsageError("pytest-xdist does not group with this pytest: install the one in envs/constraints.txt")
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.get_closest_marker("xdist_group").args[0], len(ranks)))

@@ -17,7 +17,6 @@ from local_slurm import LocalSlurm
 from hiper.locks import lock_file
 
 STARTED: list[subprocess.Popen[bytes]] = []  # to be ended with the tests, however they end
-ITERATIONS = 7  # of each training
 PROFILES = ["--profile", "slurm", "--profile", "tests/cluster/profile"]
 
 
@@ -47,11 +46,11 @@ def call(slurm: LocalSlurm, project: Path, *arguments: str) -> Call:
     return Call(process, log)
 
 
-def until(condition: Callable[[], bool], what: str, running: Call | None = None) -> None:
-    """Wait for it; AssertionError when the call it depends on ends before."""
+def until(condition: Callable[[], bool], what: str, running: Call | None = None, pause: float = 0.1) -> None:
+    """Wait for it, asking every `pause` seconds; AssertionError when the call it depends on ends before."""
     while not condition():
         assert running is None or running.process.poll() is None, f"{what}: Snakemake ended\n{running.output}"
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from grid import ITERATIONS, Call, busy, call, jobs, restarts, rows, signal_stage, until
+from checkout import ITERATIONS
+from grid import Call, busy, call, jobs, restarts, rows, signal_stage, until
 from local_slurm import LocalSlurm
 
 RUNS = Path("results/test/runs")
@@ -29,7 +30,6 @@ class Story:
     """What happened, for the tests to look at."""
 
     project: Path
-    reference: Path
     locked: Call
     refused: Call
     log_before: str
@@ -41,7 +41,7 @@ class Story:
     drained_after: str = ""  # the newest job at that moment
 
 
-def tell(slurm: LocalSlurm, project: Path, reference: Path) -> Story:
+def tell(slurm: LocalSlurm, project: Path) -> Story:
     """All that happens on the cluster."""
     runs = project / RUNS
     # warm starts alone: no training shall begin, and be over, before it is disturbed
@@ -58,8 +58,8 @@ def tell(slurm: LocalSlurm, project: Path, reference: Path) -> Story:
     refused.wait()
     after = log.read_text()
     signal_stage(runs / WARM_START, signal.SIGCONT)
-    until(lambda: not busy(slurm), "the orphaned jobs' end")
-    told = Story(project, reference, locked, refused, before, after, call(slurm, project))
+    until(lambda: not busy(slurm), "the orphaned jobs' end", pause=1.0)
+    told = Story(project, locked, refused, before, after, call(slurm, project))
     disturb(slurm, told)
     told.last.wait()
     slurm.command("scontrol", "update", f"nodename={told.drained_node}", "state=resume")
@@ -82,7 +82,7 @@ def disturb(slurm: LocalSlurm, told: Story) -> None:
         return not waiting
 
     until(each, "all trainings", told.last)
-    until(lambda: waits_or_goes_on(slurm, told.requeued_job), "the requeued job's end", told.last)
+    until(lambda: waits_or_goes_on(slurm, told.requeued_job), "the requeued job's end", told.last, pause=1.0)
     # Slurm would wait two minutes; on a busy machine they may be over already
     slurm.command("scontrol", "update", f"jobid={told.requeued_job}", "starttime=now", check=False)
 

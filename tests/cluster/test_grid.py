@@ -4,9 +4,11 @@ those of a local run, byte for byte."""
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
-from grid import ITERATIONS, jobs, restarts
+from checkout import ITERATIONS
+from grid import jobs, restarts
 from local_slurm import NODES, LocalSlurm
 from story import DRAINED, KILLED, REQUEUED, WARM_START, WARNED, Story, about
 
@@ -15,10 +17,10 @@ from hiper.runs.comparison import compare
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(5400)]
 
 
-def test_the_results_are_those_of_a_local_run(story: Story) -> None:
+def test_the_results_are_those_of_a_local_run(story: Story, reference: Path) -> None:
     """Killed, warned, requeued, drained, orphaned, retried: no byte differs, no file is missing."""
     assert story.last.process.returncode == 0, story.last.output
-    total, differences = compare(story.reference / "results/test", story.project / "results/test")
+    total, differences = compare(reference / "results/test", story.project / "results/test")
     assert differences == [] and total > 40
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from checkout import clone
 from grid import call, jobs, rows, until
 from local_slurm import NODES, LocalSlurm
 from story import WARM_START, Story
@@ -32,14 +33,14 @@ ENGINE = {
 }
 
 
-def prepare(project: Path) -> Path:
-    """An experiment for two nodes in a project that has run `test`; all that its training needs is taken from there."""
+def prepare(project: Path, source: Path) -> Path:
+    """An experiment for two nodes; all that its training needs is taken from `source`, where `test` has run."""
     path = project / "configs" / "experiment" / "test.yaml"
     path.with_stem("nodes").write_text(
         "# @package _global_\n" + yaml.safe_dump(yaml.safe_load(path.read_text()) | ENGINE)
     )
     for name in ("demonstrations", "tokenizers", "tracking", f"runs/{WARM_START}"):
-        shutil.copytree(project / "results" / "test" / name, project / RESULTS / name)
+        shutil.copytree(source / "results" / "test" / name, project / RESULTS / name)
     return project
 
 
@@ -67,10 +68,15 @@ def torchrun(project: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*start, *hiper, *train], cwd=project, env=environment, stderr=subprocess.DEVNULL)
 
 
-def test_a_training_on_two_nodes_is_warned_and_ends_as_without_a_cluster(slurm: LocalSlurm, story: Story) -> None:
+def test_a_training_on_two_nodes_is_warned_and_ends_as_without_a_cluster(
+    slurm: LocalSlurm, story: Story, tmp_path: Path
+) -> None:
     """One step with a task on each node; all processes stop after the same iteration and go on in the next job."""
-    local = torchrun(prepare(story.reference))
-    project = prepare(story.project)
+    project = story.project
+    elsewhere = prepare(clone(project, tmp_path / "elsewhere"), project)
+    shutil.copytree(project / "data", elsewhere / "data")
+    local = torchrun(elsewhere)
+    prepare(project, project)
     arguments = ["--config", "experiment=nodes", "--allowed-rules", "train"]
     running = call(slurm, project, str(RUN / "manifest.json"), *arguments)
     until(lambda: rows(project / RUN) > 0, "two nodes", running)
@@ -83,4 +89,4 @@ def test_a_training_on_two_nodes_is_warned_and_ends_as_without_a_cluster(slurm: 
     log = project / RESULTS / "logs" / "train" / "alfworld_test-test-hiper-seed0.log"
     assert "resuming after iteration" in log.read_text()
     assert local.wait() == 0
-    assert compare(story.reference / RUN, project / RUN)[1] == []
+    assert compare(elsewhere / RUN, project / RUN)[1] == []

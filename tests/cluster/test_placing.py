@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,17 @@ from local_slurm import LocalSlurm
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(5400)]
 
 WARM_START = "results/gpus/runs/alfworld_test-test-warmstart-seed0/manifest.json"
+
+
+@pytest.fixture(autouse=True)
+def gpus(project: Path) -> Iterator[None]:
+    """The experiment `test` for GPUs, as `gpus`."""
+    path = project / "configs" / "experiment" / "test.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings |= {"defaults": [{"override /engine": "cuda"}], "engine": {"threads": 1}}
+    path.with_stem("gpus").write_text("# @package _global_\n" + yaml.safe_dump(settings))
+    yield
+    path.with_stem("gpus").unlink()
 
 
 def profile(project: Path, name: str, **changes: str) -> list[str]:

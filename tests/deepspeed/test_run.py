@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from deepspeed_launch import launch, succeed
-from pipeline import prepare, run_settings
+from pipeline import run_settings
 
+from hiper.errors import UserError
 from hiper.learning.folders import WEIGHTS
 from hiper.records import read_json, read_jsonl
 from hiper.stages import training
@@ -24,11 +25,6 @@ SHORT: dict[str, Any] = {
     "training__checkpoint_every": 2,
     "tracking__episodes": 8,  # all of them
 }
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare(tmp_path_factory.mktemp("prepared"), run_settings())
 
 
 def run(prepared: Path, folder: Path, processes: int, **changes: Any) -> dict[str, Any]:
@@ -94,9 +90,12 @@ def test_the_first_iteration_is_that_of_the_local_engine(prepared: Path, tmp_pat
         assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=2e-6), name
 
 
-def test_too_many_or_too_few_processes_are_refused(prepared: Path, tmp_path: Path) -> None:
+def test_too_many_or_too_few_processes_are_refused(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes for a run of four: nothing is written, and the message names both numbers and the command."""
-    work = run(prepared, tmp_path / "run", 4)
-    done = launch(2, work, tmp_path)
-    assert done.returncode != 0 and not (tmp_path / "run" / "metrics.jsonl").exists()
-    assert "2 processes were started" in done.stderr and "--nproc-per-node 4 --no-python -- hiper" in done.stderr
+    settings = run_settings(**run(prepared, tmp_path / "run", 4)["train"]["changes"])
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun says it
+    with pytest.raises(UserError, match=r"2 processes were started(?s:.*)--nproc-per-node 4 --no-python -- hiper"):
+        training.run(settings, prepared / "warmstart" / "model", tmp_path / "run", prepared / "data")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

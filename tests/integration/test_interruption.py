@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from pipeline import ROOT, RUN_FOLDER, STAGES, WARM_FOLDER, changed
 
+from hiper.cli.main import main
 from hiper.runs.comparison import compare
 
 NEVER = 1000  # no checkpoint but the one that the signal asks for
@@ -55,7 +56,7 @@ def interrupt(folder: Path, stage: str, *signals: signal.Signals) -> tuple[int, 
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project's folder in which everything up to the training has run undisturbed."""
     folder: Path = tmp_path_factory.mktemp("project")
     shutil.copytree(ROOT / "configs", folder / "configs")
@@ -63,10 +64,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path.write_text("# @package _global_\n" + yaml.safe_dump(changed(yaml.safe_load(path.read_text()), **SMALL)))
     commands = [["compose", "test", run.name, "--output", f"{run}/config.yaml"] for run in (WARM_FOLDER, RUN_FOLDER)]
     commands.append(["data", "make", "configs/benchmark/alfworld_test.yaml", "--output", "data/alfworld_test"])
-    for command in [*commands, *(STAGES[name] for name in ("demonstrations", "tokenizer", "warmstart", "train"))]:
-        status, messages = finish(hiper(folder, *command))
-        assert status == 0, messages
-    yield folder
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for command in [*commands, *(STAGES[name] for name in ("demonstrations", "tokenizer", "warmstart", "train"))]:
+            patch.setattr(sys, "argv", ["__main__.py", *command])  # as manifests have it of `python -m hiper`
+            assert main(command) == 0
+    return folder
 
 
 def without(prepared: Path, folder: Path, stage: str) -> Path:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pipeline import prepare, run_settings
+from pipeline import run_settings
 
 from hiper.benchmarks.record import make_benchmark
 from hiper.errors import UserError
@@ -22,9 +22,9 @@ VALIDATED = {"training__iterations": 5, "training__validation__tasks": 6, "train
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder with a validated run in `run/`."""
-    folder = prepare(tmp_path_factory.mktemp("selection"), run_settings())
+    folder = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("selection") / "prepared"))
     training.run(run_settings(**VALIDATED), folder / "warmstart" / "model", folder / "run", folder / "data")
     return folder
 

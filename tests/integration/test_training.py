@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline import ROOT, prepare, run_settings
+from pipeline import run_settings
 from safetensors.torch import load_file
 
+from hiper.algorithms.registry import ALGORITHMS
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
 from hiper.cli.main import main
-from hiper.compose import available, write_config
+from hiper.compose import write_config
 from hiper.config import RunSettings
 from hiper.errors import Interrupted
 from hiper.learning.batches import TurnRow
@@ -51,12 +52,6 @@ PRETRAINED = TRUNK | {
     "training__critic__gate": True,
     "training__critic__pretraining": {"episodes": 16, "patience": 5, "tolerance": 0.0},
 }
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with games, demonstrations, tokenizer and a warm start of a few steps."""
-    return prepare(tmp_path_factory.mktemp("prepared"), run_settings())
 
 
 def train(prepared: Path, folder: Path, chosen: RunSettings) -> Path:
@@ -194,7 +189,7 @@ def test_a_pretrained_model_is_warmed_up_with_adapters(prepared: Path, tmp_path:
     assert made.read_bytes() == (start / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("algorithm", available("algorithm", ROOT))
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_recorded_advantages_are_those_of_the_update(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:

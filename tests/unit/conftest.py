@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,14 @@ def small_settings() -> RunSettings:
 
 
 @pytest.fixture(scope="session")
-def small_pipeline(tmp_path_factory: pytest.TempPathFactory, small_settings: RunSettings) -> Path:
+def small_pipeline(
+    made_once: Callable[[str, Callable[[Path], object]], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    small_settings: RunSettings,
+) -> Path:
     """Games, demonstrations, a tokenizer and a model folder, each by its stage. Who damages a file mends it again."""
-    return prepare(tmp_path_factory.mktemp("small"), small_settings)
+    made = made_once("small", lambda folder: prepare(folder, small_settings))
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("small") / "pipeline"))
 
 
 @pytest.fixture

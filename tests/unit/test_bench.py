@@ -182,8 +182,9 @@ def test_parser_refuses_a_parser_that_depends_on_the_length() -> None:
         parser.measure(BRIEF, sizes=(1024, 2048), parser=lambda text, offsets: parse(text[:2000], offsets))
 
 
-def test_rollout_is_measured(rollout_result: Result) -> None:
+def test_rollout_is_measured(measured_gpu: tuple[Result, Result]) -> None:
     """Free and guided decoding and episodes have figures; greedy tokens were compared first."""
+    _, rollout_result = measured_gpu
     free, long, guided, episodes = rollout_result.comparisons
     require_figures(replace(rollout_result, comparisons=[free, long, episodes]), sides=2)
     require_figures(replace(rollout_result, comparisons=[guided]), sides=3)
@@ -191,10 +192,20 @@ def test_rollout_is_measured(rollout_result: Result) -> None:
 
 
 @pytest.fixture(scope="module")
-def rollout_result() -> Result:
-    from dev.bench import rollout
+def measured_gpu() -> tuple[Result, Result]:
+    """The benchmark for GPUs on the CPU at a tiny size, and the rollout that is a part of it."""
+    from dev.bench import gpu, rollout
 
-    return rollout.measure(BRIEF, machine=CPU, batch=3, turns=2, root=ROOT)
+    real, rollouts = rollout.measure, []
+
+    def noted(*arguments: Any, **named: Any) -> Result:
+        rollouts.append(real(*arguments, **named))
+        return rollouts[0]
+
+    sizes: dict[str, Any] = {"turns": 2, "batch": 3, "prompt": 20.0, "limits": (48, 100), "root": ROOT}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "measure", noted)
+        return gpu.measure(BRIEF, machine=CPU, shape="tiny", peak=1e12, **sizes), rollouts[0]
 
 
 def test_rollout_refuses_another_model() -> None:
@@ -311,12 +322,9 @@ def test_disagreement_prints_no_ratio(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert out == "" and "low advantages" in err
 
 
-def test_gpu_runs_on_the_cpu_at_a_tiny_size() -> None:
+def test_gpu_runs_on_the_cpu_at_a_tiny_size(measured_gpu: tuple[Result, Result]) -> None:
     """Training and rollout in one result, with throughput and MFU against the peak that is given, without targets."""
-    from dev.bench import gpu
-
-    sizes: dict[str, Any] = {"turns": 2, "batch": 3, "prompt": 20.0, "limits": (48, 100), "root": ROOT}
-    result = gpu.measure(BRIEF, machine=CPU, shape="tiny", peak=1e12, **sizes)
+    result, _ = measured_gpu
     training, *playing = result.comparisons
     require_figures(replace(result, comparisons=[training]), sides=3)
     assert len(playing) == 4 and result.targets == () and result.settings["card"] == "none"

@@ -221,8 +221,13 @@ def test_a_setting_that_an_inherited_one_for_some_runs_goes_over_is_a_warning(
 
 
 @pytest.mark.parametrize("experiment", available("experiment", ROOT))
-def test_the_projects_experiments_set_nothing_in_vain(caplog: pytest.LogCaptureFixture, experiment: str) -> None:
-    """No warning for any of them."""
+def test_the_projects_experiments_compose_and_set_nothing_in_vain(
+    caplog: pytest.LogCaptureFixture, experiment: str
+) -> None:
+    """Every run of every grid composes and validates, so that no configuration file can rot; no warning for any."""
     with caplog.at_level(logging.WARNING, "hiper.grids"):
-        compose_grid(experiment, ROOT)
-    assert not caplog.messages
+        runs = compose_grid(experiment, ROOT)
+    assert runs and not caplog.messages
+    for name, settings in runs:
+        found = settings.experiment, settings.benchmark.dataset, settings.model.name
+        assert found == (experiment, name.benchmark, name.model)

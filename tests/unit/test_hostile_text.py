@@ -1,6 +1,7 @@
-"""The parser of a turn against a hundred thousand hostile outputs and a second, plain reading of the rules.
+"""The parser of a turn against hostile outputs and a second, plain reading of the rules.
 
-`HIPER_HOSTILE=1000000 pytest tests/unit/test_hostile_text.py` generates more; `HIPER_HOSTILE_SEED` draws others.
+`pytest -m slow tests/unit/test_hostile_text.py` generates a hundred thousand, or as many as `HIPER_HOSTILE` says;
+`HIPER_HOSTILE_SEED` draws others.
 """
 
 from __future__ import annotations
@@ -213,12 +214,13 @@ def check_action(parsed: ParsedTurn, text: str, reading: Reading) -> None:
     assert parsed.action == "".join(text[at] for at in last).strip().lower()
 
 
-def test_a_hundred_thousand_hostile_outputs_are_read_by_the_rules() -> None:
+@pytest.mark.parametrize("outputs", [10_000, pytest.param(OUTPUTS, marks=pytest.mark.slow)])
+def test_hostile_outputs_are_read_by_the_rules(outputs: int) -> None:
     """Never an exception, never a token in the wrong span, never a subgoal's text as the action; the outputs are as
     varied as they should be."""
     source = random.Random(SEED)
     generated, valid, nested, cut, seen = 0, 0, 0, 0, set()
-    for _ in range(OUTPUTS):
+    for _ in range(outputs):
         text = output(source)
         offsets = tokenization(source, text)
         try:
@@ -230,7 +232,6 @@ def test_a_hundred_thousand_hostile_outputs_are_read_by_the_rules() -> None:
         valid += parsed.valid
         nested += parsed.subgoal is not None and "<action>" in parsed.subgoal
         cut += parsed.action_characters is None
-    assert generated == OUTPUTS and OUTPUTS >= 100_000
     assert len(seen) > 0.9 * generated
     assert min(valid, nested, cut) > 0.01 * generated, (valid, nested, cut)
 

@@ -181,7 +181,6 @@ def test_a_download_brings_neither_code_nor_pickles(hub: dict[str, str], model: 
     assert folder.is_relative_to(hub["HF_HOME"]) and Hub.asked
     assert (folder / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
     assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".jinja", ".txt"}
-    assert call().stdout == fetched.stdout
 
 
 def test_a_download_that_fails_says_why(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -255,7 +255,7 @@ def test_starting_a_follower_never_raises(experiment: Path, caplog: pytest.LogCa
     assert "not mirrored live" in caplog.text
 
 
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "half a page"])
+@pytest.mark.parametrize("damage", ["garbage", "half a page"])
 def test_a_damaged_database_is_set_aside_and_made_anew(
     experiment: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -264,9 +264,7 @@ def test_a_damaged_database_is_set_aside_and_made_anew(
     expected = mirrored(experiment)
     path = experiment / "tracking" / "mlflow.db"
     content = path.read_bytes()
-    path.write_bytes(
-        {"garbage": os.urandom(5000), "truncated": content[: len(content) // 2]}.get(damage, content[:700])
-    )
+    path.write_bytes(os.urandom(5000) if damage == "garbage" else content[:700])
     spoilt = path.read_bytes()
     tracking.sync(experiment)
     assert mirrored(experiment) == expected

@@ -1,20 +1,20 @@
-"""One copy of the project in which the experiment `test` has run, for all tests of the workflow."""
+"""Projects that the tests of the workflow may change."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from checkout import copy_project, run_whole
+from checkout import clone
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_project(tmp_path_factory.mktemp("workflow") / "project")
+def project(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clone(committed, tmp_path_factory.mktemp("workflow") / "project")
 
 
 @pytest.fixture(scope="session")
-def finished(project: Path) -> Path:
-    """The copy after the whole experiment has run."""
-    run_whole(project)
-    return project
+def finished(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project after the whole experiment has run."""
+    return Path(shutil.copytree(reference, tmp_path_factory.mktemp("workflow") / "finished"))

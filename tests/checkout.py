@@ -11,6 +11,14 @@ from pathlib import Path
 from project import ROOT, project_files
 
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+ITERATIONS = 7  # of each training: enough to be disturbed before the last
+# What the copy changes in the experiment `test`.
+LONGER = {
+    "  steps: 20": "  steps: 50",
+    "  iterations: 2": f"  iterations: {ITERATIONS}",
+    "  checkpoint_every: 1": "  checkpoint_every: 2",
+}
+FEWER_FOLLOWERS = "by_benchmark: {webshop_test: {tracking: {live: false}}}\n"  # each imports MLflow
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -26,8 +34,29 @@ def copy_project(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
     git(folder, "init", "-q")
+    return commit(folder)
+
+
+def longer_project(folder: Path) -> Path:
+    """As `copy_project`; the trainings of the experiment `test` last long enough to be disturbed."""
+    path = copy_project(folder) / "configs" / "experiment" / "test.yaml"
+    text = path.read_text()
+    for old, new in LONGER.items():
+        assert text.count(f"{old}\n") == 1, old
+        text = text.replace(f"{old}\n", f"{new}\n")
+    path.write_text(f"{text}\n{FEWER_FOLLOWERS}")
+    return commit(folder)
+
+
+def commit(folder: Path) -> Path:
     git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "copy")
+    git(folder, "commit", "-qm", "files")
+    return folder
+
+
+def clone(project: Path, folder: Path) -> Path:
+    """The same commit in another folder, without data and results."""
+    git(project, "clone", "-q", str(project), str(folder))
     return folder
 
 
