@@ -32,6 +32,7 @@ class Settings:
     lam_turn: float = 1.0
     lam_seg: float = 0.95
     lam_boundary: float = 0.0
+    target_lambda: float | None = None
     switch_advantage: str = "return"
     normalize: bool = True
     bootstrap_truncated: bool = True
