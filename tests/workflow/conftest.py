@@ -17,4 +17,4 @@ def project(committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project after the whole experiment has run."""
-    return Path(shutil.copytree(reference, tmp_path_factory.mktemp("workflow") / "finished"))
+    return Path(shutil.copytree(reference, tmp_path_factory.mktemp("workflow") / "finished", symlinks=True))
