@@ -66,7 +66,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands.append(["data", "make", "configs/benchmark/alfworld_test.yaml", "--output", "data/alfworld_test"])
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         for command in [*commands, *(STAGES[name] for name in ("demonstrations", "tokenizer", "warmstart", "train"))]:
-            patch.setattr(sys, "argv", ["__main__.py", *command])  # as manifests have it of `python -m hiper`
+            patch.setattr(sys, "argv", ["hiper", *command])  # manifests name the command
             assert main(command) == 0
     return folder
 
