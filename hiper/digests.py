@@ -10,6 +10,7 @@ from hiper.declarations import STAGES, Stage
 from hiper.records import sha256_json
 
 READ = stages_read(RunSettings)
+_LEFT_OUT = object()
 
 
 def config_digest(settings: RunSettings) -> str:
@@ -31,16 +32,20 @@ def stage_digest(settings: RunSettings, stage: Stage) -> str:
 
 def benchmark_digest(settings: BenchmarkSettings) -> str:
     """SHA-256 of what a data set is made of: `stage_digest(…, "data")` without a run."""
-    return _digest({"benchmark": settings.model_dump(mode="json")}, "data")
+    return _digest({"benchmark": without_later(type(settings), settings.model_dump(mode="json"))}, "data")
 
 
 def _digest(values: dict[str, Any], stage: Stage) -> str:
-    return sha256_json({name: _lookup(values, name) for name in READ.by[stage]})
+    """Of what `stage` reads; what was left out of `values` is left out here, too."""
+    read = {name: _lookup(values, name) for name in READ.by[stage]}
+    return sha256_json({name: value for name, value in read.items() if value is not _LEFT_OUT})
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:
-    """The setting or section of this name; "" is all of them."""
+    """The setting or section of this name, or _LEFT_OUT; "" is all of them."""
     found: Any = values
     for key in dotted.split(".") if dotted else ():
+        if key not in found:
+            return _LEFT_OUT
         found = found[key]
     return found
