@@ -43,7 +43,8 @@ def environment_with(package: Path, folder: Path) -> str:
 def test_the_algorithm_of_the_guide_trains(finished: Path, tmp_path: Path) -> None:
     """Its module, its entry point and its defaults, as printed, are all that a new algorithm needs, in at most 40
     lines; its own hyper-parameter is checked, shown in the run's configuration and trained with."""
-    part = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8").split("## Add an algorithm")[1]
+    page = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    part = page.split("## Add an algorithm")[1].split("\n## ")[0]
     module, package, defaults = re.findall(r"```(?:python|toml|yaml)\n(.*?)```", part, flags=re.DOTALL)
     assert sum(bool(line.strip()) for text in (module, package, defaults) for line in text.splitlines()) <= 40
     (tmp_path / "package").mkdir()
