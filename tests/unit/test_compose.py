@@ -36,9 +36,9 @@ RECORDED = {
     "demonstrations": "8a2444d12d083f102f9425c8ed14d16593ab4dc88d0e43e05fb6c2a9d40e8fa6",
     "tokenizer": "764b9e1fa5e28e1b1a6deb983c6b0cb3b4bf36ba81fc306ebe068524a29980a1",
     "warmstart": "9192e62346a39eca6b7cd109287869f8a12590b5c6b5ef9717a7ca7e51e211f5",
-    "train": "492c4bedf6c614aa3d5d09a1b8fa650c21e57e69d8dde0a7d154ec55bb6f9560",
+    "train": "c74f32aff24c68d858df61299ef8b3547615255eeef224dbfe3a14ad4f8ee7d5",
     "evaluate": "37c0effca3d6d102d4411f471244cef6482f3f42669f335f98ecdf2cf9a54cc7",
-    "variance": "674e9e6a1975f912e2a2279e9a31a8aa1ba0b28bf942330fb1dd9ebdc01b83e1",
+    "variance": "f3993aecc4bb88770507e15ee211ba69279aa6e8561d1a2f30ec187001f46fe9",
 }
 
 
