@@ -22,30 +22,30 @@ def stage_digest(settings: RunSettings, stage: Stage) -> str:
     """SHA-256 of the settings that `stage` itself reads; equal digests and equal inputs mean equal outputs."""
     if stage not in STAGES:
         raise ValueError(f"stage {stage!r} is none of {STAGES}")
-    values = without_later(RunSettings, settings.model_dump(mode="json"))
-    for name in READ.unread:
-        section, _, key = name.rpartition(".")
-        if isinstance(around := _lookup(values, section), dict):
-            around.pop(key, None)
-    return _digest(values, stage)
+    return _digest(settings.model_dump(mode="json"), stage)
 
 
 def benchmark_digest(settings: BenchmarkSettings) -> str:
     """SHA-256 of what a data set is made of: `stage_digest(…, "data")` without a run."""
-    return _digest({"benchmark": without_later(type(settings), settings.model_dump(mode="json"))}, "data")
+    return _digest({"benchmark": settings.model_dump(mode="json")}, "data")
 
 
 def _digest(values: dict[str, Any], stage: Stage) -> str:
-    """Of what `stage` reads; what was left out of `values` is left out here, too."""
+    """Of those of the values of a run, or of a part of it, that `stage` reads, without those that say nothing new."""
+    values = without_later(RunSettings, values)
+    for name in READ.unread:
+        section, _, key = name.rpartition(".")
+        if isinstance(around := _lookup(values, section), dict):
+            around.pop(key, None)
     read = {name: _lookup(values, name) for name in READ.by[stage]}
     return sha256_json({name: value for name, value in read.items() if value is not _LEFT_OUT})
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:
-    """The setting or section of this name, or _LEFT_OUT; "" is all of them."""
+    """The setting or section of this name, _LEFT_OUT where there is none; "" is all of them."""
     found: Any = values
     for key in dotted.split(".") if dotted else ():
-        if key not in found:
+        if not isinstance(found, dict) or key not in found:
             return _LEFT_OUT
         found = found[key]
     return found

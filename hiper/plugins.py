@@ -6,8 +6,9 @@ A package offers its own through an entry point of the groups `hiper.algorithms`
     [project.entry-points."hiper.algorithms"]
     mine = "my_package.mine:ALGORITHM"
 
-Ours stand in BUILT_IN in the same form. This is the one place that imports by a text, because the floor that asks (the
-configuration) lies below the one that answers (a benchmark).
+Ours stand in BUILT_IN in the same form, and CONTRACTS says what an object of either group must be. This is the one
+place that imports by a text, because the floor that asks (the configuration) lies below the one that answers (a
+benchmark).
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
+CONTRACTS = {
+    ALGORITHMS: "hiper.algorithms.interface:Algorithm",
+    ENVIRONMENTS: "hiper.benchmarks.record:BenchmarkRecord",
+}
+
 
 @cache
 def known(group: str) -> dict[str, str]:
@@ -66,10 +72,22 @@ def provider(group: str, name: str) -> str | None:
 
 @cache
 def load(group: str, name: str) -> Any:
-    """The object behind a name that `known(group)` has; UserError where it cannot be imported."""
-    value = known(group)[name]
-    module, _, attribute = value.partition(":")
+    """The object behind a name that `known(group)` has; UserError where it cannot be imported, for whatever reason, or
+    is not what its group's contract says."""
+    value, contract = known(group)[name], _imported(CONTRACTS[group])
+    says = f"{name!r} of the entry points {group} stands for {value}"
+    remedy = "correct or uninstall the package that brings it"
     try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{name!r} of the entry points {group} stands for {value}, which fails: {error}") from error
+        found = _imported(value)
+    except UserError:
+        raise
+    except Exception as error:  # another's module may raise anything
+        raise UserError(f"{says}, which fails: {type(error).__name__}: {error}; {remedy}") from error
+    if not isinstance(found, contract):
+        raise UserError(f"{says}, which must be an instance of {CONTRACTS[group].replace(':', '.')}; {remedy}")
+    return found
+
+
+def _imported(value: str) -> Any:
+    module, _, attribute = value.partition(":")
+    return getattr(import_module(module), attribute)

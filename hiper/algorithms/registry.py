@@ -8,7 +8,7 @@ from typing import Any
 
 from hiper import plugins
 from hiper.algorithms.interface import Algorithm
-from hiper.errors import UserError, nearest, shown
+from hiper.errors import nearest, shown
 
 
 class _Algorithms(Mapping[str, Algorithm[Any]]):
@@ -17,12 +17,7 @@ class _Algorithms(Mapping[str, Algorithm[Any]]):
     def __getitem__(self, name: str) -> Algorithm[Any]:
         if name not in self:
             raise KeyError(name)
-        found = plugins.load(plugins.ALGORITHMS, name)
-        if not isinstance(found, Algorithm):
-            value = plugins.known(plugins.ALGORITHMS)[name]
-            raise UserError(
-                f"algorithm {name} stands for {value}, which must be a hiper.algorithms.interface.Algorithm"
-            )
+        found: Algorithm[Any] = plugins.load(plugins.ALGORITHMS, name)
         return found
 
     def __contains__(self, name: object) -> bool:

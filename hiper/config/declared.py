@@ -64,10 +64,15 @@ def without_later(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str
     left = {}
     for name, value in values.items():
         field = model.model_fields[name]
-        if any(isinstance(said, Before) and said.value == value for said in field.metadata):
-            continue
         section = section_of(field, value)
-        left[name] = without_later(section, value) if isinstance(value, Mapping) and section is not None else value
+
+        def stripped(found: Any, section: type[BaseModel] | None = section) -> Any:
+            return without_later(section, found) if isinstance(found, Mapping) and section is not None else found
+
+        kept = stripped(value)
+        # of a section that is younger itself, both sides without what came into it later still
+        if not any(isinstance(said, Before) and stripped(said.value) == kept for said in field.metadata):
+            left[name] = kept
     return left
 
 

@@ -86,11 +86,10 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         lookup.cache_clear()
 
 
-def offer(folder: Path, package: str, name: str, value: str) -> None:
+def offer(folder: Path, package: str, name: str, value: str, group: str = plugins.ALGORITHMS) -> None:
     (folder / f"{package}-1.0.dist-info").mkdir()
     (folder / f"{package}-1.0.dist-info" / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
-    entry = f"[{plugins.ALGORITHMS}]\n{name} = {value}\n"
-    (folder / f"{package}-1.0.dist-info" / "entry_points.txt").write_text(entry)
+    (folder / f"{package}-1.0.dist-info" / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
 
 
 def test_an_installed_algorithm_is_one_of_them(installed: Path) -> None:
@@ -107,19 +106,20 @@ def test_manifests_name_the_package_that_brings_an_algorithm(installed: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "wanted"),
+    ("group", "name", "value", "wanted"),
     [
-        (
-            "mine",
-            "hiper.algorithms.hiper:credit",
-            "algorithm mine stands for hiper.algorithms.hiper:credit, which must",
-        ),
-        ("mine", "no_such_package:ALGORITHM", "which fails: No module named 'no_such_package'"),
-        ("hiper", "mine:ALGORITHM", "'hiper' is offered twice"),
+        (plugins.ALGORITHMS, "mine", "hiper.algorithms.hiper:credit", "mine.*credit, which must be an instance of"),
+        (plugins.ALGORITHMS, "mine", "no_such_package:ALGORITHM", "fails: ModuleNotFoundError: No module named 'no_s"),
+        (plugins.ALGORITHMS, "mine", "broken_module:ALGORITHM", "fails: RuntimeError: at import; correct or uninstall"),
+        (plugins.ALGORITHMS, "hiper", "mine:ALGORITHM", "'hiper' is offered twice"),
+        (plugins.ENVIRONMENTS, "maze", "hiper.benchmarks.seeded:SeededRecord", "must be an instance of hiper.bench"),
     ],
 )
-def test_an_entry_point_that_cannot_be_meant_is_an_error(installed: Path, name: str, value: str, wanted: str) -> None:
-    """What it stands for is named."""
-    offer(installed, "further", name, value)
+def test_an_entry_point_that_cannot_be_meant_is_an_error(
+    installed: Path, group: str, name: str, value: str, wanted: str
+) -> None:
+    """What it stands for is named, whatever its module does when it is imported."""
+    (installed / "broken_module.py").write_text('raise RuntimeError("at import")\n')
+    offer(installed, "further", name, value, group)
     with pytest.raises(UserError, match=wanted):
-        ALGORITHMS[name]
+        plugins.load(group, name)

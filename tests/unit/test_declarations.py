@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 
 from hiper.config import RolloutSettings, RunSettings
-from hiper.config.declared import stages_read, with_earlier
+from hiper.config.declared import stages_read, with_earlier, without_later
 from hiper.declarations import Before, ReadBy, Unread
 from hiper.fields import Count, Settings
 
@@ -80,3 +80,22 @@ def test_older_results_lack_settings_in_the_sections_that_they_have(
         section: Section | None
 
     assert with_earlier(Recorded, recorded) == filled
+
+
+def test_a_setting_that_came_later_leaves_earlier_digests_as_they_are() -> None:
+    """As long as it does what was done before, also within a section that is younger than the first results; any other
+    value stays, so that different settings never look alike."""
+
+    class Section(Settings):
+        old: Count
+        young: Annotated[Count, Before(3)]
+
+    class Later(Settings):
+        section: Annotated[Section, Before({"old": 1})]
+        plain: Section
+
+    assert without_later(Later, {"section": {"old": 1, "young": 3}, "plain": {"old": 1, "young": 3}}) == {
+        "plain": {"old": 1}
+    }
+    other = {"section": {"old": 1, "young": 4}, "plain": {"old": 1, "young": 4}}
+    assert without_later(Later, other) == other
