@@ -386,7 +386,7 @@ def test_credentials_leave_the_address_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert (os.environ[destination.USER], os.environ[destination.PASSWORD]) == ("me", "p@ss:w")
     assert destination.server() == "https://Host.example:8443/mlflow"
     error = OSError("cannot reach https://me:other@Host.example with p@ss:w\nat all")
-    assert "p@ss:w" not in destination.explain(error) and "other" not in destination.explain(error)
+    assert "p@ss:w" not in destination.message_of(error) and "other" not in destination.message_of(error)
     monkeypatch.setenv(destination.ADDRESS, " ")
     assert destination.server() is None
 
