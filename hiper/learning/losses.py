@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from hiper.config import Training
-from hiper.config.errors import nearest
-from hiper.errors import UserError
+from hiper.errors import UserError, nearest
 
 LARGEST_LOG_RATIO = 20.0  # a ratio beyond exp(±20) tells nothing more, and its exponential would overflow
 

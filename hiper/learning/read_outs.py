@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hiper.algorithms.interface import EVERY_TOKEN
-from hiper.config.errors import nearest
-from hiper.errors import UserError
+from hiper.errors import UserError, nearest
 
 Index = npt.NDArray[np.int64]
 
