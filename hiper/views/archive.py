@@ -11,6 +11,7 @@ from hiper.errors import UserError
 from hiper.manifest import MANIFEST
 from hiper.records import absolute, read_jsonl
 from hiper.runs.episodes import EPISODES, outcome
+from hiper.runs.evidence import TEXTS
 from hiper.runs.labels import DEFAULT_EXPERIMENT, task_label
 from hiper.runs.run_files import value_at
 from hiper.trajectory import evaluated_on
@@ -176,7 +177,9 @@ def _rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
         missing = [key for key in (*keys, *_KEYS) if key not in row]
         if missing:
-            raise UserError(f"{path}:{number}: no {', '.join(missing)}; run the stage that wrote it again")
+            packed = "it is packed (`hiper pack`), without the turns; look at them where the run was made"
+            remedy = packed if set(missing) <= set(TEXTS) else "run the stage that wrote it again"
+            raise UserError(f"{path}:{number}: no {', '.join(missing)}; {remedy}")
     return rows
 
 

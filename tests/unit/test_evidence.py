@@ -11,6 +11,7 @@ from hiper.errors import UserError
 from hiper.records import read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.report import outputs
 from hiper.runs.evidence import pack, unpack
+from hiper.views.archive import load
 
 
 def evaluated(folder: Path) -> Path:
@@ -40,6 +41,8 @@ def test_tables_and_figures_come_back(tmp_path: Path) -> None:
         assert contents(tmp_path / "again" / "paper" / part) == contents(experiment / part)
     rows = [row for file in (tmp_path / "again").rglob("evaluation.jsonl") for row in read_jsonl(file)]
     assert len(rows) == 24 and not any("decisions" in row for row in rows)
+    with pytest.raises(UserError, match=r"no .*decisions; it is packed"):
+        load(next((tmp_path / "again" / "paper").glob("runs/*-ppo_turn-*")))
 
 
 def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
