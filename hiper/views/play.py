@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from hiper.runs.labels import task_label
 from hiper.stages.rollout import Rollout
 from hiper.trajectory import Task, Trajectory, Turn
 from hiper.views.players import Person, Quit, Scripted
-from hiper.views.terminal import inline, seen
+from hiper.views.terminal import harmless, inline, seen
 from hiper.views.turns import STYLES, last_view, segment_title, turn_view
 
 
@@ -135,6 +136,10 @@ def bare_prompt(name: str) -> Prompt:
 def _show_task(console: Console, game: Game, remark: str) -> None:
     console.print(Text(f"game {game.number}  {game.task.id}", "bold"))
     console.print(f"{task_label(game.benchmark.name, game.task.task_type)}; {remark}", style="dim")
+    with closing(game.benchmark.environment()) as environment:
+        observation, info = environment.reset(game.task)
+    if info.instruction not in observation:
+        console.print(Text(f"task  {harmless(info.instruction)}"))
 
 
 def _show_watched(console: Console, played: Trajectory) -> None:

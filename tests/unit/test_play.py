@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pipeline import ROOT, make_games
 
+from hiper.benchmarks import seeded
 from hiper.benchmarks.alfworld.environment import AlfworldEnvironment
 from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.benchmarks.base import Benchmark
@@ -110,6 +112,40 @@ def test_typing_errors_and_help_cost_no_turn(data: Path) -> None:
     assert [line.split(" >")[0] for line in text.splitlines() if " >" in line] == ["turn 1 of 3"] * 6 + ["turn 2 of 3"]
     assert "“fly” is none of these" in text and "`quit`" in text
     assert text.splitlines()[-1] == "Stopped after 1 of 3 turns."
+
+
+class Door(seeded.Game):
+    """A game whose task no observation says."""
+
+    def start(self, task: Task) -> str:
+        self.instruction, self.admissible = "leave by the [red] door", ("open door",)
+        return "You see two doors."
+
+    def act(self, action: str) -> str:
+        self.won = action in self.admissible
+        return "You are outside."
+
+
+@dataclass
+class Doors:
+    name: str = "alfworld"  # whose words nobody reads here
+    task_types: tuple[str, ...] = ("red",)
+
+    def tasks(self, split: str) -> list[Task]:
+        return [Task("red/1", split, "red")]
+
+    def environment(self) -> seeded.GameEnvironment:
+        return seeded.GameEnvironment(Door(), 3, 1.0)
+
+
+def test_a_task_that_the_game_does_not_tell_is_told(data: Path) -> None:
+    """Once, before the first turn; where the first observation has it, it is not said again."""
+    stream = io.StringIO()
+    doors = Doors()
+    play_oneself(console(stream), pick(doors, doors.tasks("test"), 0, None), 3, typing(["open door"], stream))
+    assert stream.getvalue().splitlines()[2:4] == ["task  leave by the [red] door", "You see two doors."]
+    assert stream.getvalue().endswith("won after 1 turns\n")
+    assert "task  " not in typed(data, 0, ["look"])
 
 
 def test_the_turn_limit_ends_the_game(data: Path) -> None:
