@@ -58,6 +58,12 @@ def known(group: str) -> dict[str, str]:
     return found
 
 
+def provider(group: str, name: str) -> str | None:
+    """The installed package that brings a name of a group; None for one of ours."""
+    points = entry_points(group=group, name=name)
+    return next((point.dist.name for point in points if point.dist is not None), None)
+
+
 @cache
 def load(group: str, name: str) -> Any:
     """The object behind a name that `known(group)` has; UserError where it cannot be imported."""
