@@ -58,11 +58,12 @@ READ_OUTS: dict[str, ReadOut] = {
 }
 
 
-def require_read_outs(names: Iterable[str]) -> None:
-    """UserError for a name that READ_OUTS lacks."""
+def require_read_outs(names: Iterable[str], algorithm: str | None = None) -> None:
+    """UserError for a name that READ_OUTS lacks; it names the `algorithm` whose heads want it."""
     for name in names:
         if name not in READ_OUTS:
+            whose = f"algorithm {algorithm}: a value head" if algorithm else "a value head"
             raise UserError(
-                f"read-out {name!r}, at which the algorithm wants values: not in hiper/learning/read_outs.py, which "
-                f"has: {', '.join(sorted(READ_OUTS))}{nearest(name, READ_OUTS)}"
+                f"{whose} reads at {name!r}: no read-out has this name in hiper/learning/read_outs.py, which has: "
+                f"{', '.join(sorted(READ_OUTS))}{nearest(name, READ_OUTS)}"
             )

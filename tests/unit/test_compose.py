@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hiper import plugins
+from hiper.algorithms import ppo_turn
+from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import (
     RunName,
     available,
@@ -113,6 +117,19 @@ def test_an_unknown_token_loss_is_answered_with_the_known_ones(project: Path) ->
     edit(project / "configs/experiment/test.yaml", "  iterations: 2", "  loss: cispoo\n  iterations: 2")
     with pytest.raises(UserError, match=r"training\.loss = 'cispoo'.*which has: ppo_clip"):
         compose_run("test", RUN, project)
+
+
+def test_an_unknown_read_out_is_answered_before_the_first_job(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a run is composed, with the algorithm whose head wants it."""
+    flat = replace(ALGORITHMS["ppo_turn"], heads=lambda settings: {"state": "promt"})
+    monkeypatch.setattr(ppo_turn, "ALGORITHM", flat)
+    plugins.load.cache_clear()
+    wanted = r"algorithm ppo_turn: a value head reads at 'promt'.*which has: after_subgoal.*did you mean 'prompt'"
+    try:
+        with pytest.raises(UserError, match=wanted):
+            compose_run("test", RUN.replace("hiper", "ppo_turn"), project)
+    finally:
+        plugins.load.cache_clear()
 
 
 def test_a_grid_that_names_a_missing_file_is_an_error(project: Path) -> None:
