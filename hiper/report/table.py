@@ -58,6 +58,16 @@ class Table:
     caption: str = ""
     about: str = ""
 
+    def __post_init__(self) -> None:
+        for column in self.columns:
+            shown = (*column.shown, *((column.link,) if column.link else ())) if column.title else ()
+            for frame, names in ((self.rows, shown), (self.records, column.fields)):
+                if frame is not None and not frame.empty and (absent := set(names) - set(frame)):
+                    raise KeyError(
+                        f"table column {column.title!r}: its frame has no {', '.join(sorted(absent))}; it has "
+                        f"{', '.join(map(str, frame))}"
+                    )
+
     @property
     def full_caption(self) -> str:
         return joined(self.caption, self.about)

@@ -20,19 +20,25 @@ from hiper.report.training import curve_table, efficiency_table, training_table
 
 @dataclass(frozen=True)
 class Entry:
-    """A table's name among the files of `tables/`, its title on the page, and what it says without any row."""
+    """A table's name among the files of `tables/`, its title on the page (none: only machines read it), what it says
+    without any row, and whether it has records, for a CSV file."""
 
     name: str
     title: str
     make: Callable[[Study], Table]
     nothing: str = "Nothing to show for these runs."
+    records: bool = True
+
+    @property
+    def files(self) -> list[str]:
+        return [f"{self.name}.{kind}" for kind in ("csv",) * self.records + ("md", "tex") * bool(self.title)]
 
 
 TABLES = (  # in the order of the page
     Entry("success", "Success", success_table),
-    Entry("published", "Beside published numbers", published_table),
+    Entry("published", "Beside published numbers", published_table, records=False),
     Entry("selection", "Last and best model", selection.selection_table, selection.NONE),
-    Entry("aggregate", "Interquartile means", aggregate_table),
+    Entry("aggregate", "Interquartile means", aggregate_table, records=False),
     Entry("improvement", "Differences", improvement_table),
     Entry("efficiency", "Sample efficiency", efficiency_table),
     Entry("critics", "Critics", critics.critics_table, critics.NONE),
@@ -42,21 +48,25 @@ TABLES = (  # in the order of the page
 )
 
 
+RATES = "rates.json"
+FILES = [*(name for entry in TABLES for name in entry.files), RATES]
+
+
 def write_tables(studies: Sequence[Study], folder: Path) -> None:
-    """The files of `tables/`.
+    """FILES, in the folder `tables/`.
 
     Rates in CSV and JSON files are in [0, 1], in the other tables in percent. `rates.json` holds the overall rates
     under the main conditions, nested, for tools that compare metrics.
     """
     for entry in TABLES:
         tables = [entry.make(study) for study in studies]
-        if any(table.records is not None for table in tables):
+        if entry.records:
             write_text(folder / f"{entry.name}.csv", to_csv(tables))
         if entry.title:
             shown = [table for table in tables if table.cells]
             write_text(folder / f"{entry.name}.md", to_markdown(shown) or f"{entry.nothing}\n")
             write_text(folder / f"{entry.name}.tex", to_latex(shown, entry.name) if shown else f"% {entry.nothing}\n")
-    write_json(folder / "rates.json", _overall_rates(studies))
+    write_json(folder / RATES, _overall_rates(studies))
 
 
 def _overall_rates(studies: Sequence[Study]) -> dict[str, dict[str, float]]:

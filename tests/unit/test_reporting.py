@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
@@ -21,8 +22,8 @@ from hiper.report.outputs import summary, write_report
 from hiper.report.page import write_page
 from hiper.report.study import load_studies
 from hiper.report.success import success_table
-from hiper.report.table import SHARED
-from hiper.report.tables import write_tables
+from hiper.report.table import SHARED, Column, Table
+from hiper.report.tables import FILES, write_tables
 from hiper.report.training import course, smooth, window_sums
 from hiper.yaml_files import read_yaml
 
@@ -50,6 +51,21 @@ def train_longer(experiment: Path) -> None:
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def test_a_report_writes_the_files_that_the_workflow_waits_for(experiment: Path) -> None:
+    """Those that the entries of the tables name, and no others."""
+    tables(experiment)
+    assert sorted(path.name for path in (experiment / "tables").iterdir()) == sorted(FILES)
+
+
+def test_a_column_that_its_frame_lacks_is_named() -> None:
+    """With what there is, for people's rows and for machines' records."""
+    frame, none = pd.DataFrame({"label": ["HiPER"]}), pd.DataFrame()
+    with pytest.raises(KeyError, match=r"table column 'Turns': its frame has no turns; it has label"):
+        Table([Column("Turns", ("turns",))], frame, None)
+    with pytest.raises(KeyError, match=r"table column '': its frame has no runs; it has label"):
+        Table([Column("", ("runs",))], none, frame)
 
 
 def test_success_numbers_by_hand(experiment: Path) -> None:

@@ -19,6 +19,7 @@ from hiper.errors import UserError
 from hiper.grids import compose_grid
 from hiper.locks import join_workflow
 from hiper.paths import expanded_text
+from hiper.report import figures, tables
 from hiper.views.needs import missing
 
 # hiper and dvc of this very environment, whether it is activated or not.
@@ -30,13 +31,10 @@ ROOT = Path(workflow.basedir)
 if workflow.is_main_process:
     ALIVE = join_workflow(Path(".snakemake"))  # kept open until this process ends
 # What the report stage writes, below results/<experiment>/.
-PAGES = ("success", "selection", "aggregate", "improvement", "efficiency", "published", "critics", "variance")
-FURTHER_TABLES = [f"tables/{name}.{kind}" for name in PAGES for kind in ("md", "tex")]
-FURTHER_TABLES += [f"tables/{name}.csv" for name in ("training", "selection", "curves", "critics", "variance")]
-FURTHER_TABLES += ["tables/rates.json"]
-FIGURES = [f"figures/{name}.png" for name in ("learning_curves", "efficiency", "success", "task_types", "switching")]
+FIGURES = [f"figures/{name}.png" for name in figures.FIGURES]
 PRINTS = [figure.replace(".png", ".pdf") for figure in FIGURES]
 MAIN_TABLES = [f"tables/{name}.csv" for name in ("success", "improvement", "efficiency")]
+FURTHER_TABLES = [table for name in tables.FILES if (table := f"tables/{name}") not in MAIN_TABLES]
 RESULTS = ["report.html", *MAIN_TABLES, *FURTHER_TABLES, *FIGURES, *PRINTS]
 
 
