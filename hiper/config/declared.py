@@ -52,8 +52,8 @@ def stages_read(model: type[BaseModel]) -> Read:
         visit(name, field, frozenset())
     if undeclared:
         raise TypeError(
-            f"{', '.join(undeclared)}: no stage is said to read this; add ReadBy(…) or Unread(reason) to the "
-            "annotation, so that the digests of results are true"
+            f"{', '.join(undeclared)}: no stage is said to read this; add ReadBy(…) or Unread(reason) of "
+            "hiper.declarations to its annotation, so that the digests of results are true"
         )
     return Read({stage: tuple(names) for stage, names in by.items()}, tuple(unread))
 
