@@ -14,7 +14,7 @@ import torch
 from pipeline import run_settings
 from safetensors.torch import load_file
 
-from hiper.algorithms.registry import ALGORITHMS
+from hiper import plugins
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
 from hiper.cli.main import main
 from hiper.compose import write_config
@@ -189,7 +189,7 @@ def test_a_pretrained_model_is_warmed_up_with_adapters(prepared: Path, tmp_path:
     assert made.read_bytes() == (start / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", plugins.BUILT_IN[plugins.ALGORITHMS])
 def test_recorded_advantages_are_those_of_the_update(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import numpy as np
 from hiper.algorithms.interface import Floats, Turns
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.config.algorithm import without_others
+from hiper.layers import layers
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Plain settings: no discount, no trace that fades, no penalty, no division.
 PLAIN: dict[str, Any] = {
@@ -48,10 +52,13 @@ PLAIN: dict[str, Any] = {
 
 
 def settings_of(algorithm: str, **given: Any) -> Any:
-    """The algorithm's own settings: PLAIN ones but for those given, of both those that it has. Sections are given as
-    mappings; a setting that no algorithm has is an error."""
-    sections = {key: {**PLAIN[key], **given.pop(key, {})} for key in ("penalties", "group")}
-    values = without_others({**PLAIN, **given, **sections, "name": algorithm})
+    """The algorithm's own settings: those given, else PLAIN ones, else the defaults of its file, of each those that it
+    has. Sections are given as mappings; a setting that no algorithm has is an error."""
+    defaults: dict[str, Any] = {}
+    for layer in layers("algorithm", algorithm, ROOT):
+        defaults |= layer.values
+    sections = {key: {**defaults.get(key, {}), **PLAIN[key], **given.pop(key, {})} for key in ("penalties", "group")}
+    values = without_others({**defaults, **PLAIN, **given, **sections, "name": algorithm})
     return ALGORITHMS[algorithm].settings.model_validate(values)
 
 

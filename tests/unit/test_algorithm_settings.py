@@ -15,6 +15,7 @@ from hiper import plugins
 from hiper.algorithms.interface import EVERY_TOKEN
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.errors import UserError
+from hiper.manifest import package_versions
 
 PIPELINE = {"name", "group_size"}  # read by the pipeline, which needs them of every algorithm
 # In every form of an algorithm together, all of its settings are read.
@@ -59,7 +60,7 @@ def settings_read(name: str, settings: Any) -> set[str]:
     return read
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", plugins.BUILT_IN[plugins.ALGORITHMS])
 def test_an_algorithm_declares_what_it_reads_and_nothing_else(name: str) -> None:
     """But for what the pipeline reads; what it says is idle it does not read."""
     found = set[str]()
@@ -96,6 +97,13 @@ def test_an_installed_algorithm_is_one_of_them(installed: Path) -> None:
     """Under the name of its entry point."""
     offer(installed, "further", "flat", "hiper.algorithms.ppo_turn:ALGORITHM")
     assert "flat" in list(ALGORITHMS) and ALGORITHMS["flat"] is ALGORITHMS["ppo_turn"]
+
+
+def test_manifests_name_the_package_that_brings_an_algorithm(installed: Path) -> None:
+    """With its version: its code is in no commit of ours."""
+    offer(installed, "further", "flat", "hiper.algorithms.ppo_turn:ALGORITHM")
+    ours = package_versions("webshop", ["ppo_turn"])
+    assert "further" not in ours and package_versions("webshop", ["flat"]) == ours | {"further": "1.0"}
 
 
 @pytest.mark.parametrize(
