@@ -28,7 +28,7 @@ class Game(ABC):
     """One episode of one task at a time, without a turn limit. These attributes tell the state after `start` and `act`;
     `over`: the task itself has ended, won or not; `cut`: a limit of the game's own has ended the episode."""
 
-    instruction: str = ""  # the task sentence
+    instruction: str = ""  # the task sentence; observations need not say it
     admissible: tuple[str, ...] = ()
     over: bool = False
     won: bool = False

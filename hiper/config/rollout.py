@@ -1,4 +1,5 @@
-"""Settings of what samples."""
+"""Settings of what samples. Each has its readers (`hiper.declarations`), and its default in every file of
+`configs/rollout/`."""
 
 from __future__ import annotations
 

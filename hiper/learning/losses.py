@@ -1,7 +1,8 @@
 """Losses as functions of tensors. Every function returns the *sum* over its elements; callers divide by the count
 of the whole mini-batch, so that the result does not depend on how it was cut into micro-batches.
 
-TOKEN_LOSSES are those of the policy, by the names that `training.loss` has for them.
+TOKEN_LOSSES are those of the policy, by the names that `training.loss` has for them. To add one: a function that keeps
+the contract of `TokenLoss`, and a line there.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> No
         if trainer.selection.best is not None:
             written, facts = written + files_of(folder / BEST), facts | {"best": trainer.selection.state()}
         write_manifest(folder, settings, data_root, {"start": start}, started, written, facts, data=data)
-    log.info("done: %s%s", folder, "" if follower is None else " (MLflow mirror catches up in the background)")
+    log.info("done: %s%s", folder, "" if follower is None else " (its records catch up in the background)")
 
 
 class Trainer:

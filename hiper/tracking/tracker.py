@@ -18,6 +18,8 @@ RESULTS = "results"  # the record that shows the report, the tables and the figu
 class Tracker(Protocol):
     """One experiment's records, opened; the experiment is made when it is new.
 
+    `run` and `results` are called again and again, while a run goes on and by several processes at once: they add what
+    the records lack. What a tracker keeps on this machine belongs into the experiment's folder `tracking`.
     Whatever goes wrong is an exception: callers make a warning of it, or try again. Every wait has an end.
     """
 

@@ -1,4 +1,7 @@
-"""Which trackers there are. The environment variable HIPER_TRACKER names another than MLflow."""
+"""Which trackers there are. The environment variable HIPER_TRACKER names another than MLflow.
+
+To add one: a class that keeps the contract `hiper.tracking.tracker.Tracker`, and a line in TRACKERS.
+"""
 
 from __future__ import annotations
 
