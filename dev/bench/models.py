@@ -17,6 +17,7 @@ from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.benchmarks.alfworld.games import write_index
 from hiper.benchmarks.alfworld.generation import generate_games
 from hiper.benchmarks.base import Info
+from hiper.benchmarks.record import record_of
 from hiper.compose import compose_run
 from hiper.config import RunSettings
 from hiper.learning.folders import save_decoder
@@ -149,7 +150,7 @@ def walked_requests(settings: RunSettings, size: int | None, count: int, seed: i
     requests: list[Request] = []
     with rooms(settings, size, 16) as benchmark:
         tasks, environment = benchmark.tasks("valid_unseen"), benchmark.environment()
-        prompts = PromptBuilder(settings.prompt, benchmark.name)
+        prompts = PromptBuilder(settings.prompt, record_of(benchmark.name).words)
         for number in range(count):
             random = np.random.default_rng([seed, number])
             observation, info = environment.reset(tasks[number % len(tasks)])

@@ -74,11 +74,15 @@ class Seeded(Settings):
     tasks: Annotated[dict[SplitName, CountOrZero], Field(min_length=1)]
 
 
+class SeededSplits(Splits[str]):
+    """Any names; they must be those of `Seeded.tasks`."""
+
+
 class SeededSettings(BenchmarkSettings):
     """A benchmark whose data are tasks made from seeds (see `hiper.benchmarks.seeded`)."""
 
     task_types: Annotated[list[str], Field(min_length=1), Distinct]
-    splits: Splits[str]
+    splits: SeededSplits
     data: Seeded
 
     @model_validator(mode="after")

@@ -21,6 +21,10 @@ TaskType = Literal[
 ]
 
 
+class AlfworldSplits(Splits[Split]):
+    """By a name of its own, which a process that is started needs."""
+
+
 class Generation(Settings):
     """Games made from the room layouts of the alfworld package (used when `data.source` comes to `generate`)."""
 
@@ -45,7 +49,7 @@ class AlfworldSettings(BenchmarkSettings):
     name: Literal["alfworld"]
     game_engine: Literal["native", "textworld"]
     task_types: Annotated[list[TaskType], Field(min_length=1), Distinct]
-    splits: Splits[Split]
+    splits: AlfworldSplits
     data: Data
 
     @property

@@ -14,6 +14,10 @@ Split = Literal["train", "dev", "test"]
 Category = Literal["beauty", "electronics", "fashion", "garden", "grocery"]
 
 
+class WebshopSplits(Splits[Split]):
+    """By a name of its own, which a process that is started needs."""
+
+
 class Catalogue(Settings):
     """Products made here, in the schema of the original's files (used when `data.source` comes to `generate`)."""
 
@@ -51,7 +55,7 @@ class WebshopSettings(BenchmarkSettings):
     mode: Literal["strict", "exact"]  # exact: the original's crashes and leaks too, see docs/deviations.md
     task_types: Annotated[list[Category], Field(min_length=1), Distinct]  # the goal product's category
     reward: Literal["success", "score"]  # success: all or nothing at the purchase; score: in proportion to its score
-    splits: Splits[Split]
+    splits: WebshopSplits
     data: WebshopData
 
     @property
