@@ -84,7 +84,8 @@ def _is_form_of(typed: str, action: str) -> bool:
 
 
 class Scripted:
-    """The scripted expert of a benchmark, for one episode of `task`, without the hesitation that demonstrations may have."""
+    """The scripted expert of a benchmark, for one episode of a task, without the hesitation that demonstrations may
+    have."""
 
     def __init__(self, record: BenchmarkRecord[BenchmarkSettings], task: Task, seed: int) -> None:
         self.record, self.task, self.random = record, task, np.random.default_rng(seed)

@@ -67,8 +67,8 @@ def called(thing: WorldObj) -> str:
 
 
 def random_walks(steps: int, seed: int) -> Iterator[tuple[BabyaiGame, str, random.Random]]:
-    """A game of every level in turn, walked through by random actions, useful or not: after each step the game, the action,
-    and the random numbers."""
+    """A game of every level in turn, walked through by random actions, useful or not: after each step the game, the
+    action, and the random numbers."""
     chance = random.Random(seed)
     game = BabyaiGame(settings(memory=True))
     taken = 0
@@ -86,8 +86,8 @@ def random_walks(steps: int, seed: int) -> Iterator[tuple[BabyaiGame, str, rando
 
 
 def test_an_observation_is_the_package_s_view_in_words() -> None:
-    """Over thousands of random steps in all levels: every object in view with its place, every wall beside and ahead, and
-    what is carried, as the package's own image decodes; and nothing else."""
+    """Over thousands of random steps in all levels: every object in view with its place, every wall beside and ahead,
+    and what is carried, as the package's own image decodes; and nothing else."""
     for game, _, _ in random_walks(3000, seed=1):
         grid, visible = Grid.decode(game.level.gen_obs()["image"])
         said = sentences(game._observation)
@@ -115,8 +115,8 @@ def test_an_observation_is_the_package_s_view_in_words() -> None:
 
 
 def test_what_is_remembered_was_seen_and_is_out_of_view() -> None:
-    """Each remembered object was at that cell when the cell was last in view; and each object last seen elsewhere than in
-    view is remembered."""
+    """Each remembered object was at that cell when the cell was last in view; and each object last seen elsewhere than
+    in view is remembered."""
     known: dict[tuple[int, int], str | None] = {}
     before: Any = None
     for game, _, _ in random_walks(3000, seed=2):

@@ -44,8 +44,8 @@ class BabyaiGame(Game):
         self.instruction = self.level.mission
         if self._missions is not None and (told := self._missions.get(task.id)) != self.instruction:
             raise UserError(
-                f"{task.id}: the mission is {self.instruction!r}, and the data set has {told!r}: it is of another version "
-                f"of minigrid; {MAKE_DATA_AGAIN}"
+                f"{task.id}: the mission is {self.instruction!r}, and the data set has {told!r}: it is of another "
+                f"version of minigrid; {MAKE_DATA_AGAIN}"
             )
         self.won = self.over = self.cut = False
         self._reward = 0.0

@@ -75,8 +75,8 @@ class Pose(NamedTuple):
 class View:
     """What one image shows.
 
-    `objects` are in sight, nearest first; `walls` is the distance of the first wall ahead, to the left and to the right,
-    of those in sight; `carried` is empty where the hands are.
+    `objects` are in sight, nearest first; `walls` is the distance of the first wall ahead, to the left and to the
+    right, of those in sight; `carried` is empty where the hands are.
     """
 
     objects: tuple[tuple[Place, str], ...]
