@@ -86,8 +86,8 @@ class BenchmarkRecord(ABC, Generic[SettingsT]):
 
     @abstractmethod
     def expert(self, task: Task, instruction: str, random: np.random.Generator, hesitation: float) -> Expert:
-        """The scripted player of one episode of `task`, whose sentence is `instruction`. `hesitation` is the chance that
-        a needless command comes before the next useful one."""
+        """The scripted player of one episode of `task`, whose sentence is `instruction`. `hesitation` is the chance
+        that a needless command comes before the next useful one."""
 
     @abstractmethod
     def contents(self, settings: SettingsT, folder: Path, used: Sequence[str]) -> Contents:

@@ -21,7 +21,8 @@ from hiper.trajectory import Task
 
 ROOT = Path(__file__).parents[2]
 LEVELS = get_args(Level)
-THING = r"(?:the (?:(?:red|green|blue|purple|yellow|grey) )?(?:door|key|ball|box|object)(?: (?:on your|in front|behind).*)?|it)"
+COLOUR, KIND = "(?:red|green|blue|purple|yellow|grey)", "(?:door|key|ball|box|object)"
+THING = rf"(?:the (?:{COLOUR} )?{KIND}(?: (?:on your|in front|behind).*)?|it)"
 SUBGOAL = re.compile(rf"(?:find|go to|pick up|open|close|put down|put {THING} next to) {THING}|look around")
 
 
@@ -42,8 +43,8 @@ def play(level: str, seed: int, hesitation: float = 0.0) -> tuple[BabyaiGame, li
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_expert_wins_every_level_and_names_what_it_does(level: str) -> None:
-    """Every one of thirty seeds without hesitation, within the level's own limit; its subgoals have a form that a person
-    understands, and `switch` is said where the subgoal changes and nowhere else."""
+    """Every one of thirty seeds without hesitation, within the level's own limit; its subgoals have a form that a
+    person understands, and `switch` is said where the subgoal changes and nowhere else."""
     for seed in range(30):
         game, decisions = play(level, seed)
         assert game.won, seed
@@ -69,8 +70,8 @@ def test_the_expert_does_what_the_package_s_bot_does() -> None:
 
 
 def test_subgoals_cut_an_episode_into_its_parts() -> None:
-    """A locked door between the agent and the box: the key, the door, the key out of the hands, the box; whole ways belong
-    to the subgoal that they are gone for."""
+    """A locked door between the agent and the box: the key, the door, the key out of the hands, the box; whole ways
+    belong to the subgoal that they are gone for."""
     _, decisions = play("UnlockPickup", 0)
     switches = [decision.subgoal for decision in decisions if decision.switch]
     assert switches == [

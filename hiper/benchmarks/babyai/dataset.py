@@ -9,8 +9,10 @@ from typing import Any
 
 from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 
+from hiper.benchmarks.archives import building
 from hiper.benchmarks.babyai.levels import make_level, start_level
 from hiper.benchmarks.babyai.settings import BabyaiSettings
+from hiper.benchmarks.seeded import write_tasks
 from hiper.errors import UserError
 from hiper.records import MAKE_DATA_AGAIN, read_jsonl, require, write_jsonl
 from hiper.trajectory import Task
@@ -59,7 +61,15 @@ def _start(name: str, level: RoomGridLevel) -> bytes:
     return hashlib.sha256(repr(agent).encode() + level.grid.encode().tobytes()).digest()
 
 
-def write_missions(folder: Path, missions: Mapping[str, str]) -> None:
+def make_dataset(settings: BabyaiSettings, output: Path) -> None:
+    """Make the folder `output` anew, whole or not at all: the index that all data sets of seeds have, and the missions."""
+    tasks, missions = enumerate_tasks(settings)
+    with building(output) as folder:
+        write_tasks(folder, settings, tasks)
+        _write_missions(folder, missions)
+
+
+def _write_missions(folder: Path, missions: Mapping[str, str]) -> None:
     rows = ((identity, *identity.split("/"), mission) for identity, mission in missions.items())
     write_jsonl(
         folder / MISSIONS,

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hiper.benchmarks.archives import building
 from hiper.benchmarks.babyai.settings import BabyaiSettings
 from hiper.benchmarks.babyai.words import WORDS
 from hiper.benchmarks.base import TextEnvironment
 from hiper.benchmarks.experts import Expert
-from hiper.benchmarks.seeded import Game, GameEnvironment, SeededBenchmark, SeededRecord, write_tasks
+from hiper.benchmarks.seeded import Game, GameEnvironment, SeededBenchmark, SeededRecord
 from hiper.trajectory import Task
 
 
@@ -24,12 +23,9 @@ class Babyai(SeededRecord[BabyaiSettings]):
     packages = ("gymnasium", "minigrid")
 
     def make_data(self, settings: BabyaiSettings, output: Path) -> None:
-        from hiper.benchmarks.babyai.dataset import enumerate_tasks, write_missions
+        from hiper.benchmarks.babyai.dataset import make_dataset
 
-        tasks, missions = enumerate_tasks(settings)
-        with building(output) as folder:
-            write_tasks(folder, settings, tasks)
-            write_missions(folder, missions)
+        make_dataset(settings, output)
 
     def open(self, settings: BabyaiSettings, data_root: Path) -> SeededBenchmark:
         from hiper.benchmarks.babyai.dataset import read_missions
