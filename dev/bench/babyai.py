@@ -43,7 +43,7 @@ def measure(budget: Budget, *, root: Path, episodes: int = 4, steps: int = 40, s
     game = BabyaiGame(settings)
     checks = [_require_equal(game, levels, walks)]
     stepping = _steps(game, levels, walks, budget)
-    resetting = _resets(game, levels, walks, Budget(RESET_ROUNDS, budget.seconds))
+    resetting = _resets(game, levels, walks, Budget(min(RESET_ROUNDS, budget.rounds), budget.seconds))
     ratio = stepping.ratio(OURS).median
     bound = "" if ratio <= RATIO else python_shares(lambda: _replay(game, walks))
     return Result(

@@ -62,7 +62,7 @@ def _start(name: str, level: RoomGridLevel) -> bytes:
 
 
 def make_dataset(settings: BabyaiSettings, output: Path) -> None:
-    """Make the folder `output` anew, whole or not at all: the index that all data sets of seeds have, and the missions."""
+    """Make the folder `output` anew, whole or not at all: the index that all sets of seeds have, and the missions."""
     tasks, missions = enumerate_tasks(settings)
     with building(output) as folder:
         write_tasks(folder, settings, tasks)
