@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hiper.benchmarks.babyai.settings import BabyaiSettings
+from hiper.benchmarks.babyai.view import COLOURS, KINDS
 from hiper.benchmarks.babyai.words import WORDS
 from hiper.benchmarks.base import TextEnvironment
 from hiper.benchmarks.experts import Expert
+from hiper.benchmarks.record import TokenNames
 from hiper.benchmarks.seeded import Game, GameEnvironment, SeededBenchmark, SeededRecord
 from hiper.trajectory import Task
 
@@ -47,6 +50,13 @@ class Babyai(SeededRecord[BabyaiSettings]):
         from hiper.benchmarks.babyai.expert import BabyaiExpert
 
         return BabyaiExpert(task, random, hesitation)
+
+    def token_names(self, texts: Sequence[str], size: int) -> TokenNames:
+        """An object with its colour may be one token, and so may a distance with its direction: a small model finds
+        what the mission names among the objects by one token, and where it is right behind it."""
+        things = rf" ?(?:{'|'.join(COLOURS)}) (?:{'|'.join(KINDS.values())})"
+        places = r" ?\d+ (?:ahead|behind|left|right)"
+        return TokenNames(rf"{things}|{places}| ?[a-zA-Z]+| ?\d+")
 
 
 RECORD = Babyai()
