@@ -52,8 +52,8 @@ class BabyaiExpert:
         self._level = make_level(task.task_type)
         start_level(self._level, seed_of(task))
         self._bot = BabyAIBot(self._level)
-        self._taken: int | None = None  # what was done last, where it was not what the bot wanted
-        self._names: list[tuple[Any, str]] = []  # what the steps of the plan that a way leads to are called
+        self._taken: int | None = None  # the number of the last action
+        self._names: list[tuple[Any, str]] = []  # steps of the plan, each with the subgoal that it belongs to
         self._subgoal = ""
         self._hesitated = False
         self._lost = False
@@ -88,21 +88,23 @@ class BabyaiExpert:
         """What the top of the bot's stack is for."""
         top, below = stack[-1], stack[-2] if len(stack) > 1 else None
         if not isinstance(top, GoNextToSubgoal):
-            known = next((name for step, name in self._names if step is top), "")
-            return known or self._deed(top, self._thing(self._level.front_pos), "")
+            return self._known(top) or self._deed(top, self._thing(self._level.front_pos), "")
         if top.reason == "Explore":
             sought = next((step for step in reversed(stack) if isinstance(getattr(step, "datum", None), ObjDesc)), None)
             return f"find {_described(sought.datum)}" if sought else "look around"
         thing = _described(top.datum) if isinstance(top.datum, ObjDesc) else self._thing(top.datum)
         if isinstance(below, PickupSubgoal | OpenSubgoal | DropSubgoal):
-            beside = thing if top.reason == "PutNext" else ""
-            name = next((name for step, name in self._names if step is below), "") or self._deed(below, thing, beside)
-            if not any(step is below for step, _ in self._names):
+            if not self._known(below):
+                name = self._deed(below, thing, thing if top.reason == "PutNext" else "")
                 self._names.append((below, name))
-            return name
+            return self._known(below)
         if isinstance(top.datum, ObjDesc) or below is None:
             return f"go to {thing}"
         return self._named(stack[:-1])
+
+    def _known(self, step: Any) -> str:
+        """What a step of the plan has been called; empty where it has had no name."""
+        return next((name for named, name in self._names if named is step), "")
 
     def _deed(self, step: Any, thing: str, beside: str) -> str:
         if isinstance(step, PickupSubgoal):
