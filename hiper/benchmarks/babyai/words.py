@@ -22,7 +22,8 @@ def _glimpse(observation: str, instruction: str) -> str:
 
 
 WORDS = Words(
-    place="You act in a grid of rooms that you see in part; distances are in cells, seen from where you look.",
+    place="You walk through rooms of a grid, of which you see the part ahead; distances are in cells.",
+    acting=" They work on the cell ahead of you; toggle opens or closes a door, a locked one with its key in hand.",
     now=_short,
     before=_glimpse,
 )
