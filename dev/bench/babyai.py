@@ -38,7 +38,7 @@ def measure(budget: Budget, *, root: Path, episodes: int = 4, steps: int = 40, s
     settings = load_benchmark(configuration_file("benchmark", CONFIGURATION, root))
     assert isinstance(settings, BabyaiSettings)
     settings = settings.model_copy(update={"memory": True})
-    levels = {name: make_level(name) for name in settings.task_types}
+    levels = {name: make_level(name, settings.max_turns) for name in settings.task_types}
     walks = _walks(settings, levels, episodes, steps, seed)
     game = BabyaiGame(settings)
     checks = [_require_equal(game, levels, walks)]
@@ -83,8 +83,8 @@ def _require_equal(game: BabyaiGame, levels: Mapping[str, Any], walks: Walks) ->
             raise Disagreement(f"{task.id}: {game.instruction!r} here, {level.mission!r} in minigrid")
         for number, action in enumerate(actions, start=1):
             game.act(ACTIONS[action])
-            _, reward, terminated, truncated, _ = level.step(action)
-            ours, bare = (game.won, game.over, game.cut), (reward > 0, terminated, truncated and not terminated)
+            _, reward, terminated, _, _ = level.step(action)
+            ours, bare = (game.won, game.over), (reward > 0, terminated)
             if ours != bare:
                 raise Disagreement(f"{task.id} step {number}: {ours} here, {bare} in minigrid")
     return f"{sum(1 + len(actions) for actions in walks.values())} resets and steps: mission, success, ending"

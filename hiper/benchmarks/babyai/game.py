@@ -22,8 +22,8 @@ class BabyaiGame(Game):
     """A level played in words. The six actions reach the package always, whether or not they change something; any
     other text costs a step and changes nothing.
 
-    At the level's own limit of steps the episode is cut. `missions` has the mission of each task by its id, where tasks
-    come from a data set; `level` is the package's.
+    `missions` has the mission of each task by its id, where tasks come from a data set; `level` is the package's, whose
+    limit of steps is ours.
     """
 
     level: RoomGridLevel
@@ -38,7 +38,7 @@ class BabyaiGame(Game):
     def start(self, task: Task) -> str:
         """Begin a task; UserError where the package makes another mission of its seed than the data set says."""
         if task.task_type not in self._levels:
-            self._levels[task.task_type] = make_level(task.task_type)
+            self._levels[task.task_type] = make_level(task.task_type, self._settings.max_turns)
         self.level = self._levels[task.task_type]
         image = start_level(self.level, seed_of(task))
         self.instruction = self.level.mission
@@ -47,7 +47,7 @@ class BabyaiGame(Game):
                 f"{task.id}: the mission is {self.instruction!r}, and the data set has {told!r}: it is of another "
                 f"version of minigrid; {MAKE_DATA_AGAIN}"
             )
-        self.won = self.over = self.cut = False
+        self.won = self.over = False
         self._reward = 0.0
         self._memory = Memory()
         return self._tell(image)
@@ -58,11 +58,9 @@ class BabyaiGame(Game):
         if number is None:
             self.level.step_count += 1
             self._reward = 0.0
-            self.cut = self.level.step_count >= self.level.max_steps
             return self._observation
-        observation, reward, self.over, truncated, _ = self.level.step(number)
+        observation, reward, self.over, _, _ = self.level.step(number)
         self.won = self.over and reward > 0
-        self.cut = truncated and not self.over
         self._reward = float(reward if self._settings.reward == "discounted" else self.won)
         return self._tell(observation["image"])
 

@@ -18,8 +18,9 @@ from hiper.errors import UserError
 DONE_ACTIONS = "BABYAI_DONE_ACTIONS"
 
 
-def make_level(name: str) -> RoomGridLevel:
-    """The level that the package calls `BabyAI-<name>-v0`, without gymnasium's wrappers.
+def make_level(name: str, max_steps: int | None = None) -> RoomGridLevel:
+    """The level that the package calls `BabyAI-<name>-v0`, without gymnasium's wrappers; `max_steps` None: as many as
+    it allows by itself, depending on its rooms and mission.
 
     UserError where the environment asks the package for other rules of success, which the action `done` would announce.
     """
@@ -27,7 +28,8 @@ def make_level(name: str) -> RoomGridLevel:
         raise UserError(
             f"{DONE_ACTIONS} is set, which makes minigrid wait for an action that is not played here; unset it"
         )
-    level: Any = gymnasium.make(f"BabyAI-{name}-v0", disable_env_checker=True).unwrapped
+    limit = {} if max_steps is None else {"max_steps": max_steps}
+    level: Any = gymnasium.make(f"BabyAI-{name}-v0", disable_env_checker=True, **limit).unwrapped
     assert isinstance(level, RoomGridLevel)
     return level
 

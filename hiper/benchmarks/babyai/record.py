@@ -22,8 +22,8 @@ class Babyai(SeededRecord[BabyaiSettings]):
     settings = BabyaiSettings
     words = WORDS
     first_action = "turn left"
-    # characters of full texts in play with the expert, 1,650 and 90 on average, at 3.5 characters a token, which is assumed
-    tokens = (470, 25)
+    # characters of full texts in play with the expert, 1,680 and 90 on average, at 3.5 characters a token
+    tokens = (480, 25)
     packages = ("gymnasium", "minigrid")
 
     def make_data(self, settings: BabyaiSettings, output: Path) -> None:

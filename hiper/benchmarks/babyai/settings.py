@@ -29,9 +29,9 @@ Level = Literal[
 
 
 class BabyaiSettings(SeededSettings):
-    """Episodes end at `max_turns`, or at the level's own limit where that is lower. `reward`: a won mission pays
-    `success_reward`, or with `discounted` the package's share of it, 1 − 0.9·steps/(the level's limit). `memory`:
-    observations also say where objects are that were seen earlier in the episode."""
+    """`max_turns` takes the place of the level's own limit of steps. `reward`: a won mission pays `success_reward`, or
+    with `discounted` the package's share of it, 1 − 0.9·steps/max_turns. `memory`: observations also say where objects
+    are that were seen earlier in the episode."""
 
     name: Literal["babyai"]
     task_types: Annotated[list[Level], Field(min_length=1), Distinct]
