@@ -16,7 +16,7 @@ SHELL := bash
 
 EXPERIMENT ?= demo
 PORT ?= 5000
-BENCHMARKS ?= hae alfworld webshop rollout train parser
+BENCHMARKS ?= hae alfworld babyai webshop rollout train parser
 BIN := .venv/bin
 READY := .venv/.installed
 VLLM := .venv-vllm

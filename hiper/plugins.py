@@ -38,6 +38,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     ENVIRONMENTS: {
         "alfworld": "hiper.benchmarks.alfworld.record:RECORD",
+        "babyai": "hiper.benchmarks.babyai.record:RECORD",
         "webshop": "hiper.benchmarks.webshop.record:RECORD",
     },
 }

@@ -42,6 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     alfworld.add_argument("--games", type=_count, default=4, metavar="N", help="how many of them (default: 4)")
 
+    babyai = _declare(parts, "babyai", bench_babyai, "BabyAI in words against the bare package", 108, 60)
+    babyai.add_argument(
+        "--episodes",
+        type=_count,
+        default=4,
+        metavar="N",
+        help="of each level in configs/benchmark/babyai.yaml (default: 4)",
+    )
+
     webshop = _declare(parts, "webshop", bench_webshop, "WebShop: playing, and searching against a plain index", 7, 30)
     webshop.add_argument(
         "--data", type=path, metavar="DIR", help="WebShop's raw files of 1,000 products (default: generated products)"
@@ -71,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     gpu.add_argument("--batch", type=_count, default=64, metavar="N", help="prompts in a batch (default: 64)")
     gpu.add_argument("--flops", type=float, metavar="TFLOPS", help="the device's peak, where it is no GPU known here")
     _machine_options(gpu, device="cuda")
-    for seeded in (hae, alfworld, webshop, rollout, train, gpu):
+    for seeded in (hae, alfworld, babyai, webshop, rollout, train, gpu):
         seeded.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
 
     _declare(parts, "parser", bench_parser, "the turn parser: time against length on hostile texts", 5, 60)
@@ -127,6 +136,13 @@ def bench_alfworld(arguments: argparse.Namespace) -> int:
     return _conclude(
         arguments, lambda budget: alfworld.measure(budget, data=data, count=arguments.games, seed=arguments.seed)
     )
+
+
+def bench_babyai(arguments: argparse.Namespace) -> int:
+    from dev.bench import babyai
+
+    sizes = {"episodes": arguments.episodes, "seed": arguments.seed}
+    return _conclude(arguments, lambda budget: babyai.measure(budget, root=Path.cwd(), **sizes))
 
 
 def bench_webshop(arguments: argparse.Namespace) -> int:

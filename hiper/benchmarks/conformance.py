@@ -96,7 +96,7 @@ def _check_expert(
     with closing(benchmark.environment()) as environment:
         observation, info = _reset(environment, task)
         assert record.first_action in info.admissible_actions, f"{record.first_action!r} is not permitted at first"
-        expert = record.expert(info.instruction, np.random.default_rng(0), 0.1)
+        expert = record.expert(task, info.instruction, np.random.default_rng(0), 0.1)
         over = False
         while not over:
             actions = info.admissible_actions

@@ -22,6 +22,7 @@ from hiper.errors import UserError
 from hiper.paths import expanded
 from hiper.plugins import ENVIRONMENTS, known, load
 from hiper.prompts.words import Words
+from hiper.trajectory import Task
 
 SettingsT = TypeVar("SettingsT", bound=BenchmarkSettings)
 
@@ -84,9 +85,9 @@ class BenchmarkRecord(ABC, Generic[SettingsT]):
         """The tasks of `data_root/<dataset>` and the environments that play them; UserError for damaged data."""
 
     @abstractmethod
-    def expert(self, instruction: str, random: np.random.Generator, hesitation: float) -> Expert:
-        """The scripted player of one episode with this task sentence. `hesitation` is the chance that a needless
-        command comes before the next useful one."""
+    def expert(self, task: Task, instruction: str, random: np.random.Generator, hesitation: float) -> Expert:
+        """The scripted player of one episode of `task`, whose sentence is `instruction`. `hesitation` is the chance
+        that a needless command comes before the next useful one."""
 
     @abstractmethod
     def contents(self, settings: SettingsT, folder: Path, used: Sequence[str]) -> Contents:

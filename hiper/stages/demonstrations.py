@@ -126,7 +126,7 @@ def _play(
 ) -> list[dict[str, Any]] | None:
     observation, info = environment.reset(task)
     record = record_of(settings.benchmark.name)
-    expert = record.expert(info.instruction, random, settings.demonstrations.hesitation)
+    expert = record.expert(task, info.instruction, random, settings.demonstrations.hesitation)
     prompts = PromptBuilder(settings.prompt, record.words)
     history, subgoal = History(), None
     rows: list[dict[str, Any]] = []

@@ -89,7 +89,7 @@ def play_oneself(console: Console, game: Game, max_turns: int, read: Callable[[]
 def watch_expert(console: Console, game: Game, seed: int, pause: float) -> None:
     """The scripted expert plays."""
     _show_task(console, game, f"played by the scripted expert, seed {seed}")
-    expert = Scripted(record_of(game.benchmark.name), seed)
+    expert = Scripted(record_of(game.benchmark.name), game.task, seed)
     _show_watched(console, _play(game, expert, bare_prompt("plan_execute"), seed, Watched(console, pause)))
 
 

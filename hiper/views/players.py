@@ -14,6 +14,7 @@ from hiper.benchmarks.record import BenchmarkRecord
 from hiper.config import BenchmarkSettings
 from hiper.plan_execute import FREE_ACTION, FREE_TEXT, render, render_react
 from hiper.policies.base import Request, Response
+from hiper.trajectory import Task
 from hiper.views.terminal import inline, seen
 
 HELP = "Type the number or the text of an action. `quit`, or the end of input, stops; a typing error costs no turn."
@@ -83,10 +84,11 @@ def _is_form_of(typed: str, action: str) -> bool:
 
 
 class Scripted:
-    """The scripted expert of a benchmark, for one episode, without the hesitation that demonstrations may have."""
+    """The scripted expert of a benchmark, for one episode of a task, without the hesitation that demonstrations may
+    have."""
 
-    def __init__(self, record: BenchmarkRecord[BenchmarkSettings], seed: int) -> None:
-        self.record, self.random = record, np.random.default_rng(seed)
+    def __init__(self, record: BenchmarkRecord[BenchmarkSettings], task: Task, seed: int) -> None:
+        self.record, self.task, self.random = record, task, np.random.default_rng(seed)
         self.player: Expert | None = None
 
     def fits(self, prompt: str) -> bool:
@@ -98,6 +100,6 @@ class Scripted:
 
     def _answer(self, request: Request) -> str:
         if self.player is None:
-            self.player = self.record.expert(request.instruction, self.random, hesitation=0.0)
+            self.player = self.record.expert(self.task, request.instruction, self.random, hesitation=0.0)
         decision = self.player.act(request.observation, request.admissible_actions)
         return render(decision.switch, decision.subgoal, decision.action)

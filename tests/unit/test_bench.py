@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dev.bench import alfworld, hae, parser, report, webshop, webshop_play
+from dev.bench import alfworld, babyai, hae, parser, report, webshop, webshop_play
 from dev.bench.__main__ import main
 from dev.bench.measure import Budget, Comparison, Disagreement, Result, Side, Spread, Target, interleave
 from dev.bench.models import Machine
@@ -148,6 +148,21 @@ def test_alfworld_refuses_engines_that_differ() -> None:
         other = Forgetful(AlfworldBenchmark(settings, data_root).environment())
         with pytest.raises(Disagreement, match="reset"):
             alfworld.measure(BRIEF, root=ROOT, count=1, steps=2, original=other)
+
+
+def test_babyai_is_measured_against_the_bare_package() -> None:
+    """Steps and resets have figures, and missions and endings were compared first."""
+    result = babyai.measure(BRIEF, root=ROOT, episodes=1, steps=3)
+    require_figures(result, sides=2)
+    assert [comparison.title for comparison in result.comparisons] == ["steps", "resets"]
+    assert result.checks[0].startswith("36 resets and steps")
+
+
+def test_babyai_refuses_endings_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A game that never wins is not timed."""
+    monkeypatch.setattr(babyai.BabyaiGame, "act", lambda self, action: "nothing")
+    with pytest.raises(Disagreement, match="here"):
+        babyai.measure(BRIEF, root=ROOT, episodes=12, steps=60)
 
 
 def test_webshop_is_measured() -> None:

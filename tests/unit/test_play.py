@@ -70,7 +70,7 @@ def typing(lines: list[str], screen: io.StringIO) -> Callable[[], str]:
 def expert_actions(chosen: Game) -> list[str]:
     """What the expert does in a game, taken from a rollout of its own."""
     turns: list[Turn] = []
-    rollout = Rollout(chosen.benchmark, Scripted(record_of("alfworld"), 0), bare_prompt("plan_execute"))
+    rollout = Rollout(chosen.benchmark, Scripted(record_of("alfworld"), chosen.task, 0), bare_prompt("plan_execute"))
     (played,) = rollout.play([chosen.task], [0], [0], lambda task, turn: turns.append(turn))
     assert played.won and tuple(turns) == played.turns
     return [turn.action for turn in turns]

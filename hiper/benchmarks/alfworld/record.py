@@ -16,6 +16,7 @@ from hiper.benchmarks.base import Benchmark
 from hiper.benchmarks.experts import Expert
 from hiper.benchmarks.record import BenchmarkRecord, Contents, Origin, TokenNames, origin_of_files
 from hiper.errors import UserError
+from hiper.trajectory import Task
 
 
 class Alfworld(BenchmarkRecord[AlfworldSettings]):
@@ -48,7 +49,7 @@ class Alfworld(BenchmarkRecord[AlfworldSettings]):
 
         return AlfworldBenchmark(settings, data_root)
 
-    def expert(self, instruction: str, random: np.random.Generator, hesitation: float) -> Expert:
+    def expert(self, task: Task, instruction: str, random: np.random.Generator, hesitation: float) -> Expert:
         from hiper.benchmarks.alfworld.expert import AlfworldExpert
 
         return AlfworldExpert(instruction, random, hesitation)

@@ -16,6 +16,7 @@ from hiper.benchmarks.record import BenchmarkRecord, Contents, Origin, TokenName
 from hiper.benchmarks.webshop.settings import Category, WebshopSettings
 from hiper.benchmarks.webshop.words import WORDS
 from hiper.plan_execute import FREE_ACTION
+from hiper.trajectory import Task
 
 
 class Webshop(BenchmarkRecord[WebshopSettings]):
@@ -41,7 +42,7 @@ class Webshop(BenchmarkRecord[WebshopSettings]):
 
         return WebshopBenchmark(settings, data_root)
 
-    def expert(self, instruction: str, random: np.random.Generator, hesitation: float) -> Expert:
+    def expert(self, task: Task, instruction: str, random: np.random.Generator, hesitation: float) -> Expert:
         from hiper.benchmarks.webshop.expert import WebshopExpert
 
         return WebshopExpert(instruction, random, hesitation)
