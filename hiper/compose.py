@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from hiper.algorithms.interface import AlgorithmSettings
+from hiper.algorithms.registry import ALGORITHMS
 from hiper.config import DATA_PARTS, BenchmarkSettings, Grid, RunSettings, parse_benchmark, parse_grid, parse_run
 from hiper.config.algorithm import has, owner, settings_model, without_others
 from hiper.config.declared import stages_read, with_earlier
@@ -33,6 +34,7 @@ from hiper.config.errors import fields_at, written
 from hiper.declarations import Stage
 from hiper.errors import UserError, nearest
 from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
+from hiper.learning.read_outs import require_read_outs
 from hiper.records import leftover, write_text
 from hiper.yaml_files import read_yaml
 
@@ -112,6 +114,7 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
     )
     _require_loss(settings.training.loss)
+    require_read_outs(ALGORITHMS[settings.algorithm.name].heads(settings.algorithm).values())
     _require_shared_data(settings.benchmark, name.benchmark, experiment, root)
     if name.algorithm != WARM_START:
         _require_own_keys(settings, name, experiment, root)

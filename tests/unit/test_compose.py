@@ -27,6 +27,7 @@ from hiper.config import RunSettings, parse_run
 from hiper.declarations import STAGES
 from hiper.digests import benchmark_digest, config_digest, stage_digest
 from hiper.errors import UserError
+from hiper.learning.read_outs import READ_OUTS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RUN = "alfworld_test-test-hiper-seed0"
@@ -113,6 +114,13 @@ def test_an_unknown_token_loss_is_answered_with_the_known_ones(project: Path) ->
     edit(project / "configs/experiment/test.yaml", "  iterations: 2", "  loss: cispoo\n  iterations: 2")
     with pytest.raises(UserError, match=r"training\.loss = 'cispoo'.*which has: ppo_clip"):
         compose_run("test", RUN, project)
+
+
+def test_an_unknown_read_out_is_refused_before_the_first_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An algorithm's heads say where they read; training, which would find out, comes after hours of other jobs."""
+    monkeypatch.delitem(READ_OUTS, "after_subgoal")
+    with pytest.raises(UserError, match=r"'after_subgoal', at which the algorithm wants values.*every_token, prompt"):
+        compose_run("test", "alfworld_test-test-hiper-seed0", ROOT)
 
 
 def test_a_grid_that_names_a_missing_file_is_an_error(project: Path) -> None:
