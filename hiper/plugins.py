@@ -82,6 +82,12 @@ def load(group: str, name: str) -> Any:
     return found
 
 
+def package(group: str, name: str) -> str | None:
+    """The installed package that offers a name, for manifests; None for ours, and where that is not known."""
+    points = [] if name in BUILT_IN[group] else entry_points(group=group, name=name)
+    return next((point.dist.name for point in points if point.dist is not None), None)
+
+
 def _imported(value: str) -> Any:
     module, _, attribute = value.partition(":")
     return getattr(import_module(module), attribute)

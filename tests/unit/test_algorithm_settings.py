@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from credit_arrays import make_turns, settings_of
+from pipeline import RUN, run_settings
 from pydantic import BaseModel
 
 from hiper import plugins
 from hiper.algorithms.interface import EVERY_TOKEN
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.config import parse_run
 from hiper.errors import UserError
+from hiper.manifest import package_versions
 
 PIPELINE = {"name", "group_size"}  # read by the pipeline, which needs them of every algorithm
 # In every form of an algorithm together, all of its settings are read.
@@ -95,6 +98,16 @@ def test_an_installed_algorithm_is_one_of_them(installed: Path) -> None:
     """Under the name of its entry point."""
     offer(installed, "further", "flat", "hiper.algorithms.ppo_turn:ALGORITHM")
     assert "flat" in list(ALGORITHMS) and ALGORITHMS["flat"] is ALGORITHMS["ppo_turn"]
+
+
+def test_manifests_have_the_version_of_an_algorithms_package(installed: Path) -> None:
+    """And of no other package that offers something."""
+    for number, name in enumerate(("flat", "other")):
+        offer(installed, f"further{number}", name, "hiper.algorithms.ppo_turn:ALGORITHM")
+    values = run_settings(f"{RUN.rpartition('-hiper-')[0]}-ppo_turn-seed0").model_dump()
+    values["algorithm"]["name"] = "flat"
+    versions = package_versions(parse_run(values, "test"))
+    assert versions["further0"] == "1.0" and "further1" not in versions
 
 
 @pytest.mark.parametrize(
