@@ -26,7 +26,7 @@ import yaml
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
-from hiper.plugins import ALGORITHMS, ENVIRONMENTS, load, provider
+from hiper.plugins import ALGORITHMS, ENVIRONMENTS, load, package
 from hiper.records import (
     MAKE_DATA_AGAIN,
     absolute,
@@ -102,7 +102,7 @@ def write_manifest(
         "git": git_state(root),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
         "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
-        "packages": package_versions(settings.benchmark.name, [settings.algorithm.name]),
+        "packages": package_versions(settings),
         "python": platform.python_version(),
         "seeds": {
             "run": settings.seed,
@@ -331,11 +331,13 @@ def content_hash(path: Path) -> str | None:
     return None
 
 
-def package_versions(benchmark: str, algorithms: Iterable[str]) -> dict[str, str | None]:
-    """Installed versions of the packages that results may depend on, those that bring the benchmark or an algorithm
-    among them, without importing them."""
-    brought = [provider(ENVIRONMENTS, benchmark), *(provider(ALGORITHMS, name) for name in algorithms)]
-    names = {*PACKAGES, *load(ENVIRONMENTS, benchmark).packages, *filter(None, brought)}
+def package_versions(*runs: RunSettings) -> dict[str, str | None]:
+    """Installed versions of the packages that results of these runs may depend on, without importing them: also those
+    that their benchmarks and algorithms come from."""
+    names = {*PACKAGES}
+    for run in runs:
+        offered = (package(ENVIRONMENTS, run.benchmark.name), package(ALGORITHMS, run.algorithm.name))
+        names |= {*load(ENVIRONMENTS, run.benchmark.name).packages, *filter(None, offered)}
     return {name: _version(name) for name in sorted(names)}
 
 

@@ -65,12 +65,6 @@ def known(group: str) -> dict[str, str]:
     return found
 
 
-def provider(group: str, name: str) -> str | None:
-    """The installed package that brings a name of a group; None for one of ours."""
-    points = entry_points(group=group, name=name)
-    return next((point.dist.name for point in points if point.dist is not None), None)
-
-
 @cache
 def load(group: str, name: str) -> Any:
     """The object behind a name that `known(group)` has; UserError where it cannot be imported, for whatever reason, or
@@ -87,6 +81,12 @@ def load(group: str, name: str) -> Any:
     if not isinstance(found, contract):
         raise UserError(f"{says}, which must be an instance of {CONTRACTS[group].replace(':', '.')}; {remedy}")
     return found
+
+
+def package(group: str, name: str) -> str | None:
+    """The installed package that offers a name, for manifests; None for ours, and where that is not known."""
+    points = [] if name in BUILT_IN[group] else entry_points(group=group, name=name)
+    return next((point.dist.name for point in points if point.dist is not None), None)
 
 
 def _imported(value: str) -> Any:

@@ -43,7 +43,8 @@ class Splits(Settings, Generic[DataSplit]):
 
 class BenchmarkSettings(Settings):
     """What is played and what the data set is made of. A benchmark narrows `name`, `task_types`, `splits` and `data` to
-    its own and adds what else it has."""
+    its own and adds what else it has. Whatever its data set depends on stands in `task_types` or `data`: these are in
+    the digest of the data, and no experiment may alter them (`hiper.config.run.DATA_PARTS`)."""
 
     name: str
     dataset: str  # the folder `data/<dataset>`; equal to the configuration file's name

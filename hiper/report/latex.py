@@ -45,11 +45,18 @@ def to_latex(tables: Sequence[Table], name: str) -> str:
 def _float(header: Sequence[str], rows: Sequence[Sequence[str]], page: Page, caption: Sequence[str]) -> list[str]:
     head, *body = (" & ".join(map(_escape, row)) + r" \\" for row in (header, *rows))
     return [
-        *(rf"\begin{{{page.environment}}}", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}", *caption),
+        rf"\begin{{{page.environment}}}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        *caption,
         r"\smallskip",
         SCALED + r"{\begin{tabular}{l" + "r" * (len(header) - 1) + "}",
-        *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
-        *(r"\end{tabular}}", rf"\end{{{page.environment}}}"),
+        r"\toprule",
+        head,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}}",
+        rf"\end{{{page.environment}}}",
     ]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hiper.benchmarks.record import record_of
+from hiper.compose import WARM_START as WARM_START
 from hiper.plugins import ENVIRONMENTS, known
 
 DEFAULT_EXPERIMENT = "demo"  # what `snakemake` and `make mlflow` take where none is named
-WARM_START = "warmstart"
 ALGORITHM_LABELS = {
     WARM_START: "Warm start (SFT)",
     "hiper": "HiPER",

@@ -167,7 +167,7 @@ class Measurement:
             "experiment": first.experiment,
             "git": git_state(absolute(self.data_root).parent),
             "model": content_hash(self.folder / "model"),
-            "packages": package_versions(first.benchmark.name, [one.algorithm.name for one in self.studied.values()]),
+            "packages": package_versions(*self.studied.values()),
             "parameters": self.parameters,
             "run": absolute(self.folder).name,
             "seed": first.seed,

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from credit_arrays import make_turns, settings_of
+from pipeline import RUN, run_settings
 from pydantic import BaseModel
 
 from hiper import plugins
 from hiper.algorithms.interface import EVERY_TOKEN
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.config import parse_run
 from hiper.errors import UserError
 from hiper.manifest import package_versions
 
@@ -98,11 +100,14 @@ def test_an_installed_algorithm_is_one_of_them(installed: Path) -> None:
     assert "flat" in list(ALGORITHMS) and ALGORITHMS["flat"] is ALGORITHMS["ppo_turn"]
 
 
-def test_manifests_name_the_package_that_brings_an_algorithm(installed: Path) -> None:
-    """With its version: its code is in no commit of ours."""
-    offer(installed, "further", "flat", "hiper.algorithms.ppo_turn:ALGORITHM")
-    ours = package_versions("webshop", ["ppo_turn"])
-    assert "further" not in ours and package_versions("webshop", ["flat"]) == ours | {"further": "1.0"}
+def test_manifests_have_the_version_of_an_algorithms_package(installed: Path) -> None:
+    """And of no other package that offers something."""
+    for number, name in enumerate(("flat", "other")):
+        offer(installed, f"further{number}", name, "hiper.algorithms.ppo_turn:ALGORITHM")
+    values = run_settings(f"{RUN.rpartition('-hiper-')[0]}-ppo_turn-seed0").model_dump()
+    values["algorithm"]["name"] = "flat"
+    versions = package_versions(parse_run(values, "test"))
+    assert versions["further0"] == "1.0" and "further1" not in versions
 
 
 @pytest.mark.parametrize(
