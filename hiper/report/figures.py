@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hiper.records import atomic_write
-from hiper.report.measures import ALL, pick
+from hiper.report.measures import ALL, pick, rates
 from hiper.report.study import Study
 from hiper.report.table import known
 from hiper.report.training import Series, averaged, courses, smooth, window_sums
@@ -124,7 +124,7 @@ def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -
     width = 0.8 / len(study.algorithms)
     for number, algorithm in enumerate(study.algorithms):
         colour, name = colour_of(study, algorithm), study.label(algorithm)
-        own = pick(study.rates, algorithm=algorithm)
+        own = pick(rates(study), algorithm=algorithm)
         offset = (number - (len(study.algorithms) - 1) / 2) * width
         for group, (condition, task_type) in enumerate(places):
             for row in pick(own, condition=condition, task_type=task_type).itertuples():  # none or one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hiper.report.measures import comparisons
+from hiper.report.measures import comparisons, differences
 from hiper.report.study import Study
 from hiper.report.table import (
     INTERVAL,
@@ -30,7 +30,7 @@ CAPTION = (
 
 def improvement_table(study: Study) -> Table:
     """One row per comparison and main condition."""
-    rows = study.differences
+    rows = differences(study)
     columns = [
         Column("Comparison", ("comparison",), files=("benchmark", "model", "algorithm"), link="origin"),
         *where(study.main_conditions),
@@ -49,7 +49,7 @@ def improvement_table(study: Study) -> Table:
 
 def _unpaired(study: Study) -> str:
     """Which comparisons are not shown because no seed and task is common, as a sentence; empty where all are."""
-    rows = study.differences
+    rows = differences(study)
     shown = set() if rows.empty else set(zip(rows["algorithm"], rows["baseline"], strict=True))
     pairs = [pair for pair in comparisons(study) if pair not in shown]
     missing = [f"{study.label(algorithm)} − {study.label(baseline)}" for algorithm, baseline in pairs]

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from hiper.report.study import Study
+from hiper.runs.conditions import Condition
 from hiper.runs.labels import WARM_START
 from hiper.statistics import (
     Aggregate,
@@ -29,10 +32,6 @@ from hiper.statistics import (
     paired,
     probability_of_improvement,
 )
-
-if TYPE_CHECKING:
-    from hiper.report.study import Study
-    from hiper.runs.conditions import Condition
 
 ALL = "all"  # task types together
 
@@ -52,6 +51,7 @@ def interval_of(found: Mean | Aggregate | None, prefix: str = "") -> dict[str, f
     return {f"{prefix}{name}": end for name, end in zip(names, ends or (math.nan,) * 4, strict=True)}
 
 
+@cache
 def rates(study: Study) -> pd.DataFrame:
     """One row per cell and task type, ALL first, in the order of the success table: a block of rows for each protocol
     and model, the main ones first.
@@ -135,6 +135,7 @@ def comparisons(study: Study) -> list[tuple[str, str]]:
     return pairs + list(product(variants, [algorithm for algorithm in study.trained if algorithm not in variants]))
 
 
+@cache
 def differences(study: Study) -> pd.DataFrame:
     """One row per comparison and main condition that have a common seed and task. `probability` is that of improvement,
     NaN without a common task type; its ends are NaN for one seed."""

@@ -12,6 +12,7 @@ from hiper.records import absolute
 from hiper.report import figures
 from hiper.report.formats import to_text
 from hiper.report.improvement import improvement_table
+from hiper.report.measures import differences
 from hiper.report.page import PAGE, write_page
 from hiper.report.study import load_studies
 from hiper.report.success import main_cells, success_table
@@ -55,7 +56,7 @@ def summary(experiment: Path) -> str:
         if improvement.cells:
             parts.append("Differences in percentage points, paired over seeds and tasks")
             parts.append(to_text(improvement.chosen(SUMMARY_DIFFERENCES)))
-        seeds = {count for rows in (cells, study.differences) if len(rows) for count in rows["seeds"]}
+        seeds = {count for rows in (cells, differences(study)) if len(rows) for count in rows["seeds"]}
         parts.append(textwrap.fill(reach(seeds), SUMMARY_WIDTH))
         if study.gaps:
             parts.append(study.gaps)

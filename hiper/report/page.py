@@ -17,7 +17,7 @@ from markupsafe import Markup
 from hiper.records import absolute, write_text
 from hiper.report import compared, episodes, origin
 from hiper.report.figures import FIGURES
-from hiper.report.measures import pick
+from hiper.report.measures import differences, pick
 from hiper.report.study import Study
 from hiper.report.success import cells_side_by_side, main_cells, played_cells, success_table
 from hiper.report.table import INTERVAL, headline, known, mean_spread, reach, signed, signed_headline
@@ -90,7 +90,7 @@ def _headline(study: Study) -> dict[str, Any] | None:
     if (condition := study.hardest) is None:
         return None
     algorithm = {"algorithm": MAIN} if MAIN in study.algorithms else {}
-    found = pick(study.differences, condition=condition, **algorithm)
+    found = pick(differences(study), condition=condition, **algorithm)
     seeds = {len(study.outcomes.get((name, condition), ())) for name in study.algorithms}
     return {
         "condition": condition,

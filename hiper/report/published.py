@@ -19,7 +19,7 @@ import pandas as pd
 
 from hiper.benchmarks.record import record_of
 from hiper.plugins import ENVIRONMENTS, known
-from hiper.report.measures import ALL, pick
+from hiper.report.measures import ALL, pick, rates
 from hiper.report.study import Study
 from hiper.report.success import main_cells
 from hiper.report.table import Column, Table, joined, mean_spread
@@ -106,7 +106,7 @@ def _theirs(row: Row, names: Sequence[str]) -> dict[str, str | None]:
 def _ours(study: Study, cell: Mapping[str, Any], names: Sequence[str]) -> dict[str, str | None]:
     """One of our cells as a row."""
     numbers = dict.fromkeys(names, "–")
-    for row in pick(study.rates, origin=cell["origin"]).itertuples():
+    for row in pick(rates(study), origin=cell["origin"]).itertuples():
         if row.task_type == ALL:
             numbers |= {name: mean_spread(row.mean, row.std) for name in ("all", "success") if name in names}
             numbers |= {"score": mean_spread(row.score, row.score_std)} if "score" in names else {}

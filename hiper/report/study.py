@@ -17,7 +17,6 @@ import pandas as pd
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.errors import UserError
 from hiper.records import absolute, leftover
-from hiper.report import measures
 from hiper.runs import run_files
 from hiper.runs.conditions import Condition, condition_of, in_order
 from hiper.runs.labels import WARM_START, ZERO_SHOT, label, task_label, task_labels
@@ -79,16 +78,6 @@ class Study:
     metrics: pd.DataFrame
     gradients: tuple[Mapping[str, Any], ...] = ()
     wanted: tuple[tuple[str, int], ...] = ()
-
-    @cached_property
-    def rates(self) -> pd.DataFrame:
-        """Success of every cell and task type, with its intervals."""
-        return measures.rates(self)
-
-    @cached_property
-    def differences(self) -> pd.DataFrame:
-        """Every comparison of two algorithms under a main condition."""
-        return measures.differences(self)
 
     @cached_property
     def outcomes(self) -> dict[Cell, Outcomes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from hiper.report.measures import ALL, pick
+from hiper.report.measures import ALL, pick, rates
 from hiper.report.study import Study
 from hiper.report.table import (
     INTERVAL,
@@ -35,7 +35,7 @@ def success_table(study: Study, cells: pd.DataFrame | None = None) -> Table:
     chosen = played_cells(study) if cells is None else cells
     rows, types, conditions = chosen.copy(), study.task_types, list(dict.fromkeys(chosen["condition"]))
     for name in types:
-        of_type = pick(study.rates, task_type=name).set_index("origin")
+        of_type = pick(rates(study), task_type=name).set_index("origin")
         for end in ("mean", "std"):
             rows[f"{name} {end}"] = rows["origin"].map(of_type[end])
     graded = bool((study.episodes["score"] != study.episodes["won"]).any())
@@ -59,16 +59,16 @@ def success_table(study: Study, cells: pd.DataFrame | None = None) -> Table:
     caption = joined(
         SUCCESS_CAPTION, reach({*rows["seeds"]}), *(text for text, true in texts if true), note, legend(conditions)
     )
-    return Table(columns, rows, study.rates, caption, joined(study.setup, study.gaps))
+    return Table(columns, rows, rates(study), caption, joined(study.setup, study.gaps))
 
 
 def played_cells(study: Study) -> pd.DataFrame:
-    return pick(study.rates, task_type=ALL)
+    return pick(rates(study), task_type=ALL)
 
 
 def main_cells(study: Study) -> pd.DataFrame:
     """Those of the main conditions."""
-    return pick(study.rates, task_type=ALL, main=True)
+    return pick(rates(study), task_type=ALL, main=True)
 
 
 def cells_side_by_side(study: Study) -> pd.DataFrame:

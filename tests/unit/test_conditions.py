@@ -13,6 +13,7 @@ from synthetic_runs import add_conditions, add_run, add_validations, episode, ma
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_json, write_jsonl, write_text
 from hiper.report.figures import make
+from hiper.report.measures import differences
 from hiper.report.selection import selection_table
 from hiper.report.study import Study, load_studies
 from hiper.report.success import cells_side_by_side, played_cells, success_table
@@ -97,7 +98,7 @@ def test_everything_but_the_success_table_is_about_the_main_conditions(experimen
     start = experiment / "runs" / "alfworld_small-tiny_1.5b-warmstart-seed0"
     add_conditions(start, {("sampled", "last"): [True, False]})
     study = study_of(experiment)
-    assert {condition.block for condition in study.differences["condition"]} == {("exhaustive", "last")}
+    assert {condition.block for condition in differences(study)["condition"]} == {("exhaustive", "last")}
     (axis,) = make("success", [study]).axes
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["unseen\nT = 0.4", "unseen\ngreedy"]
     write_tables([study], experiment / "tables")

@@ -18,6 +18,7 @@ from hiper.errors import UserError
 from hiper.records import read_jsonl, write_jsonl
 from hiper.report.figures import FIGURES, draw_band
 from hiper.report.improvement import improvement_table
+from hiper.report.measures import differences
 from hiper.report.outputs import summary, write_report
 from hiper.report.page import write_page
 from hiper.report.study import load_studies
@@ -232,7 +233,7 @@ def test_algorithms_without_a_common_seed_are_not_compared_and_that_is_said(tmp_
     add_run(tmp_path, "ppo_turn", 1, [True, False])
     add_run(tmp_path, "warmstart", 1, [True, False])
     (study,) = load_studies(tmp_path)
-    assert study.differences[["algorithm", "baseline"]].to_numpy().tolist() == [["ppo_turn", "warmstart"]]
+    assert differences(study)[["algorithm", "baseline"]].to_numpy().tolist() == [["ppo_turn", "warmstart"]]
     caption = improvement_table(study).caption
     assert "so not compared: HiPER − Warm start (SFT), HiPER − PPO (turn-level)." in caption
 
