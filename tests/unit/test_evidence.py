@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hiper.errors import UserError
 from hiper.records import read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.report import outputs
 from hiper.runs.evidence import pack, unpack
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 from hiper.views.archive import load
 
 
@@ -77,3 +80,17 @@ def test_what_cannot_be_packed_or_unpacked_is_said(tmp_path: Path) -> None:
     pack(evaluated(tmp_path / "whole"), archive)
     with pytest.raises(UserError, match="exists already"):
         unpack(archive, experiment)
+
+
+@pytest.mark.parametrize("archive", sorted((ROOT / "docs" / "evidence").glob("*")), ids=lambda path: path.name)
+def test_published_tables_can_be_made_again(archive: Path, tmp_path: Path) -> None:
+    """What stands behind a published table is at most 2 MB, and its overall rates are those that the README shows."""
+    assert archive.stat().st_size <= 2_000_000
+    unpack(archive, tmp_path / "again")
+    outputs.write_report(tmp_path / "again")
+    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    with (tmp_path / "again" / "tables" / "success.csv").open(encoding="utf-8") as file:
+        rates = [row for row in csv.DictReader(file) if row["task_type"] == "all"]
+    assert rates
+    for row in rates:
+        assert f"| {100 * float(row['mean']):.1f} ± {100 * float(row['std']):.1f} |" in shown

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, get_args
 
 import numpy as np
 
-from hiper.benchmarks.babyai.settings import BabyaiSettings
+from hiper.benchmarks.babyai.settings import BabyaiSettings, Level
 from hiper.benchmarks.babyai.view import COLOURS, KINDS
 from hiper.benchmarks.babyai.words import WORDS
 from hiper.benchmarks.base import TextEnvironment
@@ -25,6 +26,7 @@ class Babyai(SeededRecord[BabyaiSettings]):
     # characters of full texts in play with the expert, 1,680 and 90 on average, at 3.5 characters a token
     tokens = (480, 25)
     packages = ("gymnasium", "minigrid")
+    labels: ClassVar = {level: level for level in get_args(Level)}  # by difficulty
 
     def make_data(self, settings: BabyaiSettings, output: Path) -> None:
         from hiper.benchmarks.babyai.dataset import make_dataset
