@@ -12,9 +12,9 @@ from hiper.errors import UserError
 from hiper.records import read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.report import outputs
 from hiper.runs.evidence import pack, unpack
+from hiper.views.archive import load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-from hiper.views.archive import load
 
 
 def evaluated(folder: Path) -> Path:
