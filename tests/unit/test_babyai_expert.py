@@ -29,7 +29,7 @@ SUBGOAL = re.compile(rf"(?:find|go to|pick up|open|close|put down|put {THING} ne
 def play(level: str, seed: int, hesitation: float = 0.0) -> tuple[BabyaiGame, list[Decision]]:
     """An episode until it ends, or until 200 turns."""
     values = yaml.safe_load((ROOT / "configs" / "benchmark" / "babyai_test.yaml").read_text(encoding="utf-8"))
-    game = BabyaiGame(BabyaiSettings.model_validate(values))
+    game = BabyaiGame(BabyaiSettings.model_validate(values | {"max_turns": 200}))
     task = Task(f"{level}/{seed:09d}", "train", level)
     observation = game.start(task)
     expert = BabyaiExpert(task, np.random.default_rng(seed), hesitation)

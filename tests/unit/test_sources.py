@@ -548,7 +548,7 @@ def test_the_stage_makes_what_a_benchmark_file_asks_for(tmp_path: Path) -> None:
         ("[", "not valid YAML"),
         ("- 1", "mapping of settings"),
         ("dataset: a", r"name: missing"),
-        ("name: chess", r"name = .chess.: must be one of alfworld, webshop"),
+        ("name: chess", r"name = .chess.: must be one of alfworld, babyai, webshop"),
         ("name: alfworld", r"data: missing"),
         ("name: alfworld\ndataset: a\ntask_types: [walk]\ndata: {}", r"task_types\.0"),
     ],
