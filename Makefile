@@ -43,9 +43,9 @@ demo: $(READY)
 	@hiper summary results/demo
 	@echo "How to go on: source .venv/bin/activate, then docs/guide.md"
 
-# four workers on two cores: those with the cluster, servers and processes wait most of the time
+# three workers on two cores: the one with the cluster waits for Slurm most of the time
 test: lint
-	pytest -n 4 --dist loadgroup
+	pytest -n 3 --dist loadgroup
 
 test-deepspeed: $(READY)
 	pytest -m deepspeed tests/deepspeed
