@@ -46,13 +46,17 @@ def curve(run: Path, data: Path, critic: dict[str, Any], batches: int) -> dict[s
     return found
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dev.critics", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR")
     parser.add_argument("--batches", type=int, default=24)
     parser.add_argument("--rate", type=float, help="learning rate (default: the run's)")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    given = build_parser().parse_args()
     rate = {} if given.rate is None else {"learning_rate": given.rate}
     for trunk, where in TRUNKS.items():
         for loss, how in LOSSES.items():
