@@ -17,8 +17,13 @@ from hiper.benchmarks.webshop.session import Session
 WIN = 10.0
 _FALLBACK = 20  # characters from the end that become the action where it has no block
 _EPISODE: Kinds = {
-    **{"kind": str, "seed": int, "goal_idx": int, "early_terminate_penalty": (int, float)},
-    **{"goal": dict, "reset": dict, "steps": list},
+    "kind": str,
+    "seed": int,
+    "goal_idx": int,
+    "early_terminate_penalty": (int, float),
+    "goal": dict,
+    "reset": dict,
+    "steps": list,
 }
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from hiper.errors import UserError
+from hiper.records import MAKE_DATA_AGAIN
 from hiper.trajectory import Task
 
 
@@ -50,3 +53,13 @@ class Benchmark(Protocol):
     def tasks(self, split: str) -> Sequence[Task]: ...
 
     def environment(self) -> TextEnvironment: ...
+
+
+def no_tasks(folder: Path, split: str, task_types: Sequence[str], counts: Mapping[str, int]) -> UserError:
+    """The error for a split of the data set in `folder` that has no task of the wanted types; `counts` are the tasks of
+    each split there is, whatever their type."""
+    there = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"
+    return UserError(
+        f"{folder}: no tasks in split {split!r} with task types {', '.join(task_types)}; splits there are: {there}. "
+        f"Change benchmark.splits or benchmark.task_types, or {MAKE_DATA_AGAIN}"
+    )

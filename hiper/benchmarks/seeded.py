@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hiper.benchmarks.archives import building
-from hiper.benchmarks.base import Info, TextEnvironment
+from hiper.benchmarks.base import Info, TextEnvironment, no_tasks
 from hiper.benchmarks.record import BenchmarkRecord, Contents, Origin
 from hiper.config.benchmark import SeededSettings
 from hiper.errors import UserError
@@ -107,11 +107,8 @@ class SeededBenchmark:
         """The split's tasks, sorted by id; UserError when there are none."""
         tasks = [task for task in self._tasks.get(split, []) if task.task_type in self.task_types]
         if not tasks:
-            known = ", ".join(f"{name} ({len(found)})" for name, found in self._tasks.items()) or "none"
-            raise UserError(
-                f"{self._folder}: no tasks in split {split!r} with task types {', '.join(self.task_types)}; splits "
-                f"there are: {known}. Change benchmark.splits or benchmark.task_types, or {MAKE_DATA_AGAIN}"
-            )
+            counts = {name: len(found) for name, found in self._tasks.items()}
+            raise no_tasks(self._folder, split, self.task_types, counts)
         return sorted(tasks, key=lambda task: task.id)
 
     def environment(self) -> TextEnvironment:

@@ -18,8 +18,17 @@ RECENT = 64  # of a run's last so many recorded episodes
 LONGEST = 1200  # characters of an observation
 STRONG = 2.0  # an advantage of this size has the full colour
 _KEYS: dict[str, type | tuple[type, ...]] = {
-    **{"task": str, "task_type": str, "won": bool, "truncated": bool, "turns": int, "decisions": list},
-    **{"iteration": int, "number": int, "updated": list, "return": (int, float), "failure": (str, type(None))},
+    "task": str,
+    "task_type": str,
+    "won": bool,
+    "truncated": bool,
+    "turns": int,
+    "decisions": list,
+    "iteration": int,
+    "number": int,
+    "updated": list,
+    "return": (int, float),
+    "failure": (str, type(None)),
 }
 ENDINGS = {"won": "won", "lost": "lost", "truncated": "out of turns", "failed": "broken"}
 

@@ -30,8 +30,12 @@ LARGEST = sys.float_info.max
 _Types = Mapping[str, type | tuple[type, ...]]
 _Rows = tuple[dict[str, Any], ...]
 _GRADIENT_KEYS: _Types = {
-    **{"algorithms": list, "alignment": dict, "estimators": dict},
-    **{"run": str, "turns": list, "variance": dict},
+    "algorithms": list,
+    "alignment": dict,
+    "estimators": dict,
+    "run": str,
+    "turns": list,
+    "variance": dict,
 }
 _EPISODE_KEYS: _Types = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
 

@@ -62,7 +62,7 @@ def test_tasks_are_sorted_distinct_and_of_the_wanted_categories(data_root: Path)
     for split, tasks in splits.items():
         assert [task.id for task in tasks] == sorted(task.id for task in tasks)
         assert {(task.split, task.task_type) for task in tasks} <= {(split, "beauty"), (split, "grocery")}
-    with pytest.raises(UserError, match=r"no goals in split 'valid'.*test \(20\)"):
+    with pytest.raises(UserError, match=r"no tasks in split 'valid'.*test \(20\)"):
         shop.tasks("valid")
 
 

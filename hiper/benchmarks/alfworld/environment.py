@@ -11,7 +11,7 @@ from hiper.benchmarks.alfworld.games import GAME_FILE, Game, GameText, read_game
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
 from hiper.benchmarks.alfworld.settings import AlfworldSettings
-from hiper.benchmarks.base import Info
+from hiper.benchmarks.base import Info, no_tasks
 from hiper.errors import UserError
 from hiper.records import MAKE_DATA_AGAIN
 from hiper.trajectory import Task
@@ -117,11 +117,8 @@ class AlfworldBenchmark:
         """The split's tasks, sorted by id; UserError when there are none, or when the file of one is missing."""
         games = [game for game in self._index.get(split, []) if game.task_type in self.task_types]
         if not games:
-            known = ", ".join(f"{name} ({len(found)})" for name, found in self._index.items()) or "none"
-            raise UserError(
-                f"{self._root}: no games in split {split!r} with task types {', '.join(self.task_types)}; splits there "
-                f"are: {known}. Change benchmark.splits or benchmark.task_types, or {MAKE_DATA_AGAIN}"
-            )
+            counts = {name: len(found) for name, found in self._index.items()}
+            raise no_tasks(self._root, split, self.task_types, counts)
         missing = [game for game in games if not (game.folder / GAME_FILE).is_file()]
         if missing:
             raise UserError(

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hiper.benchmarks.base import Info
+from hiper.benchmarks.base import Info, no_tasks
 from hiper.benchmarks.webshop.dataset import Dataset
 from hiper.benchmarks.webshop.goals import Goal
 from hiper.benchmarks.webshop.making import SPLITS
 from hiper.benchmarks.webshop.pages import SEARCH, Page, ProductPages
 from hiper.benchmarks.webshop.session import Session
 from hiper.benchmarks.webshop.settings import WebshopSettings
-from hiper.errors import UserError
 from hiper.plan_execute import FREE_ACTION
 from hiper.trajectory import Task
 
@@ -92,11 +91,8 @@ class WebshopBenchmark:
         known = split in SPLITS
         tasks = [task for task in self._dataset.tasks(split) if task.task_type in self.task_types] if known else []
         if not tasks:
-            counts = ", ".join(f"{name} ({len(self._dataset.tasks(name))})" for name in SPLITS)
-            raise UserError(
-                f"{self._folder}: no goals in split {split!r} with task types {', '.join(self.task_types)}; splits "
-                f"there are: {counts}. Change benchmark.splits or benchmark.task_types, or make the dataset again"
-            )
+            counts = {name: len(self._dataset.tasks(name)) for name in SPLITS}
+            raise no_tasks(self._folder, split, self.task_types, counts)
         return tasks
 
     def environment(self) -> WebshopEnvironment:

@@ -88,9 +88,14 @@ def open_parts(folder: Path, *, compare_checksums: bool) -> dict[str, NDArray[An
             raise UserError(f"{path}: `{key}` is {index.get(key)!r}, this version needs {value!r}; {MAKE_DATA_AGAIN}")
     arrays = {name: _open_part(folder / f"{name}.npy", index["files"], compare_checksums) for name in PARTS}
     sizes = {
-        **{"asin_offsets": index["documents"] + 1, "ranks": index["documents"], "term_offsets": index["terms"] + 1},
-        **{"posting_offsets": index["terms"] + 1, "documents": index["postings"], "impacts": index["postings"]},
-        **{"asins": arrays["asin_offsets"][-1], "terms": arrays["term_offsets"][-1]},
+        "asin_offsets": index["documents"] + 1,
+        "ranks": index["documents"],
+        "term_offsets": index["terms"] + 1,
+        "posting_offsets": index["terms"] + 1,
+        "documents": index["postings"],
+        "impacts": index["postings"],
+        "asins": arrays["asin_offsets"][-1],
+        "terms": arrays["term_offsets"][-1],
     }
     for name, size in sizes.items():
         if arrays[name].shape != (size,) or arrays[name].dtype != PARTS[name]:
