@@ -35,6 +35,11 @@ _SWITCHED: tuple[tuple[tuple[str, ...], str, Callable[[RunSettings], bool]], ...
     (("training.critic.clip",), "training.critic.loss: hl_gauss", lambda run: run.training.critic.loss == "squared"),
     (("training.critic.detach",), "training.critic.backbone: separate",
      lambda run: run.training.critic.backbone == "shared"),
+    (("training.clip_", "training.dual_clip"), "training.loss: dispo or gbpo",
+     lambda run: run.training.loss not in ("dispo", "gbpo")),
+    (("training.dual_clip",), "training.loss: cispo", lambda run: run.training.loss != "cispo"),
+    (("training.dispo.",), "training.loss other than dispo", lambda run: run.training.loss == "dispo"),
+    (("training.gbpo.",), "training.loss other than gbpo", lambda run: run.training.loss == "gbpo"),
     (("evaluation.sampled_episodes",), "evaluation.protocols without sampled",
      lambda run: "sampled" in run.evaluation.protocols),
 )  # fmt: skip

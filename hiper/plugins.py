@@ -35,6 +35,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "gigpo": "hiper.algorithms.gigpo:ALGORITHM",
         "hgpo": "hiper.algorithms.hgpo:ALGORITHM",
         "graphhca": "hiper.algorithms.graphhca:ALGORITHM",
+        "adora": "hiper.algorithms.adora:ALGORITHM",
+        "dvao": "hiper.algorithms.dvao:ALGORITHM",
+        "mgrpo": "hiper.algorithms.mgrpo:ALGORITHM",
+        "hiper_groups": "hiper.algorithms.hiper_groups:ALGORITHM",
     },
     ENVIRONMENTS: {
         "alfworld": "hiper.benchmarks.alfworld.record:RECORD",

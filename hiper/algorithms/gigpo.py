@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from hiper.algorithms.groups import (
     GroupedSettings,
+    Planning,
     StepComparison,
     anchor_groups,
     broadcast,
@@ -19,7 +20,7 @@ from hiper.algorithms.returns import discounted_returns
 from hiper.fields import Probability
 
 
-class GigpoSettings(GroupedSettings):
+class GigpoSettings(GroupedSettings, Planning):
     gamma: Probability
     group: StepComparison
 

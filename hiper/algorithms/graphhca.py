@@ -15,6 +15,7 @@ from pydantic import Field
 
 from hiper.algorithms.groups import (
     GroupedSettings,
+    Planning,
     StepComparison,
     anchor_groups,
     broadcast,
@@ -36,7 +37,7 @@ class PotentialComparison(StepComparison):
     potential_floor: Annotated[float, Field(gt=0.0, lt=1.0), Before(0.01)]
 
 
-class GraphHcaSettings(GroupedSettings):
+class GraphHcaSettings(GroupedSettings, Planning):
     gamma: Probability
     group: PotentialComparison
 

@@ -10,8 +10,9 @@ code behind published numbers stand in docs/deviations.md.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from statistics import NormalDist
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import ValidationInfo, field_validator
@@ -20,6 +21,7 @@ from hiper.algorithms.interface import AlgorithmSettings, Bools, Credit, Floats,
 from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import lengths, masked
 from hiper.algorithms.shaping import invalid_penalty
+from hiper.declarations import Before
 from hiper.fields import NonNegative, Settings
 
 EPSILON = 1e-6  # added to a group's standard deviation, as in the original
@@ -37,6 +39,12 @@ class Comparison(Counting):
     """How an episode is compared with its group."""
 
     mode: Literal["mean_norm", "mean_std_norm"]  # advantages divided by their group's standard deviation, or not
+
+
+class RankedComparison(Counting):
+    """How an episode is compared with its group where nothing but episodes is compared."""
+
+    mode: Literal["mean_norm", "mean_std_norm", "normal_scores"]  # the last: by rank
 
 
 class StepComparison(Comparison):
@@ -93,8 +101,25 @@ def episode_weights(present: Bools, group: Counting) -> Floats:
     return np.asarray(lengths(present) if group.cross_steps else np.ones(len(present)), dtype=np.float64)
 
 
-def episode_advantages(turns: Turns, reward: Floats, group: Comparison) -> Floats:
-    """R_i against its group in the mode of the settings, Bessel's correction in std; `[trajectory]`."""
+def normal_scores(values: Floats, groups: Ints) -> Floats:
+    """Φ⁻¹((rank − ½) / n) of each element `[n]` in its group, ranks from 1, equal elements sharing their mean rank:
+    what a normal distribution would give them, however far apart they are (G²RPO, arXiv 2604.08539). A group that
+    agrees, or has one member, gives 0."""
+    scores = np.zeros(len(values))
+    for label in np.unique(groups):
+        members = np.flatnonzero(groups == label)
+        _, place, alike = np.unique(values[members], return_inverse=True, return_counts=True)
+        rank = np.cumsum(alike) - (alike - 1) / 2
+        quantile = [NormalDist().inv_cdf(share) for share in (rank - 0.5) / len(members)]
+        scores[members] = np.array(quantile)[place]
+    return scores
+
+
+def episode_advantages(turns: Turns, reward: Floats, group: Comparison | RankedComparison) -> Floats:
+    """R_i against its group in the mode of the settings, Bessel's correction in std; `[trajectory]`. With
+    `normal_scores` every episode counts once."""
+    if group.mode == "normal_scores":
+        return normal_scores(reward.sum(axis=1), turns.group)
     weights = episode_weights(turns.present, group)
     divide = group.mode == "mean_std_norm"
     return against_group(reward.sum(axis=1), turns.group, weights, divide=divide, lone_return=group.lone_return)
@@ -129,6 +154,13 @@ def broadcast(per_trajectory: Floats, present: Bools) -> Floats:
     return np.where(present, per_trajectory[:, None], 0.0)
 
 
+class Planning(AlgorithmSettings):
+    """What a flat advantage may be composed with."""
+
+    # HICRA (arXiv 2509.03646; published as 0.2): how much more the tokens of switch and subgoal blocks learn
+    planning_weight: Annotated[NonNegative, Before(0.0)]
+
+
 def whole_response(
     advantage: Floats,
     turns: Turns,
@@ -137,11 +169,17 @@ def whole_response(
     returns: Floats | None = None,
 ) -> Credit:
     """The same advantage for every token of a response, the end token included; standardised over the batch's turns if
-    `settings.normalize`. `targets` and `returns` are those of the value heads, if there are any."""
+    `settings.normalize`. `targets` and `returns` are those of the value heads, if there are any.
+
+    With `Planning.planning_weight` α the tokens of switch and subgoal blocks get A + α |A|, as HICRA's planning tokens:
+    what went well is credited to the plan more, what went badly less. HICRA mines its planning tokens from text; here
+    the blocks are known.
+    """
     dealt = standardize(advantage, turns.present) if settings.normalize else masked(advantage, turns.present)
+    planned = dealt + getattr(settings, "planning_weight", 0.0) * np.abs(dealt)
     return Credit(
-        switch=dealt,
-        subgoal=dealt,
+        switch=planned,
+        subgoal=planned,
         action=dealt,
         other=dealt,
         trains_other=True,

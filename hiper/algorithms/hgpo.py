@@ -9,6 +9,7 @@ import numpy as np
 from hiper.algorithms.groups import (
     Comparison,
     GroupedSettings,
+    Planning,
     anchor_groups,
     broadcast,
     episode_advantages,
@@ -29,7 +30,7 @@ class HistoryComparison(Comparison):
     base_group: bool  # the episode's advantage counts as the group of no anchor
 
 
-class HgpoSettings(GroupedSettings):
+class HgpoSettings(GroupedSettings, Planning):
     gamma: Probability
     group: HistoryComparison
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hiper.algorithms.groups import shaped_rewards, whole_response
+from hiper.algorithms.groups import Planning, shaped_rewards, whole_response
 from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
 from hiper.algorithms.returns import (
     GaeSettings,
@@ -19,6 +19,10 @@ from hiper.algorithms.returns import (
 )
 
 HEADS: Mapping[str, str] = {"state": "prompt"}
+
+
+class PpoTurnSettings(GaeSettings, Planning):
+    """Generalised advantages, which may be composed with HICRA's weight."""
 
 
 def heads(settings: GaeSettings) -> Mapping[str, str]:
@@ -63,4 +67,4 @@ def advantages(turns: Turns, values: Floats, settings: GaeSettings, lam: float) 
     )
 
 
-ALGORITHM = Algorithm(GaeSettings, credit, heads, bootstraps=lambda settings: settings.bootstrap_truncated)
+ALGORITHM = Algorithm(PpoTurnSettings, credit, heads, bootstraps=lambda settings: settings.bootstrap_truncated)

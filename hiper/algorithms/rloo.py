@@ -9,6 +9,7 @@ import numpy as np
 from hiper.algorithms.groups import (
     Counting,
     GroupedSettings,
+    Planning,
     against_group,
     broadcast,
     episode_weights,
@@ -18,7 +19,7 @@ from hiper.algorithms.groups import (
 from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
 
 
-class RlooSettings(GroupedSettings):
+class RlooSettings(GroupedSettings, Planning):
     group: Counting
 
 

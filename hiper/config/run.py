@@ -140,6 +140,23 @@ class Validation(Settings):
     temperature: NonNegative
 
 
+class DispoBounds(Settings):
+    """How far the weight of a token may lie below and above 1; published as 0.2, 10, 1, 100 (arXiv 2602.00983)."""
+
+    good_low: NonNegative
+    good_high: NonNegative
+    bad_low: NonNegative
+    bad_high: NonNegative
+
+
+class GbpoTarget(Settings):
+    """Where the ratio of a token is drawn to; published as 0.3, 0.3, 1e-4 (arXiv 2604.18578)."""
+
+    low: NonNegative
+    high: NonNegative
+    temperature: Positive  # in units of advantage
+
+
 class Training(Settings):
     iterations: Count
     episodes: Count  # per iteration
@@ -155,6 +172,10 @@ class Training(Settings):
     clip_low: Positive
     clip_high: Positive
     dual_clip: Annotated[float, Field(gt=1.0)] | None
+    dispo: Annotated[
+        DispoBounds, ReadBy("variance"), Before({"good_low": 0.2, "good_high": 10.0, "bad_low": 1.0, "bad_high": 100.0})
+    ]
+    gbpo: Annotated[GbpoTarget, ReadBy("variance"), Before({"low": 0.3, "high": 0.3, "temperature": 1.0e-4})]
     kl: NonNegative
     entropy: NonNegative
     checkpoint_every: Count

@@ -83,8 +83,64 @@ def ppo_clip(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
     )
 
 
+def cispo(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
+    """CISPO (MiniMax-M1, arXiv 2506.13585): REINFORCE with a clipped importance weight, so that no token's gradient is
+    cut off.
+
+        loss = −w · A · log π,   w = sg(clip(ρ, 1 − clip_low, 1 + clip_high))
+
+    The paper leaves the lower side open, which is `clip_low: 1.0`. On the policy that drew the tokens its gradient is
+    PPO's.
+    """
+    return _weighted_likelihood(tokens, 1.0 - settings.clip_low, 1.0 + settings.clip_high)
+
+
+def dispo(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
+    """DISPO (arXiv 2602.00983): CISPO with bounds of its own for tokens of good and of bad turns, `training.dispo`.
+
+        loss = −w · A · log π,   w = sg(clip(ρ, 1 − good_low, 1 + good_high)) if A > 0
+                                 w = sg(clip(ρ, 1 − bad_low, 1 + bad_high))   if A < 0
+
+    A good token that has become likelier explores, one that has become rarer is distilled; a bad one that has become
+    likelier is unlearned, one that has become rarer is let go.
+    """
+    bounds, good = settings.dispo, tokens.advantage > 0
+    low = torch.where(good, 1.0 - bounds.good_low, 1.0 - bounds.bad_low)
+    high = torch.where(good, 1.0 + bounds.good_high, 1.0 + bounds.bad_high)
+    return _weighted_likelihood(tokens, low, high)
+
+
+def _weighted_likelihood(tokens: Tokens, low: Tensor | float, high: Tensor | float) -> tuple[Tensor, Tensor]:
+    ratio = bounded_ratio(tokens.logprob - tokens.old_logprob).detach()
+    weight = torch.minimum(torch.maximum(ratio, torch.as_tensor(low)), torch.as_tensor(high))
+    return _summed(-weight * tokens.advantage * tokens.logprob, tokens), (weight != ratio).sum()
+
+
+def gbpo(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
+    """Bounded policy optimisation (arXiv 2604.18578): the ratio is drawn towards a target beyond which nothing is won.
+
+        loss = |ρ − ρ*| · |A|,   ρ* = 1 − low + (low + high) · σ(A / temperature)
+
+    with `training.gbpo`; at the published temperature ρ* is 1 + high for a good token and 1 − low for a bad one. The
+    paper's σ looks at the reward less its group's median, here at the advantage, whatever made it. The tokens that
+    count as clipped have passed their target: the loss draws them back.
+    """
+    bounds, advantage = settings.gbpo, tokens.advantage
+    ratio = bounded_ratio(tokens.logprob - tokens.old_logprob)
+    target = 1.0 - bounds.low + (bounds.low + bounds.high) * torch.sigmoid(advantage / bounds.temperature)
+    passed = torch.where(advantage > 0, ratio > target, ratio < target) & (advantage != 0)
+    return _summed((ratio - target).abs() * advantage.abs(), tokens), passed.sum()
+
+
+def _summed(loss: Tensor, tokens: Tokens) -> Tensor:
+    return (loss if tokens.importance is None else tokens.importance * loss).sum()
+
+
 TOKEN_LOSSES: dict[str, TokenLoss] = {
     "ppo_clip": ppo_clip,
+    "cispo": cispo,
+    "dispo": dispo,
+    "gbpo": gbpo,
 }
 
 

@@ -28,6 +28,7 @@ PLAIN: dict[str, Any] = {
     "bootstrap_truncated": True,
     "target_lambda": None,
     "token_weight": 1.0,
+    "planning_weight": 0.0,
     "penalties": {
         "invalid": 0.0,
         "keep": 0.0,

@@ -16,7 +16,9 @@ from hiper.algorithms.interface import Floats, Turns
 from hiper.algorithms.registry import ALGORITHMS
 
 NAMES = sorted(
-    name for name, one in ALGORITHMS.items() if issubclass(one.settings, GroupedSettings) and not one.hierarchical
+    name
+    for name, one in ALGORITHMS.items()
+    if issubclass(one.settings, GroupedSettings) and "group" in one.settings.model_fields and not one.hierarchical
 )
 MODES = ("mean_norm", "mean_std_norm")
 SEEDS = st.integers(0, 2**32 - 1)
