@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hiper.declarations import ReadBy
+from hiper.declarations import Before, ReadBy
 from hiper.fields import Count, Settings
 
 
@@ -19,6 +19,8 @@ class Engine(Settings):
     threads: Annotated[int, Field(ge=1, le=1024), ReadBy("warmstart", "evaluate")]  # of each process
     # of matrix products in training; what the optimiser updates stays float32
     dtype: Annotated[Literal["float32", "bfloat16"], ReadBy("warmstart", "evaluate")]
+    # of a GPU's training, at the price of slower operations; a CPU always gives the same bytes, vLLM never promises to
+    deterministic: Annotated[bool, ReadBy("warmstart", "evaluate"), Before(True)]
     gpus: Count  # per node: as many processes, each with a GPU of its own (with device cpu, with `threads` cores)
     nodes: Count
     gradient_checkpointing: bool  # keep each layer's input only and compute the rest again: less memory, more time

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from hiper.config import Engine
 from hiper.errors import UserError
+from hiper.learning.batches import micro_batches
 
 T = TypeVar("T")
 
@@ -50,10 +51,20 @@ class Processes:
         return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def budget(self, lengths: npt.NDArray[np.int64], limit: int) -> int:
-        """Tokens of a micro-batch of rows of these lengths: `limit`, or so few that there is one for each process."""
-        if self.size == 1 or not len(lengths):
+        """Tokens of a micro-batch of rows of these lengths: at most `limit`. Where several processes share them, the
+        fewest that fill no more rounds of one micro-batch each: nobody then waits long for the others, and the last
+        round is as full as the first."""
+        if self.size == 1 or not len(lengths) or lengths.max() >= limit:
             return limit
-        return min(limit, -(-int(lengths.sum()) // self.size) + int(lengths.max()))
+        rounds = -(-len(micro_batches(lengths, limit)) // self.size)
+        low, high = max(int(lengths.max()), -(-int(lengths.sum()) // (rounds * self.size))), limit
+        while low < high:
+            middle = (low + high) // 2
+            if len(micro_batches(lengths, middle)) <= rounds * self.size:
+                high = middle
+            else:
+                low = middle + 1
+        return low
 
     def gathered(self, mine: Sequence[T]) -> list[T]:
         """Everybody's items, process by process."""

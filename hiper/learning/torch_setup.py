@@ -20,15 +20,17 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 def prepare(settings: Engine) -> str:
     """Set threads and determinism once per process; returns the device."""
-    prepare_process(settings.device, settings.threads)
+    prepare_process(settings.device, settings.threads, settings.deterministic)
     return settings.device
 
 
-def prepare_process(device: str, threads: int) -> None:
-    """As `prepare`, for a process that has no run's settings."""
+def prepare_process(device: str, threads: int, deterministic: bool = False) -> None:
+    """As `prepare`, for a process that has no run's settings. On a CPU an operation whose result could vary is an
+    error; on a GPU with `deterministic` torch takes the repeatable form where there is one and else warns."""
     torch.set_num_threads(threads)
     # use_deterministic_algorithms would also set this for compiled models, and import the compiler: 2 s a process
-    torch.set_deterministic_debug_mode("warn" if device == "cuda" else "error")
+    wanted = "warn" if deterministic else "default"
+    torch.set_deterministic_debug_mode(wanted if device == "cuda" else "error")
     # would write NaN into every new tensor before its result is written; nothing here reads what it has not written
     torch.utils.deterministic.fill_uninitialized_memory = False
     _keep_freed_memory()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from pipeline import run_settings
 
 from hiper.digests import stage_digest
@@ -41,6 +43,21 @@ def test_micro_batches_are_small_enough_for_every_process_to_have_one() -> None:
         groups = micro_batches(lengths, Processes(0, size).budget(lengths, 10**6))
         assert size / 2 < len(groups) <= size
     assert Processes(0, 8).budget(lengths, 500) == 500
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=80), st.integers(1, 6), st.integers(400, 4000))
+def test_no_process_waits_for_a_fuller_micro_batch_than_needed(lengths: list[int], size: int, limit: int) -> None:
+    """As few rounds as with full micro-batches, and every round at most as long as with those; no budget that is
+    smaller would do."""
+    rows = np.array(lengths, dtype=np.int64)
+    processes = Processes(0, size)
+    budget = processes.budget(rows, limit)
+    full, even = micro_batches(rows, limit), micro_batches(rows, budget)
+    assert budget <= limit
+    assert -(-len(even) // size) == -(-len(full) // size)
+    assert max(int(rows[group].sum()) for group in even) <= max(int(rows[group].sum()) for group in full)
+    if size > 1 and budget > max(lengths) and budget < limit:
+        assert len(micro_batches(rows, budget - 1)) > size * -(-len(full) // size)
 
 
 @pytest.mark.parametrize(

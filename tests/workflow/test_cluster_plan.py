@@ -21,6 +21,7 @@ PROFILE = {
     "gpu_type": "a100",
     "gpu_constraint": "a100_80gb",
     "slurm_extra": "'--signal=USR1@300'",
+    "network_interface": "ib0",
     "mem_mb": 1000,
     "runtime": 20,
 }
@@ -42,9 +43,9 @@ def planned(project: Path, *arguments: str) -> list[tuple[str, dict[str, str]]]:
 
 
 def test_the_paper_is_what_a_cluster_makes_by_default(project: Path) -> None:
-    """Both benchmarks and models, three seeds, every algorithm: a training on the GPUs of its engine, a warm start
-    and an evaluation on one, nothing else on any; memory and time as they are counted, a training's with a critic and
-    without."""
+    """Both benchmarks and models, three seeds, every algorithm: a training on the GPUs of its engine, an evaluation on
+    one, nothing else on any (warm starts copy a model here); memory and time as they are counted, a training's with a
+    critic and without."""
     jobs = planned(project)
     counts = Counter(rule for rule, _ in jobs)
     grid = yaml.safe_load((project / "configs" / "experiment" / "paper.yaml").read_text())["grid"]
@@ -54,7 +55,7 @@ def test_the_paper_is_what_a_cluster_makes_by_default(project: Path) -> None:
     assert counts["evaluate"] == counts["train"] + counts["warm_start"]
     engine = yaml.safe_load((project / "configs" / "engine" / "deepspeed.yaml").read_text())
     for rule, resources in jobs:
-        on_gpu = rule in ON_GPUS
+        on_gpu = rule in ON_GPUS - {"warm_start"}
         assert resources.get("gres") == (f"gpu:{engine['gpus'] if rule == 'train' else 1}" if on_gpu else None), rule
         assert resources.get("slurm_partition") == ("gpu" if on_gpu else None), rule
         if on_gpu:
@@ -85,7 +86,7 @@ def test_the_head_of_the_profile_reaches_the_jobs_it_is_about(project: Path, tmp
         assert resources.get("gres") == (f"gpu:a100:{4 if rule == 'train' else 1}" if on_gpu else None)
         if rule == "train":
             assert (resources["nodes"], resources["tasks"], resources["mpi"]) == ("2", "2", "srun")
-            assert re.match(
-                r"srun --nodes 2 .* torchrun --nproc-per-node 4 .* --nnodes 2 .* -- hiper train ", resources["shell"]
-            )
+            over, started = "NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0 ", resources["shell"]
+            launched = r"srun --nodes 2 .* torchrun --nproc-per-node 4 .* --nnodes 2 .* -- hiper train "
+            assert re.match(over + launched, started)
     assert {rule for rule, _ in jobs} >= {"demonstrations", "tokenizer", "warm_start", "train", "evaluate", "report"}

@@ -77,6 +77,15 @@ def on_gpu(value):
     return lambda wildcards: value(engine(wildcards)) if engine(wildcards).device == "cuda" else None
 
 
+def if_learned(value):
+    """A resource of a warm start; None where it only copies a model, which takes no GPU."""
+    return lambda wildcards: value(wildcards) if learns(wildcards) else None
+
+
+def learns(wildcards):
+    return settings(wildcards.experiment, run_of(wildcards)).warm_start.method != "none"
+
+
 def partition(wildcards):
     return of_profile("gpu_partition" if engine(wildcards).device == "cuda" else "slurm_partition")
 
@@ -92,6 +101,10 @@ ONE_PROCESS = {
     "slurm_partition": partition,
     "constraint": on_gpu(lambda engine: of_profile("gpu_constraint")),
     "tasks_per_gpu": on_gpu(lambda engine: 0),
+}
+WARM_START = {
+    **{name: if_learned(value) for name, value in ONE_PROCESS.items()},
+    "slurm_partition": lambda wildcards: partition(wildcards) if learns(wildcards) else of_profile("slurm_partition"),
 }
 # Training: one process for each GPU of each node; with several nodes, one task on each that starts them (`launcher`).
 ALL_PROCESSES = {
@@ -110,10 +123,17 @@ def node_cores(wildcards):
 
 
 def launcher(wildcards):
-    """What stands before `hiper train`: nothing for one process, else torchrun, on several nodes by way of srun."""
+    """What stands before `hiper train`: nothing for one process, else torchrun, on several nodes by way of srun. Where
+    the profile names a network interface, the processes talk over that."""
     wanted = engine(wildcards)
     if wanted.processes == 1:
         return ""
+    interface = of_profile("network_interface")
+    named = f"NCCL_SOCKET_IFNAME={interface} GLOO_SOCKET_IFNAME={interface} " if interface else ""
+    return named + started(wanted, wildcards)
+
+
+def started(wanted, wildcards):
     # SIGTERM goes to the trainings, not to torchrun, which would end them at once; `--`: it also has an option --start…
     start = f"torchrun --nproc-per-node {wanted.gpus} --signals-to-handle SIGINT,SIGHUP,SIGQUIT --no-python"
     if wanted.nodes == 1:

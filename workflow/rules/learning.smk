@@ -68,7 +68,7 @@ rule warm_start:
         "results/{experiment}/benchmarks/warm_start/{benchmark}-{model}-seed{seed}.tsv"
     threads: cores
     resources:
-        **ONE_PROCESS,
+        **WARM_START,
         mem_mb=memory("warm_start"),
         runtime=scaled(720),
     params:
