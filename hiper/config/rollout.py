@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hiper.declarations import ReadBy, Unread
-from hiper.fields import Settings
+from hiper.declarations import Before, ReadBy, Unread
+from hiper.fields import Positive, Settings
 
 
 class RolloutSettings(Settings):
@@ -21,6 +21,8 @@ class RolloutSettings(Settings):
     ]
     # of the weights that correct its arithmetic; None: do not
     importance_cap: Annotated[Annotated[float, Field(ge=1.0)] | None, ReadBy("train")]
+    # mean |Δ log π| between sampler and trainer that ends a run; None: none does
+    difference_limit: Annotated[Positive | None, ReadBy("train"), Before(None)]
 
     @model_validator(mode="after")
     def fits_backend(self) -> RolloutSettings:

@@ -3,13 +3,14 @@ correction for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from hiper.errors import UserError
 from hiper.learning.batches import TurnRow
 from hiper.learning.losses import LARGEST_LOG_RATIO, truncated_importance
 
@@ -42,6 +43,21 @@ def mismatch_metrics(rows: Sequence[TurnRow], trainer: Sequence[Logprobs], cap: 
     if cap is not None:
         found["rollout/truncated"] = float((np.exp(bounded) > cap).mean())
     return found
+
+
+def require_agreement(found: Mapping[str, float], limit: float | None) -> None:
+    """UserError where sampler and trainer differ by more than rounding explains, with what to look at; `found` are the
+    `mismatch_metrics`."""
+    difference = found["rollout/logprob_difference"]
+    if limit is None or difference <= limit:
+        return
+    raise UserError(
+        f"the sampler's log probabilities are {difference:.3g} from the trainer's on average, and "
+        f"rollout.difference_limit allows {limit:g}: they do not play the same model. The usual causes: the sampler "
+        "did not take the new weights (its log says so at VLLM_LOGGING_LEVEL=INFO); it reads the prompt with another "
+        "chat template or tokenizer; it computes in another precision than engine.dtype. Where only the precision "
+        "differs and that is wanted, raise the limit"
+    )
 
 
 def _importance(trainer: Logprobs, sampler: Logprobs, cap: float) -> Logprobs:

@@ -22,7 +22,7 @@ from hiper.learning.engines import make_engines
 from hiper.learning.folders import VALUE_HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.lora import adapt
-from hiper.learning.mismatch import corrected_rows, mismatch_metrics
+from hiper.learning.mismatch import corrected_rows, mismatch_metrics, require_agreement
 from hiper.learning.processes import Processes, joined
 from hiper.learning.qwen2 import Decoder
 from hiper.manifest import (
@@ -258,7 +258,9 @@ class Trainer:
             return rows, {}
         cap = self.settings.rollout.importance_cap
         trainer = [logprobs.float().cpu().numpy() for logprobs in self.learner.actor_logprobs(rows)]
-        return corrected_rows(rows, trainer, cap), mismatch_metrics(rows, trainer, cap)
+        found = mismatch_metrics(rows, trainer, cap)
+        require_agreement(found, self.settings.rollout.difference_limit)
+        return corrected_rows(rows, trainer, cap), found
 
     def _learning_rate(self, iteration: int) -> float:
         """Linear from `learning_rate` to `final_learning_rate` over the iterations."""

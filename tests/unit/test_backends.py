@@ -17,7 +17,7 @@ from hiper.learning.engines import ENGINES
 from hiper.policies.backends import BACKENDS, make_backend
 from hiper.yaml_files import read_yaml
 
-VLLM = {"backend": "vllm", "memory_share": 0.4, "importance_cap": 2.0}
+VLLM = {"backend": "vllm", "memory_share": 0.4, "importance_cap": 2.0, "difference_limit": None}
 
 
 def changed(rollout: dict[str, Any]) -> RunSettings:

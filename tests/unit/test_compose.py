@@ -115,7 +115,7 @@ def test_an_unknown_key_in_a_file_names_key_value_and_run(project: Path) -> None
 def test_an_unknown_token_loss_is_answered_with_the_known_ones(project: Path) -> None:
     """When a run is composed: before the first job, not when training comes to it."""
     edit(project / "configs/experiment/test.yaml", "  iterations: 2", "  loss: cispoo\n  iterations: 2")
-    with pytest.raises(UserError, match=r"training\.loss = 'cispoo'.*which has: ppo_clip"):
+    with pytest.raises(UserError, match=r"training\.loss = 'cispoo'.*did you mean 'cispo'"):
         compose_run("test", RUN, project)
 
 
@@ -363,7 +363,11 @@ def test_composing_leaves_no_global_state_or_files(project: Path, monkeypatch: p
         ("engine.dtype", "bfloat16", {"warmstart", "train", "evaluate", "variance"}),
         ("seed", 4, {"warmstart", "train", "evaluate", "variance"}),
         ("evaluation.temperatures", [0.0], {"evaluate"}),
-        ("rollout", {"backend": "vllm", "memory_share": 0.4, "importance_cap": None}, {"train", "evaluate"}),
+        (
+            "rollout",
+            {"backend": "vllm", "memory_share": 0.4, "importance_cap": None, "difference_limit": None},
+            {"train", "evaluate"},
+        ),
         ("variance.batches", 5, {"variance"}),
         ("tracking.live", False, set()),
         ("experiment", "other", set()),

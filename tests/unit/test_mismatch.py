@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hiper.errors import UserError
 from hiper.learning.batches import TurnRow
-from hiper.learning.mismatch import corrected_rows, mismatch_metrics
+from hiper.learning.mismatch import corrected_rows, mismatch_metrics, require_agreement
 
 
 def row(probabilities: list[float], chosen: list[bool]) -> TurnRow:
@@ -52,6 +53,15 @@ def test_the_update_gets_the_trainers_log_probabilities_and_the_weights() -> Non
     assert second.importance.tolist() == pytest.approx([0.5])
     assert first.tokens is ROWS[0].tokens and first.advantage is ROWS[0].advantage
     assert all(corrected.importance is None for corrected in corrected_rows(ROWS, TRAINER, None))
+
+
+def test_a_sampler_that_plays_another_model_ends_the_run() -> None:
+    """Beyond the limit, with the likely causes; at the limit, or without one, nothing happens."""
+    found = mismatch_metrics(ROWS, TRAINER, None)
+    require_agreement(found, None)
+    require_agreement(found, found["rollout/logprob_difference"])
+    with pytest.raises(UserError, match=r"0\.693 .*difference_limit allows 0\.2: .*weights.*template.*precision"):
+        require_agreement(found, 0.2)
 
 
 def test_probabilities_that_have_nothing_in_common_have_finite_metrics() -> None:

@@ -51,7 +51,7 @@ def settings() -> RunSettings:
     """The paper's settings of one run, but on one GPU, without DeepSpeed and vLLM."""
     values = compose_run("paper", str(TRAIN), ROOT).model_dump()
     values["engine"] |= {"name": "local", "gpus": 1, "nodes": 1, "zero_stage": 0, "gradient_checkpointing": False}
-    values["rollout"] = {"backend": "local", "memory_share": None, "importance_cap": None}
+    values["rollout"] = {"backend": "local", "memory_share": None, "importance_cap": None, "difference_limit": None}
     return parse_run(values, "test")
 
 
@@ -305,7 +305,7 @@ def test_what_follows_a_finished_warm_start_is_asked_of_its_model(mine: Path) ->
 def test_heads_that_vllm_does_not_take_are_known_before_they_are_made() -> None:
     """On the CPU, of a model from scratch; on GPUs and with the local sampler there is no such limit."""
     values = compose_run("test", "alfworld_test-test-hiper-seed0", ROOT).model_dump()
-    sampled = {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0}
+    sampled = {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0, "difference_limit": None}
     for rollout, found in ((values["rollout"], []), (sampled, ["the model test: attention heads of size 16"])):
         run = TRAIN, parse_run({**values, "rollout": rollout}, "test")
         details = [one.detail for one in needs.needs("test", [run], ROOT, "missing")]
