@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from hiper.config import RunSettings
+from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
-from hiper.learning.qwen2 import Decoder
 from hiper.policies.backend import Weights, at_temperature
 from hiper.policies.local import LocalPolicy
 from hiper.policies.tokenizer_files import load_tokenizer
