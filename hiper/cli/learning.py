@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     _add_preparation(commands)
+    preflight = declare(commands, "preflight", run_preflight, "try a run's engine and sampler on a tiny model, first")
+    preflight.add_argument("configuration", type=path, metavar="CONFIG", help="a composed config.yaml")
+    preflight.add_argument("--tokenizer", type=path, metavar="DIR", help="for models made from scratch")
+    preflight.add_argument("--output", type=path, required=True, metavar="FILE")
     warmstart = declare(commands, "warmstart", run_warmstart, "SFT on demonstrations: the model that RL starts from")
     run_folder(warmstart)
     warmstart.add_argument("--demonstrations", type=path, metavar="FILE", help="not needed for warm_start.method: none")
@@ -32,7 +36,7 @@ def add(commands: Commands) -> None:
     variance.add_argument("--algorithms", metavar="A,B,…", help="files of configs/algorithm; default: the grid's")
     variance.add_argument("--batches", type=natural, metavar="N", help="instead of the setting variance.batches")
     variance.add_argument("--output", type=path, metavar="FILE", help="default: <experiment>/variance/<run>.json")
-    for parser in (warmstart, train, evaluate, variance):
+    for parser in (preflight, warmstart, train, evaluate, variance):
         data_option(parser)
 
 
@@ -61,6 +65,16 @@ def make_tokenizer(arguments: argparse.Namespace) -> int:
     from hiper.stages import tokenizer
 
     tokenizer.make(read_config(arguments.configuration), existing(arguments.demonstrations), arguments.output)
+    return 0
+
+
+def run_preflight(arguments: argparse.Namespace) -> int:
+    from hiper.compose import read_config
+
+    settings = read_config(arguments.configuration)
+    from hiper.stages import preflight  # after the checks: this import takes seconds
+
+    preflight.run(settings, arguments.tokenizer, arguments.output, arguments.data)
     return 0
 
 

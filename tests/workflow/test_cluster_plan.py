@@ -13,7 +13,8 @@ from checkout import SNAKEMAKE
 
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
-ON_GPUS = {"warm_start", "train", "evaluate", "gradient_variance"}
+ON_GPUS = {"warm_start", "preflight", "train", "evaluate", "gradient_variance"}
+ON_ALL = {"preflight", "train"}  # of the engine's GPUs
 PROFILE = {
     "slurm_account": "lab",
     "slurm_partition": "cpu",
@@ -56,11 +57,13 @@ def test_the_paper_is_what_a_cluster_makes_by_default(project: Path) -> None:
     engine = yaml.safe_load((project / "configs" / "engine" / "deepspeed.yaml").read_text())
     for rule, resources in jobs:
         on_gpu = rule in ON_GPUS - {"warm_start"}
-        assert resources.get("gres") == (f"gpu:{engine['gpus'] if rule == 'train' else 1}" if on_gpu else None), rule
+        assert resources.get("gres") == (f"gpu:{engine['gpus'] if rule in ON_ALL else 1}" if on_gpu else None), rule
         assert resources.get("slurm_partition") == ("gpu" if on_gpu else None), rule
-        if on_gpu:
+        if on_gpu and rule != "preflight":
             assert 240 <= int(resources["runtime"]) <= 1440
-    asked = [(rule, resources["shell"], int(resources["mem_mb"])) for rule, resources in jobs if rule in ON_GPUS]
+    assert counts["preflight"] == len(grid["models"])
+    counted = ON_GPUS - {"preflight"}
+    asked = [(rule, resources["shell"], int(resources["mem_mb"])) for rule, resources in jobs if rule in counted]
     for model, training, others in (("1.5b", {144_000, 120_000}, 28_000), ("7b", {475_000, 338_000}, 77_000)):
         of_model = [(rule, memory) for rule, shell, memory in asked if f"qwen2.5_{model}_" in shell]
         assert {memory for rule, memory in of_model if rule == "train"} == training
@@ -83,7 +86,7 @@ def test_the_head_of_the_profile_reaches_the_jobs_it_is_about(project: Path, tmp
         assert (resources["slurm_account"], resources["slurm_extra"]) == ("lab", "--signal=USR1@300")
         assert resources["slurm_partition"] == ("big" if on_gpu else "cpu")
         assert resources.get("constraint") == ("a100_80gb" if on_gpu else None)
-        assert resources.get("gres") == (f"gpu:a100:{4 if rule == 'train' else 1}" if on_gpu else None)
+        assert resources.get("gres") == (f"gpu:a100:{4 if rule in ON_ALL else 1}" if on_gpu else None)
         if rule == "train":
             assert (resources["nodes"], resources["tasks"], resources["mpi"]) == ("2", "2", "srun")
             over, started = "NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0 ", resources["shell"]

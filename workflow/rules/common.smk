@@ -112,6 +112,9 @@ def run_of(wildcards):
     if "seed" in wildcards.keys():
         algorithm = wildcards.get("algorithm", "warmstart")
         return f"{wildcards.benchmark}-{wildcards.model}-{algorithm}-seed{wildcards.seed}"
+    if "benchmark" not in wildcards.keys():  # of a preflight: the first training of a model
+        runs = run_names(load_grid(wildcards.experiment, ROOT))
+        return str(next(run for run in runs if run.model == wildcards.model))
     served = [cell for cell in cells(wildcards.experiment) if cell.benchmark == wildcards.benchmark]
     served = [cell for cell in served if cell.model == wildcards.get("model", cell.model)]
     if not served:
@@ -168,6 +171,23 @@ def dataset(wildcards):
 
 def cores(wildcards):
     return settings(wildcards.experiment, run_of(wildcards)).engine.threads
+
+
+def preflight(wildcards):
+    """What a training that needs more than a CPU waits for: a minute with a tiny model on the same kind of node."""
+    chosen = settings(wildcards.experiment, run_of(wildcards))
+    plain = chosen.engine.name == "local" and chosen.engine.device == "cpu" and chosen.rollout.backend == "local"
+    return [] if plain else f"results/{wildcards.experiment}/preflight/{wildcards.model}.json"
+
+
+def preflight_materials(wildcards):
+    """The data of the run that is tried, and the tokenizer of a model made from scratch."""
+    run = RunName.parse(run_of(wildcards))
+    chosen, found = settings(wildcards.experiment, str(run)), {"data": dataset(wildcards)}
+    if chosen.model.scratch is not None:
+        folder = f"results/{wildcards.experiment}/tokenizers/{run.benchmark}-{run.model}"
+        found["tokenizer"] = f"{folder}/tokenizer.json"
+    return found
 
 
 def warm_start_materials(wildcards):

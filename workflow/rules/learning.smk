@@ -3,6 +3,7 @@
 # demonstrations   games -> results/<experiment>/demonstrations/<benchmark>/demonstrations.jsonl, a chat dataset
 # tokenizer        demonstrations -> results/<experiment>/tokenizers/<benchmark>-<model>/ (models made from scratch)
 # warm_start       demonstrations, tokenizer -> runs/<benchmark>-<model>-warmstart-seed<n>/
+# preflight        a tiny model, on the nodes of a model's trainings -> preflight/<model>.json; not for those on one CPU
 # train            warm start -> runs/<benchmark>-<model>-<algorithm>-seed<n>/
 #
 # A run folder's declared output is manifest.json alone, which its stage writes last. Snakemake deletes the declared
@@ -79,9 +80,31 @@ rule warm_start:
         "hiper warmstart {params.folder:q} {params.materials:q} 2>&1 | tee {log:q}"
 
 
+rule preflight:
+    input:
+        unpack(preflight_materials),
+        config=ancient(configuration),
+    output:
+        "results/{experiment}/preflight/{model}.json",
+    log:
+        "results/{experiment}/logs/preflight/{model}.log",
+    threads: node_cores
+    resources:
+        **ALL_PROCESSES,
+        runtime=scaled(30),
+    params:
+        tokenizer=lambda wildcards, input: (
+            ["--tokenizer", Path(input.tokenizer).parent] if "tokenizer" in input.keys() else []
+        ),
+        launcher=launcher,
+    shell:
+        "{params.launcher}hiper preflight {input.config:q} {params.tokenizer:q} --output {output:q} 2>&1 | tee {log:q}"
+
+
 rule train:
     input:
         data=dataset,
+        preflight=ancient(preflight),
         start="results/{experiment}/runs/{benchmark}-{model}-warmstart-seed{seed}/manifest.json",
         config=ancient(configuration),
         tracking=ancient("results/{experiment}/tracking/experiment.json"),
