@@ -2,8 +2,8 @@
 
 A trial is an experiment that differs from the others in settings of `algorithm` and `training`, with seeds that no
 published result has. Chosen is, for each benchmark, model and algorithm, the trial with the highest success on
-validation tasks, which no table reports: the mean over seeds of the mean of the last WINDOW validations. What the
-trials were told is compared, so that nothing else can have made the difference.
+validation tasks, which no table reports: the mean over seeds, and over the validations in the second half of a run's
+iterations. What the trials were told is compared, so that nothing else can have made the difference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hiper.layers import GRID
 from hiper.manifest import read_manifest
 from hiper.records import absolute, leftover
 from hiper.report.formats import to_text
-from hiper.report.selection import SUCCESS, WINDOW
+from hiper.report.selection import SUCCESS
 from hiper.report.table import Column, Table, mean_spread
 from hiper.runs import run_files
 from hiper.runs.labels import WARM_START, label
@@ -121,7 +121,8 @@ def _read(folder: Path) -> Tried:
     recorded, _, metrics = run_files.read(folder)
     own = {key: value for key, value in recorded.items() if key in RunSettings.model_fields}
     settings = recorded_settings(own, str(folder))
-    validated = [float(row[SUCCESS]) for row in metrics if row.get(SUCCESS) is not None]
+    half = metrics[-1]["iteration"] / 2 if metrics else 0
+    validated = [row[SUCCESS] for row in metrics if row["iteration"] > half and row.get(SUCCESS) is not None]
     if not validated:
         raise UserError(
             f"{folder}: was not validated, so that nothing can be chosen by it; set training.validation.tasks above 0 "
@@ -132,7 +133,7 @@ def _read(folder: Path) -> Tried:
     told = {key: value for key, value in values.items() if not f"{key}.".startswith(apart)}
     git = manifest.get("git") or {}
     commit = f"{str(git.get('commit', ''))[:10]}{'+' * bool(git.get('dirty'))}"
-    success = float(np.mean(validated[-WINDOW:]))
+    success = float(np.mean(validated))
     return Tried(settings, {**told, "data": manifest.get("data")}, commit, success)
 
 
@@ -219,7 +220,7 @@ def _shown(rows: Sequence[Trial], benchmark: str, model: str) -> str:
         Column(" ", ("mark",)),
     ]
     title = (
-        f"Success in % on validation tasks of {benchmark}, model {model}: the mean of the last {WINDOW} validations "
+        f"Success in % on validation tasks of {benchmark}, model {model}, mean over the second half of the iterations "
         "(± deviation over seeds)"
     )
     return f"{title}\n\n{to_text(Table(columns, pd.DataFrame(records), None))}"

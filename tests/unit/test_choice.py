@@ -70,8 +70,8 @@ def section_of(text: str) -> str:
 
 
 def test_every_algorithm_gets_its_best_trial_on_each_benchmark(trials: dict[str, Path]) -> None:
-    """By the mean over seeds of the last five validations; what is printed, put into an experiment, sets just that, and
-    the record has all runs with their commit."""
+    """By the mean over seeds and over validations in the second half; what is printed, put into an experiment, sets
+    just that, and the record has all runs with their commit."""
     text = choose(list(trials.values()), RECORD)
     runs = {str(name): run for name, run in compose_grid(mine(section_of(text)), Path.cwd())}
     for cell in CELLS:
