@@ -65,6 +65,8 @@ def choose(folders: Sequence[Path], record: Path) -> str:
             f"trials {', '.join(names)}: name two or more different folders results/<trial>, the one with the common "
             "settings first"
         )
+    if record.is_absolute():
+        raise UserError(f"{record}: name the record from the project's root, as the experiment's file is to name it")
     outcomes = _outcomes(dict(zip(names, folders, strict=True)))
     differing = {cell: _differing(cell, by_trial) for cell, by_trial in outcomes.items()}
     keys = {key for own in differing.values() for key in own}

@@ -136,7 +136,7 @@ def test_trials_that_cannot_be_compared_are_refused(trials: dict[str, Path], spo
     assert not RECORD.exists()
 
 
-def test_a_trial_of_what_an_algorithm_does_not_read_is_none(tmp_path: Path) -> None:
+def test_a_trial_of_what_an_algorithm_does_not_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """GRPO has no critic: trials of a critic's learning rate would be one trial under three names, so HiPER would have
     had more. Another setting in its place, under by_algorithm, makes it three again."""
 
@@ -147,11 +147,14 @@ def test_a_trial_of_what_an_algorithm_does_not_read_is_none(tmp_path: Path) -> N
             add_trial(tmp_path / name / trial, CELLS[1], 100, [0.5], **own)
         return [tmp_path / name / trial for trial in RATES]
 
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"name the record from the project's root"):
+        choose(made("idle"), tmp_path / "record.csv")
     with pytest.raises(
         UserError, match=r"low and mid are one trial for alfworld_small-tiny-grpo .* not read training\.cr"
     ):
-        choose(made("idle"), tmp_path / "record.csv")
-    section = yaml.safe_load(section_of(choose(made("own", training__kl=0.0), tmp_path / "record.csv")))
+        choose(made("idle"), RECORD)
+    section = yaml.safe_load(section_of(choose(made("own", training__kl=0.0), RECORD)))
     assert section["by_algorithm"]["grpo"]["training"]["kl"] == 1e-4
     assert section["trials"]["settings"] == ["training.critic.learning_rate", "training.kl"]
 
