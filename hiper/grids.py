@@ -16,6 +16,7 @@ from hiper.config.errors import fields_at
 from hiper.errors import UserError, nearest
 from hiper.layers import GRID, layers, parts
 from hiper.records import sha256_json
+from hiper.trials import Cell, described, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ _SWITCHES = (
 def compose_grid(experiment: str, root: Path) -> list[Run]:
     """Every run of an experiment with its settings, the warm starts first.
 
-    UserError as of `compose_run`, `require_distinct` and `require_known`; settings without effect are logged as
-    warnings.
+    UserError as of `compose_run`, `require_distinct`, `require_known` and `require_chosen`; settings without effect are
+    logged as warnings.
     """
     names = run_names(load_grid(experiment, root))
     composed: dict[RunName, RunSettings] = {}
@@ -67,6 +68,7 @@ def compose_grid(experiment: str, root: Path) -> list[Run]:
         runs.append((name, composed[cell].model_copy(update={"seed": name.seed})))
     require_distinct(experiment, runs)
     require_known(experiment, runs, root)
+    require_chosen(experiment, runs, root)
     for problem in (*idle_settings(experiment, runs, root), *covered_settings(experiment, runs, root)):
         logger.warning(problem)
     return runs
@@ -109,6 +111,40 @@ def require_known(experiment: str, runs: Iterable[Run], root: Path) -> None:
                     raise UserError(f"{layer.path}, {place}{key}: unknown setting{nearest(name, known)}")
 
 
+def require_chosen(experiment: str, runs: Sequence[Run], root: Path) -> None:
+    """UserError where an experiment says that its settings were chosen by trials, and a run has others than those that
+    the record calls chosen, or a seed that they were chosen with."""
+    said = runs[0][1].trials
+    if said is None:
+        return
+    found = read_record(root / said.record)
+    file = f"configs/experiment/{experiment}.yaml"
+    if (wanted := {"record": said.record, **described(found)}) != said.model_dump():
+        raise UserError(f"{file}, trials: {said.record} says {wanted}; put in again what `hiper choose` prints")
+    chosen: dict[Cell, dict[str, Any]] = {one.cell: {**one.settings} for one in found if one.chosen}
+    for name, settings in runs:
+        if name.seed in said.seeds:
+            raise UserError(
+                f"{file}, grid.seeds: {name.seed} is a seed of the trials in {said.record}, by which settings were "
+                "chosen: its results would look better than others'; take another"
+            )
+        if name.algorithm == WARM_START:
+            continue
+        cell = (name.benchmark, name.model, name.algorithm)
+        if cell not in chosen:
+            raise UserError(
+                f"{file}: {said.record} has no trials of {'-'.join(cell)}, so that it would be compared with others "
+                "that had some; run them and `hiper choose` again, or take it out of the grid"
+            )
+        values = leaves(settings.model_dump(mode="json"))
+        for key, value in chosen[cell].items():
+            if values.get(key) != value:
+                raise UserError(
+                    f"{file}: {key} = {values.get(key)} in the run {name}, but the trials in {said.record} chose "
+                    f"{value}; put in again what `hiper choose` prints, or remove `trials`"
+                )
+
+
 def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[str]:
     """What an experiment's own file sets and none of its runs reads, one line for each reason. What it inherits, or has
     for others than those in its grid, may well have no effect."""
@@ -118,7 +154,7 @@ def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[
     for place, sections in parts(layer.values):
         concerned = {name: settings for name, settings in cells.items() if concerns(place, name)}
         for key in leaves({group: value for group, value in sections.items() if isinstance(value, dict)}):
-            reasons = {_unread(key, settings) for settings in concerned.values()}
+            reasons = {unread(key, settings) for settings in concerned.values()}
             if concerned and None not in reasons:
                 reason = sorted(str(reason) for reason in reasons)[0]
                 found.setdefault(reason, []).append(f"{place}{key}")
@@ -165,8 +201,8 @@ def _cells(runs: Iterable[Run]) -> dict[RunName, RunSettings]:
     return {replace(name, seed=0): settings for name, settings in runs if name.algorithm != WARM_START}
 
 
-def _unread(key: str, settings: RunSettings) -> str | None:
-    """Why a run does not read a setting; None where it does."""
+def unread(key: str, settings: RunSettings) -> str | None:
+    """Why a run does not read a setting of this dotted name; None where it does."""
     algorithm = settings.algorithm
     if key.startswith("training.critic.") and not ALGORITHMS[algorithm.name].heads(algorithm):
         return "none of the algorithms ({algorithms}) has a critic"

@@ -1,5 +1,6 @@
 """`hiper report` writes tables, figures and a page, `hiper summary` prints the short version, `hiper compare` says
-whether two runs of an experiment are the same, `hiper pack` and `hiper unpack` carry what stands behind the tables."""
+whether two runs of an experiment are the same, `hiper choose` which of some trials was best, `hiper pack` and `hiper
+unpack` carry what stands behind the tables."""
 
 from __future__ import annotations
 
@@ -22,6 +23,17 @@ def add(commands: Commands) -> None:
         "--results-only",
         action="store_true",
         help="compare what was computed; leave out commit, versions, command lines, settings and report.html",
+    )
+    parser = declare(commands, "choose", choose, "which of some trials was best on validation tasks, by algorithm")
+    parser.add_argument(
+        "trials",
+        type=path,
+        nargs="+",
+        metavar="TRIAL_DIR",
+        help="results/<experiment> of each trial, first the one with the common settings: of equals it is chosen",
+    )
+    parser.add_argument(
+        "--record", type=path, required=True, metavar="FILE.csv", help="written there: configs/trials/<experiment>.csv"
     )
     parser = declare(commands, "pack", pack, "what stands behind an experiment's tables, without weights, in one file")
     parser.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
@@ -60,6 +72,13 @@ def compare(arguments: argparse.Namespace) -> int:
     else:
         print(equal)
     return 1 if differences else 0
+
+
+def choose(arguments: argparse.Namespace) -> int:
+    from hiper.report import choice
+
+    print(choice.choose([existing(folder) for folder in arguments.trials], arguments.record))
+    return 0
 
 
 def pack(arguments: argparse.Namespace) -> int:

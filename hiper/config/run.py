@@ -239,6 +239,16 @@ class Tracking(Settings):
     episodes: CountOrZero  # recorded per training iteration in `episodes.jsonl`, for `hiper inspect`
 
 
+class Trials(Settings):
+    """How settings of an experiment were chosen for each of its algorithms, for its report; `hiper choose` prints it,
+    and `hiper.grids` compares it with the record."""
+
+    record: str  # the table of all trials, a file named from the project's root (`hiper.trials`)
+    each: Annotated[int, Field(ge=2)]  # trials of each algorithm
+    seeds: Annotated[list[CountOrZero], Field(min_length=1), Distinct]  # of the trials; no run has one of them
+    settings: Annotated[list[str], Field(min_length=1), Distinct]  # dotted names of those that were tried
+
+
 class RunSettings(Settings):
     """Everything that determines a run, and which stages read it (`hiper.declarations`)."""
 
@@ -261,6 +271,7 @@ class RunSettings(Settings):
     engine: Annotated[Engine, ReadBy("train", "variance")]
     rollout: RolloutSettings  # each of its settings has readers of its own
     tracking: Annotated[Tracking, Unread("how a run is watched and which of its episodes are kept: no result reads it")]
+    trials: Annotated[Trials | None, Unread("says where other settings are from"), Before(None)]
 
     @property
     def evaluated_splits(self) -> list[str]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from pydantic import ValidationError
+
+from hiper.config.run import Trials
 from hiper.report.origin import Made, notices
 from hiper.report.study import Study
 from hiper.runs.run_files import value_at
@@ -28,6 +32,7 @@ def compared(study: Study, made: Sequence[Made]) -> dict[str, Any]:
         "notices": notices(study, made),
         "labels": [study.label(algorithm) for algorithm in study.trained],
         "differing": _differing(study),
+        "chosen": _chosen(study),
     }
 
 
@@ -65,11 +70,32 @@ def _budget(study: Study) -> str:
 
 
 def _differing(study: Study) -> list[list[str]]:
-    """The settings in which the trained algorithms are not alike: name, then the value of each."""
+    """The settings in which the trained algorithms are not alike, and those that were tried: name, then the value of
+    each."""
     settings = [_flat(study.of(algorithm)[0].settings) for algorithm in study.trained]
     keys = [key for key in dict.fromkeys(key for one in settings for key in one) if key not in IDENTITY]
     rows = [[key, *(one.get(key, "–") for one in settings)] for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
+    found = {key for one in _trials(study) for key in one.settings}
+    return [row for row in rows if len(set(row[1:])) > 1 or row[0] in found]
+
+
+def _trials(study: Study) -> list[Trials]:
+    """By which trials settings were chosen; more than one where runs do not say the same."""
+    found: list[Trials] = []
+    for algorithm in study.trained:
+        with suppress(ValidationError):  # of a run whose settings do not say it
+            said = Trials.model_validate(value_at(study.of(algorithm)[0].settings, "trials"))
+            found += [said] if said not in found else []
+    return found
+
+
+def _chosen(study: Study) -> list[str]:
+    """The same in sentences."""
+    return [
+        f"{' and '.join(one.settings)}: chosen for each algorithm among {one.each} trials of its own, by success on "
+        f"validation tasks, with seed{'s' * (len(one.seeds) > 1)} {', '.join(map(str, one.seeds))} ({one.record})."
+        for one in _trials(study)
+    ]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

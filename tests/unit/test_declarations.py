@@ -55,7 +55,7 @@ def test_sections_are_read_whole_or_setting_by_setting() -> None:
 
 def test_every_setting_of_a_run_is_declared() -> None:
     """Those that no stage reads are few, and known."""
-    assert set(stages_read(RunSettings).unread) == {"experiment", "tracking", "rollout.memory_share"}
+    assert set(stages_read(RunSettings).unread) == {"experiment", "tracking", "trials", "rollout.memory_share"}
 
 
 @pytest.mark.parametrize(
