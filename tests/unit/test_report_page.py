@@ -473,6 +473,6 @@ def test_the_file_of_published_numbers_is_sound(benchmark: str) -> None:
 
 def test_the_manifest_of_the_fixture_is_like_a_real_one(experiment: Path) -> None:
     """What the page reads of a manifest are keys that `write_manifest` writes."""
-    source = (ROOT / "hiper" / "manifest.py").read_text(encoding="utf-8")
+    source = (ROOT / "hiper" / "manifest" / "writing.py").read_text(encoding="utf-8")
     manifest = read_json(experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "manifest.json")
     assert [key for key in manifest if f'"{key}": ' not in source] == []
