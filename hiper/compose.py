@@ -114,7 +114,7 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
     )
     _require_loss(settings.training.loss)
-    _require_own_readers(settings)
+    require_own_readers(settings)
     if name.algorithm != WARM_START:
         heads = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
         require_read_outs(heads.values(), settings.algorithm.name)
@@ -232,7 +232,7 @@ def _shared_before_rl(sections: dict[str, Any]) -> Iterator[str]:
             yield key
 
 
-def _require_own_readers(settings: RunSettings) -> None:
+def require_own_readers(settings: RunSettings) -> None:
     """UserError where a package says that a stage reads a setting of its own which cannot: experiments share data sets,
     and the algorithms of a seed share all that is made before RL."""
     named = {"benchmark": {"name": settings.benchmark.name}, "algorithm": {"name": settings.algorithm.name}}
