@@ -17,7 +17,7 @@ include: "workflow/rules/common.smk"
 
 
 # For all rules, and only with --software-deployment-method apptainer: envs/README.md.
-container: explained(expanded_text)(config["container"], "--config container") if "container" in config else None
+container: in_words(expanded_text)(config["container"], "--config container") if "container" in config else None
 
 
 include: "workflow/rules/cluster.smk"
@@ -39,8 +39,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        made(config["experiment"]),
-        variances(config["experiment"]),
+        lambda wildcards: made(config["experiment"]),  # functions: the jobs of a cluster need not compose all runs
+        lambda wildcards: variances(config["experiment"]),
         expand(
             "results/{experiment}/{result}", experiment=config["experiment"], result=[*RESULTS, "tracking/synced.json"]
         ),

@@ -114,6 +114,7 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
         {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
     )
     _require_loss(settings.training.loss)
+    require_own_readers(settings)
     if name.algorithm != WARM_START:
         heads = ALGORITHMS[settings.algorithm.name].heads(settings.algorithm)
         require_read_outs(heads.values(), settings.algorithm.name)
@@ -229,6 +230,25 @@ def _shared_before_rl(sections: dict[str, Any]) -> Iterator[str]:
         above = key.split(".")
         if any(".".join(above[: length + 1]) in read for length in range(len(above))):
             yield key
+
+
+def require_own_readers(settings: RunSettings) -> None:
+    """UserError where a package says that a stage reads a setting of its own which cannot: experiments share data sets,
+    and the algorithms of a seed share all that is made before RL."""
+    named = {"benchmark": {"name": settings.benchmark.name}, "algorithm": {"name": settings.algorithm.name}}
+    read, ours = stages_read(RunSettings, named), stages_read(RunSettings)
+    for stage in _BEFORE_RL:
+        parts = tuple(f"{name}." for name in ours.by[stage])
+        for key in (name for name in read.by[stage] if not f"{name}.".startswith(parts)):
+            if key.startswith("algorithm."):
+                raise UserError(
+                    f"{key}: ReadBy({stage!r}): the algorithms of a seed share what {stage} makes; remove it"
+                )
+            if stage == "data":
+                raise UserError(
+                    f"{key}: ReadBy('data'): a data set is made of the benchmark's task_types and data alone, which no "
+                    "experiment alters; put the setting into data"
+                )
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

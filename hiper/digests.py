@@ -9,7 +9,7 @@ from hiper.config.declared import stages_read, without_later
 from hiper.declarations import STAGES, Stage
 from hiper.records import sha256_json
 
-READ = stages_read(RunSettings)
+stages_read(RunSettings)  # a setting that nobody declared is an error at once
 _LEFT_OUT = object()
 
 
@@ -32,12 +32,13 @@ def benchmark_digest(settings: BenchmarkSettings) -> str:
 
 def _digest(values: dict[str, Any], stage: Stage) -> str:
     """Of those of the values of a run, or of a part of it, that `stage` reads, without those that say nothing new."""
+    declared = stages_read(RunSettings, values)
     values = without_later(RunSettings, values)
-    for name in READ.unread:
+    for name in declared.unread:
         section, _, key = name.rpartition(".")
         if isinstance(around := _lookup(values, section), dict):
             around.pop(key, None)
-    read = {name: _lookup(values, name) for name in READ.by[stage]}
+    read = {name: _lookup(values, name) for name in declared.by[stage]}
     return sha256_json({name: value for name, value in read.items() if value is not _LEFT_OUT})
 
 

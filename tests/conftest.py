@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Some hundred processes are started, and workers besides: none shall compile the modules that another has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The same examples each time, however busy the machine; `pytest --hypothesis-profile=default` looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
@@ -111,7 +114,10 @@ def empty_database(made_once: Callable[[str, Callable[[Path], object]], Path]) -
     return made_once("mlflow", make) / "template" / "tracking" / "mlflow.db"
 
 
-LONGEST = ("slurm", "workflow", "deepspeed", "outages", "test_dvc", "test_training", "test_faults", "mlflow")
+LONGEST = (
+    *("slurm", "workflow", "deepspeed", "test_documented_environment", "outages", "test_dvc", "test_training"),
+    *("test_faults", "mlflow"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

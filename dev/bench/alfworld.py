@@ -1,4 +1,4 @@
-"""The `native` engine against TextWorld: the same games, the same commands, both behind `AlfworldEnvironment`.
+"""The `native` engine against TextWorld: the same games, the same commands, both behind `GameEnvironment`.
 
 A step includes the observation, the list of admissible commands and whether the task is won. TextWorld has two kinds of
 reset: of the game it has just played, and of another one, which it parses first; training resets to another game nearly

@@ -23,7 +23,8 @@ import numpy as np
 from dev.bench.bounds import python_shares
 from dev.bench.measure import Budget, Comparison, Disagreement, Result, Side, Target, interleave
 from dev.bench.webshop_search import resident_megabytes
-from hiper.benchmarks.webshop.environment import WebshopBenchmark, WebshopEnvironment
+from hiper.benchmarks.game import GameEnvironment
+from hiper.benchmarks.webshop.environment import WebshopBenchmark
 from hiper.benchmarks.webshop.expert import WebshopExpert
 from hiper.benchmarks.webshop.settings import WebshopSettings
 from hiper.benchmarks.webshop.sources import make_dataset
@@ -61,7 +62,7 @@ def walks(benchmark: WebshopBenchmark, seed: int) -> Walks:
     return {task: _walk(environment, task, seed) for task in chosen}
 
 
-def _walk(environment: WebshopEnvironment, task: Task, seed: int) -> list[str]:
+def _walk(environment: GameEnvironment, task: Task, seed: int) -> list[str]:
     observation, info = environment.reset(task)
     expert = WebshopExpert(info.instruction, np.random.default_rng(seed), 0.5)
     actions, over = [], False
@@ -136,7 +137,7 @@ def _require_same(settings: WebshopSettings, data_root: Path, played: Walks) -> 
 
 
 def _steps(settings: WebshopSettings, data_root: Path, played: Walks, budget: Budget) -> Comparison:
-    fresh: list[WebshopEnvironment] = []
+    fresh: list[GameEnvironment] = []
     known = WebshopBenchmark(settings, data_root).environment()
 
     def open_again(number: int) -> None:
@@ -149,7 +150,7 @@ def _steps(settings: WebshopSettings, data_root: Path, played: Walks, budget: Bu
     return interleave("steps", "step", sides, {FRESH: KNOWN}, budget, time.process_time)
 
 
-def _replay(environment: WebshopEnvironment, played: Walks) -> float:
+def _replay(environment: GameEnvironment, played: Walks) -> float:
     """Play all walks; the number of steps."""
     for task, actions in played.items():
         environment.reset(task)

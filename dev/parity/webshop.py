@@ -16,14 +16,14 @@ from dev.parity.webshop_search import (
     compare_analyzer_tokens,
     compare_search,
 )
-from dev.parity.webshop_shop import Kinds, RecordedShop, Recording, is_noun_lists
+from dev.parity.webshop_shop import RecordedShop, Recording, Types, is_noun_lists
 from hiper.benchmarks.webshop.pages import Page, ProductPages
 from hiper.benchmarks.webshop.session import Session
 from hiper.errors import UserError
 
 Comparison = Callable[[Recording], ParityResult]
 
-_EPISODE: Kinds = {"name": str, "goal_idx": int, "reset": dict, "steps": list}
+_EPISODE: Types = {"name": str, "goal_idx": int, "reset": dict, "steps": list}
 
 
 @dataclass(frozen=True)

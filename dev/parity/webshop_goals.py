@@ -26,8 +26,8 @@ PRE_SEED = 20240601  # the state in which the recorded run of the original was b
 _TEST_GOALS = 500  # of every environment, from its first goal on
 _LEAKS = {"overlap_val1006_in_train6": (6,), "overlap_val1006_in_train6_7": (6, 7)}
 _NUMBER = (int, float)
-_Kinds = dict[str, type | tuple[type, ...]]
-_CASE: _Kinds = {
+_Types = dict[str, type | tuple[type, ...]]
+_CASE: _Types = {
     "tag": str,
     "options": dict,
     "price": (*_NUMBER, type(None)),
@@ -35,8 +35,8 @@ _CASE: _Kinds = {
     "product_nouns": list,
 }
 _CASE |= {"reward": (*_NUMBER, type(None)), "info": (dict, type(None)), "error": (str, type(None))}
-_SEED: _Kinds = {"n": int, "md5": str, "prices_md5": str, "first40": list, "range_prices": dict}
-_BY_SEED: _Kinds = {"seeds": dict, **dict.fromkeys(_LEAKS, int)}
+_SEED: _Types = {"n": int, "md5": str, "prices_md5": str, "first40": list, "range_prices": dict}
+_BY_SEED: _Types = {"seeds": dict, **dict.fromkeys(_LEAKS, int)}
 _REFUSED = {"refused": True}
 
 
@@ -47,8 +47,8 @@ def recorded_products(data: Path) -> list[Product]:
 
 def compare_goal_list(recording: Any, data: Path) -> ParityResult:
     """`{goals, product_prices, cum_weight_total}`: every goal in its place, every price, the sum of the weights."""
-    kinds: _Kinds = {"goals": list, "product_prices": dict, "cum_weight_total": _NUMBER}
-    recording = require(recording, kinds, "the recorded goal list")
+    types: _Types = {"goals": list, "product_prices": dict, "cum_weight_total": _NUMBER}
+    recording = require(recording, types, "the recorded goal list")
     own = original_order(recorded_products(data), PRE_SEED)
     tally = Tally()
     tally.compare("length", {"goals": len(own.goals)}, {"goals": len(recording["goals"])})
@@ -153,9 +153,9 @@ def _bought(case: Mapping[str, Any], where: str, products: Mapping[str, Product]
         raise UserError(f"{where}: {asin!a} is none of the recorded products")
     if case.get("product") is None:
         return products[asin]
-    kinds: _Kinds = {"Title": str, "query": str, "product_category": str, "Description": str}
-    kinds |= {"Attributes": list, "BulletPoints": list}
-    given = require(case["product"], kinds, f"{where}, `product`")
+    types: _Types = {"Title": str, "query": str, "product_category": str, "Description": str}
+    types |= {"Attributes": list, "BulletPoints": list}
+    given = require(case["product"], types, f"{where}, `product`")
     return replace(
         products[asin],
         title=given["Title"],

@@ -9,14 +9,14 @@ import re
 from typing import Any
 
 from dev.parity.webshop_result import ParityResult, Tally
-from dev.parity.webshop_shop import Kinds, RecordedShop, Recording
+from dev.parity.webshop_shop import RecordedShop, Recording, Types
 from hiper.benchmarks.webshop.goals import goal_record
 from hiper.benchmarks.webshop.pages import SEPARATOR, Page, ProductPages
 from hiper.benchmarks.webshop.session import Session
 
 WIN = 10.0
 _FALLBACK = 20  # characters from the end that become the action where it has no block
-_EPISODE: Kinds = {
+_EPISODE: Types = {
     "kind": str,
     "seed": int,
     "goal_idx": int,

@@ -50,8 +50,8 @@ def _ranking(hits: list[tuple[str, float]], own: list[tuple[str, float]]) -> dic
 
 def compare_analyzer_tokens(recording: Any, data: Path) -> ParityResult:
     """`{queries, docs_first60, doc_len, doc_contents_first3}`: terms of queries and documents, lengths, texts."""
-    kinds: dict[str, type] = {"queries": dict, "docs_first60": dict, "doc_len": dict, "doc_contents_first3": list}
-    recording = require(recording, kinds, "the recorded terms")
+    types: dict[str, type] = {"queries": dict, "docs_first60": dict, "doc_len": dict, "doc_contents_first3": list}
+    recording = require(recording, types, "the recorded terms")
     products = recorded_products(data)
     texts = {product.asin: document_text(product) for product in products}
     tally = Tally()

@@ -21,7 +21,7 @@ from hiper.benchmarks.webshop.search import SearchIndex, build_index, document_t
 from hiper.errors import UserError
 from hiper.records import require
 
-Kinds = dict[str, type | tuple[type, ...]]  # fields and the types of their values
+Types = dict[str, type | tuple[type, ...]]  # fields and the types of their values
 
 FOLDER_VARIABLE = "WEBSHOP_DATA"
 _CACHED_QUERIES = 4096
@@ -97,15 +97,15 @@ class Recording:
     content: Any
     data: Path | None
 
-    def rows(self, kinds: Kinds) -> Iterator[dict[str, Any]]:
+    def rows(self, types: Types) -> Iterator[dict[str, Any]]:
         """The elements of a recorded list, which must be objects with fields of these types."""
         for number, row in enumerate(self.content):
-            yield require(row, kinds, f"{self.file}: entry {number}")
+            yield require(row, types, f"{self.file}: entry {number}")
 
-    def steps(self, number: int, kinds: Kinds) -> Iterator[dict[str, Any]]:
+    def steps(self, number: int, types: Types) -> Iterator[dict[str, Any]]:
         """The steps of entry `number`."""
         for turn, step in enumerate(self.content[number]["steps"], start=1):
-            yield require(step, kinds, f"{self.file}: entry {number}, step {turn}")
+            yield require(step, types, f"{self.file}: entry {number}, step {turn}")
 
     def folder(self) -> Path:
         """The folder with the product files; UserError when they are nowhere."""

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from hiper.config.errors import section_of
+from hiper.config.errors import SettingsByName, section_of
 from hiper.declarations import STAGES, Before, ReadBy, Stage, Unread
 
 
@@ -23,9 +23,20 @@ class Read:
     unread: tuple[str, ...]
 
 
+def stages_read(model: type[BaseModel], values: Mapping[str, Any] | None = None) -> Read:
+    """What the annotations of a run's settings say; with `values`, also those of the benchmark's and the algorithm's
+    own, whichever these name. TypeError with the settings of which they say nothing."""
+    named = ((name, field) for name, field in model.model_fields.items() if _is_named(field))
+    return _stages_read(model, tuple((name, section_of(field, (values or {}).get(name))) for name, field in named))
+
+
+def _is_named(field: FieldInfo) -> bool:
+    return any(isinstance(mark, SettingsByName) for mark in field.metadata)
+
+
 @cache
-def stages_read(model: type[BaseModel]) -> Read:
-    """What the annotations of a run's settings say. TypeError with the settings of which they say nothing."""
+def _stages_read(model: type[BaseModel], named: tuple[tuple[str, type[BaseModel] | None], ...]) -> Read:
+    sections = dict(named)
     by: dict[Stage, dict[str, None]] = {stage: {} for stage in STAGES}
     unread: dict[str, None] = {}
     undeclared: dict[str, None] = {}
@@ -42,7 +53,7 @@ def stages_read(model: type[BaseModel]) -> Read:
         for one in said:
             for stage in one.stages if one.parts else ():
                 by[stage] |= dict.fromkeys(f"{name}.{part}" for part in one.parts)
-        section = section_of(field)
+        section = sections.get(name) or section_of(field)
         for inner, setting in section.model_fields.items() if section is not None else ():
             visit(f"{name}.{inner}", setting, readers)
         if section is None and not readers:

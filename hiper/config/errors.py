@@ -29,20 +29,20 @@ class SettingsByName:
     model: Callable[[Any], type[BaseModel] | None]
 
 
-def explain(error: ValidationError, source: str, model: type[BaseModel], values: Any) -> str:
+def message_of(error: ValidationError, source: str, model: type[BaseModel], values: Any) -> str:
     """One line per problem of `values`, the first SHOWN of them; `source` names where they came from."""
     problems = error.errors(include_url=False)
     lines = [f"{source}: invalid configuration"]
     for problem in problems[:SHOWN]:
         key = ".".join(map(str, problem["loc"]))
-        text = _explained(problem, key, model, values) + _notation(problem, model, values)
+        text = _described(problem, key, model, values) + _notation(problem, model, values)
         lines += [f"  {line}" for line in text.splitlines()]
     if len(problems) > SHOWN:
         lines.append(f"  … and {len(problems) - SHOWN} more problems")
     return "\n".join(lines)
 
 
-def _explained(problem: ErrorDetails, key: str, model: type[BaseModel], values: Any) -> str:
+def _described(problem: ErrorDetails, key: str, model: type[BaseModel], values: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     kind = problem["type"]
     if kind == "extra_forbidden":

@@ -11,7 +11,7 @@ from hiper.algorithms.registry import ALGORITHMS
 from hiper.config.algorithm import AlgorithmSection
 from hiper.config.benchmark import BenchmarkSection, BenchmarkSettings
 from hiper.config.engine import Engine
-from hiper.config.errors import explain
+from hiper.config.errors import message_of
 from hiper.config.model import Model
 from hiper.config.rollout import RolloutSettings
 from hiper.declarations import Before, ReadBy, Unread
@@ -391,7 +391,7 @@ def _parse(model: type[T], values: Any, source: str) -> T:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UserError(explain(error, source, model, values)) from None
+        raise UserError(message_of(error, source, model, values)) from None
 
 
 def parse_run(values: dict[str, Any], source: str) -> RunSettings:

@@ -2,8 +2,8 @@
 
 A benchmark's record names a YAML file of them, with `data`, the configuration of `configs/benchmark/` whose data they
 were measured on; `columns`: `all` or `success`, the rate over all task types, `score`, or a task type; `protocol` and
-`sources` for the caption; and `rows`. In a row, `estimator` and `interface` say which of our algorithms is the same:
-`algorithm.name` and `prompt.interface` of its runs; the estimator `none` is a pretrained model without training (the
+`sources` for the caption; and `rows`. In a row, `formula` and `interface` say which of our algorithms is the same:
+`algorithm.name` and `prompt.interface` of its runs; the formula `none` is a pretrained model without training (the
 warm start where `warm_start.method` is `none`). `values` are percentages by column, each a number, a number with its
 published standard deviation, `[72.8, 3.6]`, or one known approximately only, `{about: 92}`.
 """
@@ -29,7 +29,7 @@ from hiper.runs.run_files import value_at
 from hiper.yaml_files import read_yaml
 
 OURS = "here"
-UNTRAINED = "none"  # the estimator of a model without training
+UNTRAINED = "none"  # the formula of a model without training
 TITLES = {"all": "All", "score": "Score", "success": "Success"}  # those of our rows that lead to their runs
 
 
@@ -53,14 +53,14 @@ class Row:
 
     name: str
     model: str
-    estimator: str
+    formula: str
     interface: str
     source: str
     values: Mapping[str, Number]
 
 
 def published_table(study: Study) -> Table:
-    """Published rows, below each of them our rows of the same estimator and prompt; no row where nothing was published
+    """Published rows, below each of them our rows of the same formula and prompt; no row where nothing was published
     on these games (another benchmark, or generated ones).
 
     If our model is none of the published ones, the rows of all published models are shown.
@@ -73,8 +73,8 @@ def published_table(study: Study) -> Table:
     same_model = [row for row in published if row.model == study.model]
     names = content["columns"]
     rows: list[dict[str, str | None]] = []
-    for match in dict.fromkeys((row.estimator, row.interface) for row in published):
-        group = [row for row in same_model or published if (row.estimator, row.interface) == match]
+    for match in dict.fromkeys((row.formula, row.interface) for row in published):
+        group = [row for row in same_model or published if (row.formula, row.interface) == match]
         rows += [_theirs(row, names) for row in group]
         if group:
             cells = main_cells(study).to_dict("records")
@@ -115,14 +115,14 @@ def _ours(study: Study, cell: Mapping[str, Any], names: Sequence[str]) -> dict[s
     return {**{name: cell[name] for name in ("label", "model", "split", "drawn", "origin")}, "source": OURS, **numbers}
 
 
-def _same(study: Study, algorithm: str, estimator: str, interface: str) -> bool:
-    """Is our algorithm the published one? HiPER's ablations have its estimator, too, but not its name."""
+def _same(study: Study, algorithm: str, formula: str, interface: str) -> bool:
+    """Is our algorithm the published one? HiPER's ablations have its formula, too, but not its name."""
     run = study.of(algorithm)[0]
     if value_at(run.settings, "prompt.interface") != interface:
         return False
     if algorithm == WARM_START:
-        return estimator == UNTRAINED and value_at(run.settings, "warm_start.method") == "none"
-    return run.estimator == estimator and (estimator != "hiper" or algorithm == "hiper")
+        return formula == UNTRAINED and value_at(run.settings, "warm_start.method") == "none"
+    return run.formula == formula and (formula != "hiper" or algorithm == "hiper")
 
 
 def _caption(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -133,7 +133,7 @@ def _caption(content: Mapping[str, Any], rows: Sequence[Row]) -> str:
 
 def _rows(content: Mapping[str, Any]) -> list[Row]:
     return [
-        Row(**{key: row[key] for key in ("name", "model", "estimator", "interface", "source")}, values=_values(row))
+        Row(**{key: row[key] for key in ("name", "model", "formula", "interface", "source")}, values=_values(row))
         for row in content["rows"]
     ]
 

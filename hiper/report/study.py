@@ -48,7 +48,7 @@ class Run:
         return value_at(self.settings, "benchmark.name")
 
     @property
-    def estimator(self) -> str:
+    def formula(self) -> str:
         """What is behind its algorithm, whatever the configuration file is called; the warm start has none."""
         if self.algorithm == WARM_START:
             return WARM_START
@@ -57,8 +57,8 @@ class Run:
     @property
     def hierarchical(self) -> bool:
         """HiPER and its variants are; all others, the warm start among them, are flat."""
-        estimator = ALGORITHMS.get(self.estimator)
-        return estimator is not None and estimator.hierarchical
+        algorithm = ALGORITHMS.get(self.formula)
+        return algorithm is not None and algorithm.hierarchical
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,14 +73,14 @@ class Wanted:
     def matches(self, episode: Episode) -> bool:
         record = episode.record
         lost = self.outcome == "lost" and episode.outcome != "won"
-        kinds = (record["task_type"].lower(), episode.task_type.lower())
+        types = (record["task_type"].lower(), episode.task_type.lower())
         texts = (record["task"].lower(), record.get("instruction", "").lower())
         return all(
             (
                 self.split in (None, *episode.splits),
                 self.iteration is None or episode.part == f"{TRAIN}:{self.iteration}",
                 lost or self.outcome in (None, episode.outcome),
-                self.task_type is None or self.task_type.lower() in kinds,
+                self.task_type is None or self.task_type.lower() in types,
                 self.task is None or any(self.task.lower() in text for text in texts),
                 not self.invalid or episode.invalid > 0,
             )

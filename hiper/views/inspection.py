@@ -154,9 +154,9 @@ def _listing(episodes: Sequence[Episode]) -> Table:
 
 def _present(episodes: Sequence[Episode]) -> str:
     outcomes = Counter(episode.outcome for episode in episodes)
-    kinds = dict.fromkeys(episode.task_type for episode in episodes)
+    types = dict.fromkeys(episode.task_type for episode in episodes)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items()))
-    return f"there are {counts}; task types {', '.join(kinds)}"
+    return f"there are {counts}; task types {', '.join(types)}"
 
 
 def _token_table(tokens: Sequence[Token]) -> Table:

@@ -24,12 +24,14 @@ def slurm() -> Iterator[LocalSlurm]:
 
 
 @pytest.fixture(scope="session")
-def project(slurm: LocalSlurm, committed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def project(
+    slurm: LocalSlurm, committed: Path, empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """A copy of the project, on the cluster."""
-    from checkout import clone
+    from checkout import clone, give_database
     from grid import STARTED
 
-    yield clone(committed, tmp_path_factory.mktemp("cluster") / "project")
+    yield give_database(clone(committed, tmp_path_factory.mktemp("cluster") / "project"), empty_database)
     for process in STARTED:
         process.kill()
         process.wait()

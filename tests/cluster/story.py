@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from checkout import ITERATIONS
+from checkout import ITERATIONS, snakemake
 from grid import Call, busy, call, jobs, restarts, rows, signal_stage, until
 from local_slurm import LocalSlurm
 
 RUNS = Path("results/test/runs")
-WARNED, KILLED, REQUEUED, DRAINED = (
+TRAININGS = WARNED, KILLED, REQUEUED, DRAINED = tuple(
     f"{benchmark}-test-{algorithm}-seed0"
     for benchmark in ("alfworld_test", "webshop_test")
     for algorithm in ("hiper", "ppo_turn")
@@ -34,11 +34,12 @@ class Story:
     refused: Call
     log_before: str
     log_after: str
-    last: Call
+    trainings: Call
     warned_job: str = ""
     requeued_job: str = ""
     drained_node: str = ""
     drained_after: str = ""  # the newest job at that moment
+    ends: list[tuple[int, str]] = field(default_factory=list)  # status and output of each call that went through
 
 
 def tell(slurm: LocalSlurm, project: Path) -> Story:
@@ -59,9 +60,17 @@ def tell(slurm: LocalSlurm, project: Path) -> Story:
     after = log.read_text()
     signal_stage(runs / WARM_START, signal.SIGCONT)
     until(lambda: not busy(slurm), "the orphaned jobs' end", pause=1.0)
-    told = Story(project, locked, refused, before, after, call(slurm, project))
+    trainings = call(slurm, project, *(f"{RUNS}/{run}/manifest.json" for run in TRAININGS))
+    told = Story(project, locked, refused, before, after, trainings)
     disturb(slurm, told)
-    told.last.wait()
+    told.ends.append((trainings.wait(), trainings.output))
+    # not on the cluster: to it they are jobs like the warm starts, and each job starts Snakemake twice
+    starts = (WARM_START, OTHER_WARM_START)
+    evaluations = [f"{RUNS}/{run}/evaluation.jsonl" for run in (*TRAININGS, *starts)]
+    here = snakemake(project, *evaluations, *(f"results/test/variance/{start}.json" for start in starts))
+    told.ends.append((here.returncode, here.stdout + here.stderr))
+    last = call(slurm, project)
+    told.ends.append((last.wait(), last.output))
     slurm.command("scontrol", "update", f"nodename={told.drained_node}", "state=resume")
     return told
 
@@ -81,8 +90,8 @@ def disturb(slurm: LocalSlurm, told: Story) -> None:
             waiting.pop(run)(run)
         return not waiting
 
-    until(each, "all trainings", told.last)
-    until(lambda: waits_or_goes_on(slurm, told.requeued_job), "the requeued job's end", told.last, pause=1.0)
+    until(each, "all trainings", told.trainings)
+    until(lambda: waits_or_goes_on(slurm, told.requeued_job), "the requeued job's end", told.trainings, pause=1.0)
     # Slurm would wait two minutes; on a busy machine they may be over already
     slurm.command("scontrol", "update", f"jobid={told.requeued_job}", "starttime=now", check=False)
 

@@ -27,18 +27,19 @@ pytestmark = [
 
 RESULTS = Path("results/nodes")
 RUN = RESULTS / "runs" / "alfworld_test-test-hiper-seed0"
-ENGINE = {
+CHANGES = {
     "defaults": [{"override /engine": "deepspeed"}],
     "engine": {"device": "cpu", "gpus": 1, "nodes": 2, "threads": 1, "dtype": "float32", "zero_stage": 2},
+    "tracking": {"live": False},
 }
 
 
 def prepare(project: Path, source: Path) -> Path:
     """An experiment for two nodes; all that its training needs is taken from `source`, where `test` has run."""
     path = project / "configs" / "experiment" / "test.yaml"
-    path.with_stem("nodes").write_text(
-        "# @package _global_\n" + yaml.safe_dump(yaml.safe_load(path.read_text()) | ENGINE)
-    )
+    settings = yaml.safe_load(path.read_text()) | CHANGES
+    settings["training"]["iterations"] = 5  # enough to be warned after the first
+    path.with_stem("nodes").write_text("# @package _global_\n" + yaml.safe_dump(settings))
     for name in ("demonstrations", "tokenizers", "tracking", f"runs/{WARM_START}"):
         shutil.copytree(source / "results" / "test" / name, project / RESULTS / name)
     return project

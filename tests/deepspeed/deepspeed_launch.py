@@ -1,4 +1,4 @@
-"""Start `deepspeed_worker.py` in as many processes as a test wants."""
+"""Start `deepspeed_worker.py` in as many processes as a test wants: by torchrun, but one alone, as in the workflow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def launch(processes: int, work: dict[str, Any], folder: Path) -> subprocess.Com
     path = folder / f"work{len(list(folder.glob('work*.json')))}.json"
     path.write_text(json.dumps(work))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *torchrun, str(WORKER), str(path)]
+    command = [sys.executable, *(torchrun if processes > 1 else ()), str(WORKER), str(path)]
     return subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False)
 
 

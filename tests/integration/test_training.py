@@ -15,7 +15,8 @@ from pipeline import run_settings
 from safetensors.torch import load_file
 
 from hiper import plugins
-from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
+from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
+from hiper.benchmarks.game import GameEnvironment
 from hiper.cli.main import main
 from hiper.compose import write_config
 from hiper.config import RunSettings
@@ -464,19 +465,19 @@ def test_a_broken_evaluation_episode_keeps_its_turns(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A game that breaks at its third turn is recorded as failed, with the two turns before; the others go on."""
-    real = AlfworldEnvironment.step
+    real = GameEnvironment.step
 
-    def breaks(self: AlfworldEnvironment, action: str) -> Any:
+    def breaks(self: GameEnvironment, action: str) -> Any:
         if self._turns_left == 4 and self is environments[0]:
             raise OSError("gone")
         return real(self, action)
 
-    environments: list[AlfworldEnvironment] = []
+    environments: list[GameEnvironment] = []
     make = AlfworldBenchmark.environment
     monkeypatch.setattr(
         AlfworldBenchmark, "environment", lambda self: environments.append(make(self)) or environments[-1]
     )
-    monkeypatch.setattr(AlfworldEnvironment, "step", breaks)
+    monkeypatch.setattr(GameEnvironment, "step", breaks)
     shutil.copytree(prepared / "warmstart" / "model", tmp_path / "model")
     evaluation.run(run_settings(evaluation__splits=["unseen"]), tmp_path, prepared / "data")
     first, *others = read_jsonl(tmp_path / "evaluation.jsonl")

@@ -15,7 +15,9 @@ from pydantic import BaseModel
 from hiper import plugins
 from hiper.algorithms.interface import EVERY_TOKEN
 from hiper.algorithms.registry import ALGORITHMS
-from hiper.config import parse_run
+from hiper.compose import require_own_readers
+from hiper.config import RunSettings, parse_run
+from hiper.digests import stage_digest
 from hiper.errors import UserError
 from hiper.manifest import package_versions
 
@@ -108,6 +110,45 @@ def test_manifests_have_the_version_of_an_algorithms_package(installed: Path) ->
     values["algorithm"]["name"] = "flat"
     versions = package_versions(parse_run(values, "test"))
     assert versions["further0"] == "1.0" and "further1" not in versions
+
+
+MODULE = """
+from dataclasses import replace
+from typing import Annotated
+
+from hiper.algorithms.ppo_turn import ALGORITHM as ORIGINAL
+from hiper.declarations import ReadBy, Unread
+
+
+class Settings(ORIGINAL.settings):
+    shown: Annotated[int, Unread("no result reads it")]
+    further: Annotated[int, ReadBy("{stage}")]
+
+
+ALGORITHM = replace(ORIGINAL, settings=Settings)
+"""
+
+
+def test_a_package_says_who_reads_its_settings(installed: Path) -> None:
+    """What it says is in the digests; a stage whose result other algorithms share cannot read one."""
+    for stage in ("evaluate", "warmstart"):
+        (installed / f"read_by_{stage}.py").write_text(MODULE.format(stage=stage))
+        offer(installed, f"package_{stage}", f"for_{stage}", f"read_by_{stage}:ALGORITHM")
+    values = run_settings(f"{RUN.rpartition('-hiper-')[0]}-ppo_turn-seed0").model_dump(mode="json")
+
+    def settings(stage: str, shown: int, further: int) -> RunSettings:
+        own = {"name": f"for_{stage}", "shown": shown, "further": further}
+        return parse_run(values | {"algorithm": values["algorithm"] | own}, "test")
+
+    def digests(*numbers: int) -> list[str]:
+        return [stage_digest(settings("evaluate", *numbers), stage) for stage in ("train", "evaluate")]
+
+    first = digests(0, 0)
+    assert digests(1, 0) == first
+    assert all(one != other for one, other in zip(digests(0, 1), first, strict=True))
+    require_own_readers(settings("evaluate", 0, 0))
+    with pytest.raises(UserError, match=r"^algorithm\.further: ReadBy\('warmstart'\): the algorithms of a seed share"):
+        require_own_readers(settings("warmstart", 0, 0))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from hiper.benchmarks.babyai.settings import BabyaiSettings, Level
 from hiper.benchmarks.babyai.view import ACTIONS
 from hiper.benchmarks.babyai.words import WORDS
 from hiper.benchmarks.conformance import check_record
-from hiper.benchmarks.seeded import GameEnvironment, read_tasks
+from hiper.benchmarks.game import GameEnvironment
+from hiper.benchmarks.seeded import read_tasks
 from hiper.errors import UserError
 from hiper.trajectory import Task
 

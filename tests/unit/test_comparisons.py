@@ -14,8 +14,8 @@ from hiper.runs.labels import ALGORITHM_LABELS, WARM_START
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def _run(algorithm: str, estimator: str) -> Run:
-    settings = {"algorithm": {"name": estimator}}
+def _run(algorithm: str, formula: str) -> Run:
+    settings = {"algorithm": {"name": formula}}
     return Run(f"b-m-{algorithm}-seed0", "b", "m", algorithm, 0, settings)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from hiper.config import RolloutSettings, RunSettings
 from hiper.config.declared import stages_read, with_earlier, without_later
+from hiper.config.errors import SettingsByName
 from hiper.declarations import Before, ReadBy, Unread
 from hiper.fields import Count, Settings
 
@@ -27,6 +28,19 @@ class Run(Settings):
     whole: Annotated[Whole, ReadBy("train")]
     mixed: Mixed
     some: Annotated[Whole, ReadBy("data", parts=("plain",)), ReadBy("variance")]
+
+
+class Common(Settings):
+    name: str
+
+
+class Own(Common):
+    shown: Annotated[Count, Unread("it is only shown")]
+    further: Annotated[Count, ReadBy("evaluate")]
+
+
+class Named(Settings):
+    algorithm: Annotated[Common, ReadBy("train"), SettingsByName(lambda section: section and Own)]
 
 
 def test_a_setting_that_nobody_declared_is_an_error_that_names_it() -> None:
@@ -51,6 +65,14 @@ def test_sections_are_read_whole_or_setting_by_setting() -> None:
     assert set(read.by["data"]) == {"some.plain"}
     assert set(read.by["variance"]) == {"some"}
     assert set(read.unread) == {"whole.idle", "mixed.idle", "some.idle"}
+
+
+def test_settings_of_another_package_may_say_who_reads_them() -> None:
+    """Besides those that read the section that they are in; only where the section names their owner."""
+
+    read = stages_read(Named, {"algorithm": {"name": "own"}})
+    assert (read.by["train"], read.by["evaluate"]) == (("algorithm",), ("algorithm.further",))
+    assert read.unread == ("algorithm.shown",) and stages_read(Named).unread == ()
 
 
 def test_every_setting_of_a_run_is_declared() -> None:

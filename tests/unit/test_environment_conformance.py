@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from hiper.benchmarks.alfworld.environment import AlfworldBenchmark, AlfworldEnvironment
+from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.benchmarks.alfworld.games import find_games, write_index
 from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.benchmarks.base import Info
 from hiper.benchmarks.conformance import check_environment
+from hiper.benchmarks.game import GameEnvironment
 from hiper.errors import UserError
 from hiper.trajectory import Task
 
@@ -114,7 +115,7 @@ def test_parsed_games_are_kept_up_to_the_limit_longest_unused_first_out(data_roo
 class Broken:
     """A conforming environment with one fault put into it."""
 
-    def __init__(self, inner: AlfworldEnvironment, fault: str) -> None:
+    def __init__(self, inner: GameEnvironment, fault: str) -> None:
         self.inner = inner
         self.fault = fault
         self.resets = 0
@@ -183,7 +184,7 @@ def test_the_check_notices_crashes_and_shared_state(data_root: Path) -> None:
         check_environment(_sharing(shared), benchmark.tasks("train"), seed=1)
 
 
-def _sharing(environment: AlfworldEnvironment) -> Callable[[], AlfworldEnvironment]:
+def _sharing(environment: GameEnvironment) -> Callable[[], GameEnvironment]:
     return lambda: environment
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from pathspec import GitIgnoreSpec
 
-from hiper import manifest
 from hiper.compose import compose_run, write_config
 from hiper.config import RunSettings
 from hiper.digests import config_digest
@@ -23,6 +22,7 @@ from hiper.manifest import (
     command,
     content_hash,
     data_hash,
+    datasets,
     git_state,
     made_with,
     read_manifest,
@@ -225,7 +225,7 @@ def test_a_dvc_lock_is_read_when_dvc_has_written_it(data: Path, monkeypatch: pyt
     stages = iter(["stages: {alfworld@alf", entry.format("0f.dir"), entry.format(found["dvc"])])
     path = data.parent / "dvc.lock"
     path.write_text("")
-    monkeypatch.setattr(manifest.time, "sleep", lambda seconds: path.write_text(next(stages)))
+    monkeypatch.setattr(datasets.time, "sleep", lambda seconds: path.write_text(next(stages)))
     assert data_hash(data, "alfworld_test") == found
     assert next(stages, None) is None
 

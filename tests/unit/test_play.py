@@ -15,9 +15,9 @@ import pytest
 from pipeline import ROOT, make_games
 
 from hiper.benchmarks import seeded
-from hiper.benchmarks.alfworld.environment import AlfworldEnvironment
 from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.benchmarks.base import Benchmark
+from hiper.benchmarks.game import GameEnvironment
 from hiper.benchmarks.record import make_benchmark, record_of
 from hiper.benchmarks.webshop.settings import WebshopSettings
 from hiper.benchmarks.webshop.sources import make_dataset as make_shop
@@ -134,8 +134,8 @@ class Doors:
     def tasks(self, split: str) -> list[Task]:
         return [Task("red/1", split, "red")]
 
-    def environment(self) -> seeded.GameEnvironment:
-        return seeded.GameEnvironment(Door(), 3, 1.0)
+    def environment(self) -> GameEnvironment:
+        return GameEnvironment(Door(), 3, 1.0)
 
 
 def test_a_task_that_the_game_does_not_tell_is_told(data: Path) -> None:
@@ -177,10 +177,10 @@ def test_the_expert_can_be_watched(data: Path) -> None:
 def test_a_game_that_breaks_says_why(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cause, after what was seen before."""
 
-    def breaks(self: AlfworldEnvironment, action: str) -> None:
+    def breaks(self: GameEnvironment, action: str) -> None:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(AlfworldEnvironment, "step", breaks)
+    monkeypatch.setattr(GameEnvironment, "step", breaks)
     assert typed(data, 0, ["look"]).splitlines()[-2:] == [
         "failed after 0 turns",
         "cause: step: OSError: the disk is gone",

@@ -453,14 +453,14 @@ def test_generated_games_have_no_published_numbers(experiment: Path, tmp_path: P
 
 @pytest.mark.parametrize("benchmark", [name for name in known(ENVIRONMENTS) if record_of(name).published])
 def test_the_file_of_published_numbers_is_sound(benchmark: str) -> None:
-    """Known data, models, estimators, sources and columns; every number is a percentage; no row twice."""
+    """Known data, models, formulas, sources and columns; every number is a percentage; no row twice."""
     content = published.published_on(benchmark)
     assert (ROOT / "configs" / "benchmark" / f"{content['data']}.yaml").exists()
     seen = set()
     for row in content["rows"]:
         assert row["source"] in content["sources"]
         assert (ROOT / "configs" / "model" / f"{row['model']}.yaml").exists()
-        assert row["estimator"] in (*ALGORITHMS, published.UNTRAINED) and row["interface"] in ("react", "plan_execute")
+        assert row["formula"] in (*ALGORITHMS, published.UNTRAINED) and row["interface"] in ("react", "plan_execute")
         for column, value in row["values"].items():
             assert column in content["columns"]
             about = value["about"] if isinstance(value, dict) else value
@@ -473,6 +473,6 @@ def test_the_file_of_published_numbers_is_sound(benchmark: str) -> None:
 
 def test_the_manifest_of_the_fixture_is_like_a_real_one(experiment: Path) -> None:
     """What the page reads of a manifest are keys that `write_manifest` writes."""
-    source = (ROOT / "hiper" / "manifest.py").read_text(encoding="utf-8")
+    source = (ROOT / "hiper" / "manifest" / "writing.py").read_text(encoding="utf-8")
     manifest = read_json(experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "manifest.json")
     assert [key for key in manifest if f'"{key}": ' not in source] == []

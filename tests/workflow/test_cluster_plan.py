@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
-from checkout import SNAKEMAKE
+from checkout import snakemake
 
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
@@ -30,8 +29,7 @@ PROFILE = {
 
 def planned(project: Path, *arguments: str) -> list[tuple[str, dict[str, str]]]:
     """(rule, resources) of every job of a dry run, and its shell command as resource `shell`."""
-    command = [str(SNAKEMAKE), "--profile", "slurm", "--dry-run", "--printshellcmds", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    done = snakemake(project, "--profile", "slurm", "--dry-run", "--printshellcmds", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     blocks = re.split(r"^ *(?:local)?rule ", done.stdout + done.stderr, flags=re.MULTILINE)[1:]
     found = []

@@ -12,7 +12,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from checkout import ROOT
+from checkout import ITERATIONS, ROOT
 
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
@@ -53,6 +53,9 @@ def test_the_algorithm_of_the_guide_trains(finished: Path, tmp_path: Path) -> No
     python = environment_with(tmp_path / "package", tmp_path / "environment")
     project = tmp_path / "project"
     shutil.copytree(finished, project, symlinks=True)
+    experiment = project / "configs" / "experiment" / "test.yaml"
+    text = experiment.read_text().replace(f"  iterations: {ITERATIONS}\n", "  iterations: 1\n")
+    experiment.write_text(f"{text}\ntracking: {{live: false}}\n")
     file = project / "configs" / "algorithm" / "reinforce.yaml"
     hiper = (python, "-m", "hiper")
     compose = (*hiper, "compose", "test", Path(RUN).name, "--output", f"{RUN}/config.yaml")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from checkout import ROOT, copy_project, snakemake
+from checkout import ROOT, copy_project, give_database, snakemake
 
 pytestmark = [pytest.mark.timeout(3600)]
 
@@ -33,14 +33,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(installed: Path, empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the guide's configuration and the package's data, made by the command."""
     folder = copy_project(tmp_path_factory.mktemp("environment") / "project")
     (folder / "configs" / "benchmark" / "corridor.yaml").write_text(SETTINGS, encoding="utf-8")
     experiment = folder / "configs" / "experiment" / "test.yaml"
-    experiment.write_text(re.sub(r"benchmarks: .*", "benchmarks: [corridor]", experiment.read_text(encoding="utf-8")))
+    text = re.sub(r"benchmarks: .*", "benchmarks: [corridor]", experiment.read_text(encoding="utf-8"))
+    experiment.write_text(f"{text}\ntracking: {{live: false}}\n", encoding="utf-8")
     hiper(folder, installed, "data", "repro", "corridor")
-    return folder
+    return give_database(folder, empty_database)
 
 
 def surroundings(folder: Path, installed: Path) -> dict[str, str]:

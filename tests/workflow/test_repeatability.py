@@ -24,11 +24,12 @@ ELSEWHERE["SLURM_JOB_ID"] = "1"  # as in a job of a cluster: no live records
 
 
 def without(reference: Path, folder: Path, benchmark: str) -> Path:
-    """A copy of a project where everything has run, as if nothing of one benchmark had; tables and figures are gone."""
+    """A copy of a project where everything has run, as if of one benchmark nothing but the games had been made; tables
+    and figures are gone."""
     shutil.copytree(reference, folder, symlinks=True)
     results = folder / "results" / "test"
     gone = [*results.rglob(f"{benchmark}*"), *(results / name for name in ("tables", "figures", "report.html"))]
-    for path in (*gone, folder / "data" / benchmark, folder / ".dvc" / "cache"):
+    for path in gone:
         if path.is_dir():
             shutil.rmtree(path)
         else:

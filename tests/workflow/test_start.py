@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from checkout import snakemake
+from checkout import give_database, snakemake
 
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
@@ -23,7 +23,7 @@ def few(project: Path) -> Path:
     return project
 
 
-def test_what_is_missing_stops_the_workflow_before_its_first_job(few: Path) -> None:
+def test_what_is_missing_stops_the_workflow_before_its_first_job(few: Path, empty_database: Path) -> None:
     """With the commands that help and without a traceback; what needs none of it can be made all the same."""
     start = "results/few/runs/alfworld_test-nowhere-warmstart-seed0/manifest.json"
     planned = snakemake(few, start, "--dry-run", experiment="few")
@@ -33,5 +33,6 @@ def test_what_is_missing_stops_the_workflow_before_its_first_job(few: Path) -> N
     assert done.returncode != 0 and "these runs cannot be made" in output
     assert "hiper model Example/Nowhere --download" in output and "needs 4 GPUs" in output
     assert "Traceback" not in output and not (few / "results" / "few" / "logs").exists()
+    give_database(few, empty_database, "few")
     database = snakemake(few, "results/few/tracking/experiment.json", experiment="few")
     assert database.returncode == 0, database.stdout + database.stderr

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from checkout import ITERATIONS, git, snakemake
+from checkout import FEWER_FOLLOWERS, ITERATIONS, git, snakemake
 
 from hiper.cli.main import main
 from hiper.records import read_json, sha256_file
@@ -132,41 +134,48 @@ def test_the_runs_are_in_mlflow(finished: Path) -> None:
     assert "records go to" in (results / "runs" / TRAINED / "tracking.log").read_text().splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("file", "old", "new", "wanted"),
-    [
-        ("experiment/test.yaml", "  batch: 12", "  batch: 6", {"evaluate": 6}),
-        ("experiment/test.yaml", "  iterations: 7", "  iterations: 8", {"train": 4, "evaluate": 4}),
-        ("experiment/test.yaml", "  critic_batches: 1", "  critic_batches: 2", {"gradient_variance": 2}),
-        ("experiment/test.yaml", "  batches: 4", "  batches: 0", {}),
-        (
-            "algorithm/ppo_turn.yaml",
-            "lam_turn: 0.95",
-            "lam_turn: 0.9",
-            {"train": 2, "evaluate": 2, "gradient_variance": 2},
-        ),
-        (
-            "benchmark/webshop_test.yaml",
-            "max_turns: 6",
-            "max_turns: 7",
-            {"demonstrations": 1, "tokenizer": 1, "warm_start": 1, "train": 2, "evaluate": 3, "gradient_variance": 1},
-        ),
-        (
-            "experiment/test.yaml",
-            "  steps: 50",
-            "  steps: 51",
-            {"warm_start": 2, "train": 4, "evaluate": 6, "gradient_variance": 2},
-        ),
-        ("config.yaml", "  live: true", "  live: false", None),
-    ],
-)
-def test_a_changed_setting_reruns_what_depends_on_it(
-    finished: Path, file: str, old: str, new: str, wanted: dict[str, int] | None
-) -> None:
-    """And nothing else; tables, figures and MLflow follow."""
-    with edited(finished / "configs" / file, old, new):
-        later = {"report": 1, "track_results": 1, "all": 1}
-        assert jobs(finished) == ({} if wanted is None else {**wanted, **later})
+# What is changed for one benchmark, and the jobs that this alone makes necessary. No other setting is read by one stage
+# alone; tests/unit/test_compose.py has more of them.
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    "evaluation": ({"evaluation": {"batch": 6}, "variance": {"batches": 0}}, {"evaluate": 3}),
+    "training": ({"training": {"iterations": 8}}, {"train": 2, "evaluate": 2}),
+    "variance": ({"variance": {"critic_batches": 2}}, {"gradient_variance": 1}),
+    "algorithm": (
+        {"by_algorithm": {"ppo_turn": {"algorithm": {"lam_turn": 0.9}}}},
+        {"train": 1, "evaluate": 1, "gradient_variance": 1},
+    ),
+    "warm start": (
+        {"warm_start": {"steps": 51}},
+        {"warm_start": 1, "train": 2, "evaluate": 3, "gradient_variance": 1},
+    ),
+    "benchmark": (
+        {"benchmark": {"max_turns": 7}},
+        {"demonstrations": 1, "tokenizer": 1, "warm_start": 1, "train": 2, "evaluate": 3, "gradient_variance": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("names", [("evaluation", "training"), ("variance", "benchmark"), ("algorithm", "warm start")])
+def test_a_changed_setting_reruns_what_depends_on_it(finished: Path, names: tuple[str, str]) -> None:
+    """And nothing else, nothing at all where no result reads it (`tracking.live`); tables, figures and MLflow follow.
+    Two changes in one call: each of a benchmark of its own."""
+    configs = finished / "configs"
+    own = {benchmark: CHANGES[name][0] for benchmark, name in zip(BENCHMARKS, names, strict=True)}
+    changed = f"by_benchmark: {json.dumps(own)}\n"
+    with (
+        edited(configs / "experiment" / "test.yaml", FEWER_FOLLOWERS, changed),
+        edited(configs / "config.yaml", "  live: true", "  live: false"),
+    ):
+        done = snakemake(finished, "--dry-run", "--quiet", "host")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Counter[str]] = {benchmark: Counter() for benchmark in BENCHMARKS}
+    later = set()
+    for rule, text in re.findall(r"^(?:local)?rule ([a-z_]+):\n((?: .*\n)+)", done.stdout + done.stderr, re.MULTILINE):
+        wildcards = re.search(r"wildcards: (.*)", text)
+        of = [benchmark for benchmark in BENCHMARKS if wildcards and benchmark in wildcards[1]]
+        found[of[0]].update([rule]) if of else later.add(rule)
+    assert found == {benchmark: CHANGES[name][1] for benchmark, name in zip(BENCHMARKS, names, strict=True)}
+    assert later == {"report", "track_results", "all"}
 
 
 def state(folder: Path) -> dict[str, tuple[int, str]]:
@@ -205,12 +214,13 @@ def test_touching_what_is_not_there_makes_no_run(finished: Path) -> None:
 
 def test_a_retraining_that_failed_is_repeated(finished: Path) -> None:
     """A run without a manifest, or without an evaluation, is made again though the tables are there."""
-    folder = finished / "results" / "test" / "runs" / TRAINED
-    later = {"report": 1, "track_results": 1, "all": 1}
-    for name, wanted in (("manifest.json", {"train": 1, "evaluate": 1}), ("evaluation.jsonl", {"evaluate": 1})):
-        (folder / name).rename(folder / "aside")
-        assert jobs(finished) == {**wanted, **later}
-        (folder / "aside").rename(folder / name)
+    runs = finished / "results" / "test" / "runs"
+    missing = [runs / TRAINED / "manifest.json", runs / RUNS[-2] / "evaluation.jsonl"]
+    for path in missing:
+        path.rename(path.with_name("aside"))
+    assert jobs(finished) == {"train": 1, "evaluate": 2, "report": 1, "track_results": 1, "all": 1}
+    for path in missing:
+        path.with_name("aside").rename(path)
 
 
 def test_a_second_call_has_nothing_to_do(finished: Path) -> None:

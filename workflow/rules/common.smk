@@ -47,7 +47,7 @@ wildcard_constraints:
     run=rf"{NAME}-{NAME}-{NAME}-seed[0-9]+",
 
 
-def explained(function):
+def in_words(function):
     """A mistake in a configuration file as Snakemake's own kind of error: the message without a traceback."""
 
     @cache
@@ -60,7 +60,7 @@ def explained(function):
     return wrapped
 
 
-@explained
+@in_words
 def cells(experiment):
     """The runs of the grid, each algorithm's and, first, the warm starts they begin from."""
     runs = run_names(load_grid(experiment, ROOT))
@@ -77,7 +77,7 @@ def made(experiment):
     )
 
 
-@explained
+@in_words
 def algorithms(experiment):
     return load_grid(experiment, ROOT).algorithms
 
@@ -89,18 +89,18 @@ def variances(experiment):
     return expand("results/{experiment}/variance/{run}.json", experiment=experiment, run=asking)
 
 
-@explained
+@in_words
 def composed(experiment):
     return {str(name): found for name, found in compose_grid(experiment, ROOT)}
 
 
-@explained
+@in_words
 def settings(experiment, run):
     whole = composed(experiment) if workflow.is_main_process else {}  # a cluster's job needs one run
     return whole.get(run) or compose_run(experiment, run, ROOT)
 
 
-@explained
+@in_words
 def data_digest(benchmark):
     return benchmark_digest(load_benchmark(ROOT / "configs" / "benchmark" / f"{benchmark}.yaml"))
 

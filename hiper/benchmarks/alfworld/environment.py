@@ -1,4 +1,4 @@
-"""ALFWorld behind the contract of `hiper.benchmarks.base`: the environment, and the benchmark that owns its tasks."""
+"""ALFWorld behind the contract of `hiper.benchmarks.base`: its games, and the benchmark that owns its tasks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from hiper.benchmarks.alfworld.games import GAME_FILE, Game, GameText, read_game, read_index
+from hiper.benchmarks.alfworld.games import GAME_FILE, GameText, read_game, read_index
+from hiper.benchmarks.alfworld.games import Game as ListedGame
 from hiper.benchmarks.alfworld.native import NativeEngine, parse_game
 from hiper.benchmarks.alfworld.problem import GameSpec
 from hiper.benchmarks.alfworld.settings import AlfworldSettings
-from hiper.benchmarks.base import Info, no_tasks
+from hiper.benchmarks.base import no_tasks
+from hiper.benchmarks.game import Game, GameEnvironment
 from hiper.errors import UserError
 from hiper.records import MAKE_DATA_AGAIN
 from hiper.trajectory import Task
@@ -43,53 +45,28 @@ class Engine(Protocol[StartableGameIn]):
     def close(self) -> None: ...
 
 
-class AlfworldEnvironment:
-    """Episodes of at most `max_turns` turns; winning gives `success_reward` and ends the episode, nothing else pays.
-
-    The first observation holds the welcome line, the room and the task sentence, as in the original; spaces around an
-    action do not matter. `load` finds the game of a task in the form that `engine` starts from.
+class AlfworldGame(Game):
+    """The first observation holds the welcome line, the room and the task sentence, as in the original; spaces around
+    an action do not matter. `load` finds the game of a task in the form that `engine` starts from.
     """
 
-    def __init__(
-        self,
-        engine: Engine[StartableGame],
-        load: Callable[[Task], StartableGame],
-        max_turns: int,
-        success_reward: float,
-    ) -> None:
+    def __init__(self, engine: Engine[StartableGame], load: Callable[[Task], StartableGame]) -> None:
         self._start: Callable[[Task], tuple[str, str]] = lambda task: _started(engine, load(task))
         self._engine: Engine[StartableGame] = engine
-        self._max_turns = max_turns
-        self._success_reward = success_reward
-        self._instruction = ""
-        self._turns_left = 0  # 0: no episode is going on
 
-    def reset(self, task: Task) -> tuple[str, Info]:
-        """Start the task; UserError when its game cannot be read."""
-        self._turns_left = 0
-        observation, self._instruction = self._start(task)
-        self._turns_left = self._max_turns
-        return observation, self._info()
+    def start(self, task: Task) -> str:
+        """UserError when the task's game cannot be read."""
+        observation, self.instruction = self._start(task)
+        self.admissible, self.won = self._engine.admissible, self._engine.won
+        return observation
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
-        if not self._turns_left:
-            raise RuntimeError("no episode is going on: call reset first, and again after the end of an episode")
-        self._turns_left -= 1
+    def act(self, action: str) -> str:
         observation = self._engine.step(action)
-        terminated = self._engine.won
-        truncated = not terminated and self._turns_left == 0
-        if terminated:
-            self._turns_left = 0
-        return observation, self._success_reward if terminated else 0.0, terminated, truncated, self._info()
+        self.admissible, self.won = self._engine.admissible, self._engine.won
+        return observation
 
     def close(self) -> None:
-        self._turns_left = 0
         self._engine.close()
-
-    def _info(self) -> Info:
-        won = self._engine.won
-        admissible = () if won else self._engine.admissible
-        return Info(self._instruction, admissible, won, 1.0 if won else 0.0)
 
 
 def _started(engine: Engine[StartableGame], game: StartableGame) -> tuple[str, str]:
@@ -127,28 +104,30 @@ class AlfworldBenchmark:
             )
         return [Task(game.id, game.split, game.task_type) for game in games]
 
-    def environment(self) -> AlfworldEnvironment:
-        """A new environment with an engine of its own."""
-        turns, reward = self._settings.max_turns, self._settings.success_reward
+    def environment(self) -> GameEnvironment:
+        """A new environment with an engine of its own; winning pays and ends the episode, nothing else does."""
+        return GameEnvironment(self._played(), self._settings.max_turns, self._settings.success_reward)
+
+    def _played(self) -> AlfworldGame:
         if self._settings.game_engine == "native":
-            return AlfworldEnvironment(NativeEngine(), self._spec, turns, reward)
+            return AlfworldGame(NativeEngine(), self._spec)
         from hiper.benchmarks.alfworld.textworld import TextWorldEngine
 
-        return AlfworldEnvironment(TextWorldEngine(), self._text, turns, reward)
+        return AlfworldGame(TextWorldEngine(), self._text)
 
-    def _game(self, task: Task) -> Game:
+    def _listed(self, task: Task) -> ListedGame:
         try:
             return self._games[task.id]
         except KeyError:
             raise UserError(f"{self._root}: no game {task.id!r} in dataset.json") from None
 
     def _text(self, task: Task) -> GameText:
-        return read_game(self._game(task).folder)
+        return read_game(self._listed(task).folder)
 
     def _spec(self, task: Task) -> GameSpec:
         spec = self._cache.get(task.id)
         if spec is None:
-            spec = parse_game(self._text(task), str(self._game(task).folder / GAME_FILE))
+            spec = parse_game(self._text(task), str(self._listed(task).folder / GAME_FILE))
             self._cache[task.id] = spec
             if len(self._cache) > self._cached_games:
                 self._cache.popitem(last=False)

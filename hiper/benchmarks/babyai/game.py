@@ -10,7 +10,8 @@ from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from hiper.benchmarks.babyai.levels import make_level, start_level
 from hiper.benchmarks.babyai.settings import BabyaiSettings
 from hiper.benchmarks.babyai.view import ACTIONS, Memory, Pose, read, tell
-from hiper.benchmarks.seeded import Game, seed_of
+from hiper.benchmarks.game import Game
+from hiper.benchmarks.seeded import seed_of
 from hiper.errors import UserError
 from hiper.records import MAKE_DATA_AGAIN
 from hiper.trajectory import Task

@@ -13,8 +13,9 @@ from hiper.benchmarks.babyai.view import COLOURS, KINDS
 from hiper.benchmarks.babyai.words import WORDS
 from hiper.benchmarks.base import TextEnvironment
 from hiper.benchmarks.experts import Expert
+from hiper.benchmarks.game import Game, GameEnvironment
 from hiper.benchmarks.record import TokenNames
-from hiper.benchmarks.seeded import Game, GameEnvironment, SeededBenchmark, SeededRecord
+from hiper.benchmarks.seeded import SeededBenchmark, SeededRecord
 from hiper.trajectory import Task
 
 

@@ -1,12 +1,13 @@
-"""WebShop behind the contract of `hiper.benchmarks.base`: the environment, and the benchmark that owns its tasks."""
+"""WebShop behind the contract of `hiper.benchmarks.base`: its sessions, and the benchmark that owns its tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hiper.benchmarks.base import Info, no_tasks
+from hiper.benchmarks.base import no_tasks
+from hiper.benchmarks.game import Game, GameEnvironment
 from hiper.benchmarks.webshop.dataset import Dataset
 from hiper.benchmarks.webshop.goals import Goal
 from hiper.benchmarks.webshop.making import SPLITS
@@ -17,53 +18,51 @@ from hiper.plan_execute import FREE_ACTION
 from hiper.trajectory import Task
 
 
-class WebshopEnvironment:
-    """Episodes of at most `max_turns` turns, ended by the purchase. `start` opens a session for a task
-    and tells its goal.
+class WebshopGame(Game):
+    """Sessions of a customer, ended by the purchase. `opened` opens a session for a task and tells its goal.
 
-    A purchase with the task score 1 wins. It pays `success_reward`, and with `reward: score` any purchase pays its
-    score times as much. `Info.score` is the task score of the purchase, 0 before it; `Info.details` says whether the
-    goal's own product can score 1 (`reachable`) and, after the purchase, how the score came about (`Reward.info`).
+    A purchase with the task score 1 wins; with `graded` any purchase pays its score. `score` is that of the purchase, 0
+    before it; `details` say whether the goal's own product can score 1 (`reachable`) and, after the purchase, how the
+    score came about (`Reward.info`).
     """
 
-    def __init__(
-        self, start: Callable[[Task], tuple[Session, Goal]], max_turns: int, success_reward: float, reward: str
-    ) -> None:
-        self._start = start
-        self._max_turns, self._success_reward, self._graded = max_turns, success_reward, reward == "score"
+    def __init__(self, opened: Callable[[Task], tuple[Session, Goal]], graded: bool) -> None:
+        self._opened, self._graded = opened, graded
         self._session: Session | None = None
-        self._turns_left = 0  # 0: no episode is going on
-        self._instruction = ""
+        self._score = 0.0
         self._details: dict[str, Any] = {}
 
-    def reset(self, task: Task) -> tuple[str, Info]:
-        """Start the task; UserError when its goal or product cannot be read."""
-        self._turns_left = 0
-        self._session, goal = self._start(task)
-        self._instruction, self._details = goal.instruction.strip(), {"reachable": goal.reachable}
-        self._turns_left = self._max_turns
-        return self._session.page.observation, self._info(self._session.page, 0.0)
+    @property
+    def reward(self) -> float:
+        return self._score if self._graded else float(self.won)
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
-        if self._session is None or not self._turns_left:
-            raise RuntimeError("no episode is going on: call reset first, and again after the end of an episode")
-        self._turns_left -= 1
+    @property
+    def score(self) -> float:
+        return self._score
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        return self._details
+
+    def start(self, task: Task) -> str:
+        """UserError when the task's goal or product cannot be read."""
+        self._session, goal = self._opened(task)
+        self.instruction, self._details = goal.instruction.strip(), {"reachable": goal.reachable}
+        self.over = self.won = False
+        self._score, self.admissible = 0.0, admissible(self._session.page)
+        return self._session.page.observation
+
+    def act(self, action: str) -> str:
+        assert self._session is not None
         step = self._session.step(action)
-        won = step.done and step.reward == 1.0
-        share = step.reward if self._graded else float(won)
-        truncated = not step.done and self._turns_left == 0
-        if step.done:
-            self._turns_left = 0
+        self.over, self.won, self._score = step.done, step.done and step.reward == 1.0, step.reward
+        self.admissible = () if step.done else admissible(step.page)
         if step.detail is not None:
             self._details |= step.detail.info()
-        info = self._info(step.page, step.reward, won, step.done)
-        return step.page.observation, self._success_reward * share, step.done, truncated, info
+        return step.page.observation
 
     def close(self) -> None:
-        self._turns_left, self._session = 0, None
-
-    def _info(self, page: Page, score: float, won: bool = False, done: bool = False) -> Info:
-        return Info(self._instruction, () if done else admissible(page), won, score, dict(self._details))
+        self._session = None
 
 
 def admissible(page: Page) -> tuple[str, ...]:
@@ -95,9 +94,10 @@ class WebshopBenchmark:
             raise no_tasks(self._folder, split, self.task_types, counts)
         return tasks
 
-    def environment(self) -> WebshopEnvironment:
+    def environment(self) -> GameEnvironment:
         settings = self._settings
-        return WebshopEnvironment(self._session, settings.max_turns, settings.success_reward, settings.reward)
+        game = WebshopGame(self._session, graded=settings.reward == "score")
+        return GameEnvironment(game, settings.max_turns, settings.success_reward)
 
     def _session(self, task: Task) -> tuple[Session, Goal]:
         goal = self._dataset.goal(task.id)
