@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from hiper.records import atomic_write
+from hiper.report import horizon_figures
 from hiper.report.colours import colour, dash
 from hiper.report.measures import ALL, pick, rates
 from hiper.report.study import Study
@@ -46,11 +47,16 @@ def draw(studies: Sequence[Study], folder: Path) -> list[Path]:
 
 
 def make(name: str, studies: Sequence[Study]) -> Figure:
-    """One of FIGURES, a column for each study."""
+    """One of FIGURES, a column for each study or all of them together."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawing = FIGURES[name]
+    if isinstance(drawing, horizon_figures.Map):
+        figure = Figure(layout="constrained")
+        FigureCanvasAgg(figure)
+        drawing.draw(figure, studies)
+        return figure
     rows = drawing.axes
     figure = Figure(figsize=(6.4 * len(studies), 3.2 * rows + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -62,6 +68,12 @@ def make(name: str, studies: Sequence[Study]) -> Figure:
     for study, column in zip(studies, axes.T, strict=True):
         drawing.fill(study, *column)
     return figure
+
+
+def shown(name: str, studies: Sequence[Study]) -> bool:
+    """Whether the page has the figure: a map without anything to show is only a file."""
+    drawing = FIGURES[name]
+    return not isinstance(drawing, horizon_figures.Map) or drawing.shows(studies)
 
 
 def learning_curves(study: Study, axis: Axes) -> None:
@@ -203,7 +215,7 @@ class Drawing:
     axes: int = 1
 
 
-FIGURES = {  # in the order of the page
+FIGURES: dict[str, Drawing | horizon_figures.Map] = {  # in the order of the page
     "learning_curves": Drawing(
         learning_curves,
         "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones their mean; "
@@ -223,4 +235,5 @@ FIGURES = {  # in the order of the page
     "switching": Drawing(
         switching, "How often the agent replaces its subgoal, and how many turns it keeps one.", axes=2
     ),
+    **horizon_figures.FIGURES,
 }
