@@ -183,6 +183,17 @@ def read_jsonl(path: Path, *, partial_ok: bool = False, remedy: str = MAKE_AGAIN
     return rows
 
 
+def each_row(path: Path, remedy: str = MAKE_AGAIN) -> Iterator[Any]:
+    """The rows of a JSONL file one after the other, for files larger than one wants in memory; a broken line raises
+    UserError as in `read_jsonl`."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                yield _parsed(line)
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: not valid JSON ({error}); {remedy}") from None
+
+
 def read_last_rows(path: Path, count: int) -> list[Any]:
     """The last `count` rows of a JSONL file of any size, which may be growing; only they are parsed."""
     with path.open("rb") as stream:

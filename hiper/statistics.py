@@ -144,6 +144,29 @@ def mean_difference(found: Grid) -> Mean:
     return _mean(found, over_tasks, lambda mean, half: Interval(max(-1.0, mean - half), min(1.0, mean + half)))
 
 
+def mean_change(later: Grid, earlier: Grid) -> Mean:
+    """How much larger the mean difference is on the tasks of `later` than on those, all others, of `earlier`, with the
+    same seeds in the same order; `tasks`: of both.
+
+    A seed's two differences share its model, so the headline interval is Student's over the seeds' changes, and over
+    what their tasks have in common, added in quadrature. `over_tasks` joins both intervals (Zou and Donner 2008,
+    "Construction of confidence limits about effect measures"): tasks are independent. ValueError for different seeds.
+    """
+    if len(later.means) != len(earlier.means):
+        raise ValueError(f"{len(later.means)} seeds against {len(earlier.means)}")
+    one, other = mean_difference(later), mean_difference(earlier)
+    change = one.mean - other.mean
+    low = math.hypot(one.mean - one.over_tasks.low, other.over_tasks.high - other.mean)
+    high = math.hypot(one.over_tasks.high - one.mean, other.mean - other.over_tasks.low)
+    over_tasks = Interval(max(-2.0, change - low), min(2.0, change + high))
+    changes = (_of_seeds(later) - _of_seeds(earlier)).tolist()
+    spread, interval = mean_and_spread(changes)[1], NO_INTERVAL
+    if len(changes) > 1:
+        half = math.hypot(over_seeds(changes).high - change, _common(later), _common(earlier))
+        interval = _hull(Interval(max(-2.0, change - half), min(2.0, change + half)), over_tasks)
+    return Mean(change, spread, interval, over_tasks, one.seeds, one.tasks + other.tasks)
+
+
 def wilson(successes: float, trials: float, confidence: float = CONFIDENCE) -> Interval:
     """Wilson score interval of a proportion; [0, 1] without trials. Raises ValueError unless 0 ≤ successes ≤ trials.
 
@@ -284,18 +307,35 @@ def _mean(
     is from it.
     """
     seeds, tasks = found.means.shape
-    played = found.episodes.sum(axis=1)
-    of_seeds = (found.episodes * found.means).sum(axis=1) / played
-    moved = found.episodes / played[:, None] * (found.means - of_seeds[:, None])
+    of_seeds, moved = _of_seeds(found), _moved(found)
     mean, spread = mean_and_spread(of_seeds.tolist())
     given = over_tasks(mean, float((moved.mean(axis=0) ** 2).sum()))
     interval = NO_INTERVAL
     if seeds > 1:
-        covariance = float((moved.sum(axis=0) ** 2 - (moved**2).sum(axis=0)).sum()) / (seeds * (seeds - 1))
-        common = math.sqrt(max(0.0, covariance) * tasks / max(1, tasks - 1))
-        half = math.hypot(student(seeds - 1) * spread / math.sqrt(seeds), student(max(1, tasks - 1)) * common)
+        half = math.hypot(student(seeds - 1) * spread / math.sqrt(seeds), _common(found))
         interval = _hull(form(mean, half), given)
     return Mean(mean, spread, interval, given, seeds, tasks)
+
+
+def _of_seeds(found: Grid) -> Floats:
+    """The mean of each seed."""
+    means: Floats = (found.episodes * found.means).sum(axis=1) / found.episodes.sum(axis=1)
+    return means
+
+
+def _moved(found: Grid) -> Floats:
+    """By how much a task moves a seed's mean, [seed, task]."""
+    shares = found.episodes / found.episodes.sum(axis=1)[:, None]
+    moved: Floats = shares * (found.means - _of_seeds(found)[:, None])
+    return moved
+
+
+def _common(found: Grid) -> float:
+    """Half of the interval over what the tasks of two or more seeds have in common."""
+    seeds, tasks = found.means.shape
+    moved = _moved(found)
+    covariance = float((moved.sum(axis=0) ** 2 - (moved**2).sum(axis=0)).sum()) / (seeds * (seeds - 1))
+    return student(max(1, tasks - 1)) * math.sqrt(max(0.0, covariance) * tasks / max(1, tasks - 1))
 
 
 def _hull(*intervals: Interval) -> Interval:

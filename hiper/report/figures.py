@@ -12,21 +12,18 @@ import numpy as np
 import pandas as pd
 
 from hiper.records import atomic_write
+from hiper.report import horizon_figures
+from hiper.report.colours import colour, dash
 from hiper.report.measures import ALL, pick, rates
 from hiper.report.study import Study
 from hiper.report.table import known
 from hiper.report.training import Series, averaged, courses, smooth, window_sums
 from hiper.runs.conditions import Condition
-from hiper.runs.labels import WARM_START
 from hiper.statistics import over_seeds, wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito's palette, told apart by readers with any colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-WARM_START_COLOUR = "#999999"
 
 
 def draw(studies: Sequence[Study], folder: Path) -> list[Path]:
@@ -50,11 +47,16 @@ def draw(studies: Sequence[Study], folder: Path) -> list[Path]:
 
 
 def make(name: str, studies: Sequence[Study]) -> Figure:
-    """One of FIGURES, a column for each study."""
+    """One of FIGURES, a column for each study or all of them together."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawing = FIGURES[name]
+    if isinstance(drawing, horizon_figures.Map):
+        figure = Figure(layout="constrained")
+        FigureCanvasAgg(figure)
+        drawing.draw(figure, studies)
+        return figure
     rows = drawing.axes
     figure = Figure(figsize=(6.4 * len(studies), 3.2 * rows + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
@@ -66,6 +68,12 @@ def make(name: str, studies: Sequence[Study]) -> Figure:
     for study, column in zip(studies, axes.T, strict=True):
         drawing.fill(study, *column)
     return figure
+
+
+def shown(name: str, studies: Sequence[Study]) -> bool:
+    """Whether the page has the figure: a map without anything to show is only a file."""
+    drawing = FIGURES[name]
+    return not isinstance(drawing, horizon_figures.Map) or drawing.shows(studies)
 
 
 def learning_curves(study: Study, axis: Axes) -> None:
@@ -80,10 +88,12 @@ def learning_curves(study: Study, axis: Axes) -> None:
 def efficiency(study: Study, axis: Axes) -> None:
     """Training success over the tokens generated for it."""
     for algorithm in study.algorithms:
-        name, colour = study.label(algorithm), colour_of(study, algorithm)
+        name, drawn = study.label(algorithm), colour(algorithm)
         for one in courses(study, algorithm):
             rate = smooth(one.success, averaged(len(one.success)))
-            axis.plot(one.spent["tokens"] / 1e3, 100 * rate, color=colour, linewidth=1.4, label=name)
+            axis.plot(
+                one.spent["tokens"] / 1e3, 100 * rate, color=drawn, linestyle=dash(algorithm), linewidth=1.4, label=name
+            )
             name = "_nolegend_"
     axis.set(title=_title(study), xlabel="thousand generated tokens", ylabel="success rate in training (%)")
     axis.set_ylim(0, 100)
@@ -123,13 +133,13 @@ def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -
     """A group of bars, one per algorithm, at each of `places` (where it was played, of which task type)."""
     width = 0.8 / len(study.algorithms)
     for number, algorithm in enumerate(study.algorithms):
-        colour, name = colour_of(study, algorithm), study.label(algorithm)
+        drawn, name = colour(algorithm), study.label(algorithm)
         own = pick(rates(study), algorithm=algorithm)
         offset = (number - (len(study.algorithms) - 1) / 2) * width
         for group, (condition, task_type) in enumerate(places):
             for row in pick(own, condition=condition, task_type=task_type).itertuples():  # none or one
                 place, (low, high) = group + offset, known(row)
-                axis.bar(place, 100 * row.mean, 0.9 * width, color=colour, alpha=0.75, label=name)
+                axis.bar(place, 100 * row.mean, 0.9 * width, color=drawn, alpha=0.75, label=name)
                 name = "_nolegend_"
                 axis.vlines(place, 100 * low, 100 * high, color="black", linewidth=1.2)
                 dots = {"s": 10, "color": "white", "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
@@ -139,12 +149,6 @@ def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -
     axis.legend(fontsize=8, loc="upper center", ncols=4)
 
 
-def colour_of(study: Study, algorithm: str) -> str:
-    if algorithm == WARM_START:
-        return WARM_START_COLOUR
-    return COLOURS[study.trained.index(algorithm) % len(COLOURS)]
-
-
 def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float) -> None:
     """One thin line per seed and their mean, thick, over the iterations that all seeds have."""
     empty = True
@@ -152,13 +156,14 @@ def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float) 
         rows = [study.training[run.name] for run in study.of(algorithm) if run.name in study.training]
         curves = [curve for one in rows if len((curve := _curve(one, key, counter))[0])]
         for x, y in curves:
-            axis.plot(x, scale * y, color=colour_of(study, algorithm), linewidth=0.8, alpha=0.4)
+            axis.plot(x, scale * y, color=colour(algorithm), linewidth=0.8, alpha=0.4)
         if curves:
             empty = False
             common = min(len(x) for x, _ in curves)
             mean = np.mean([y[:common] for _, y in curves], axis=0)
             name = f"{study.label(algorithm)} ({len(curves)} seed{'s' * (len(curves) > 1)})"
-            axis.plot(curves[0][0][:common], scale * mean, color=colour_of(study, algorithm), linewidth=2.2, label=name)
+            style = {"color": colour(algorithm), "linestyle": dash(algorithm), "linewidth": 2.2}
+            axis.plot(curves[0][0][:common], scale * mean, **style, label=name)
     if empty:
         axis.text(0.5, 0.5, "no training recorded", transform=axis.transAxes, ha="center", va="center")
     else:
@@ -186,7 +191,7 @@ def draw_band(axis: Axes, study: Study, algorithm: str) -> None:
         bounds.append((np.fmax(0.0, np.fmin(drawn.low, given.low)), np.fmin(1.0, np.fmax(drawn.high, given.high))))
     low, high = 100 * np.array(bounds).T
     episodes = found[0].spent["episodes"][:common]
-    axis.fill_between(episodes, low, high, color=colour_of(study, algorithm), alpha=0.12, linewidth=0)
+    axis.fill_between(episodes, low, high, color=colour(algorithm), alpha=0.12, linewidth=0)
 
 
 def _curve(rows: pd.DataFrame, key: str, counter: str) -> tuple[Series, Series]:
@@ -210,7 +215,7 @@ class Drawing:
     axes: int = 1
 
 
-FIGURES = {  # in the order of the page
+FIGURES: dict[str, Drawing | horizon_figures.Map] = {  # in the order of the page
     "learning_curves": Drawing(
         learning_curves,
         "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones their mean; "
@@ -230,4 +235,5 @@ FIGURES = {  # in the order of the page
     "switching": Drawing(
         switching, "How often the agent replaces its subgoal, and how many turns it keeps one.", axes=2
     ),
+    **horizon_figures.FIGURES,
 }

@@ -20,11 +20,12 @@ from hiper.report.table import (
 )
 from hiper.runs.conditions import legend
 
+EACH_ALONE = "Every interval holds by itself; of twenty, one may be expected to miss."
 CAPTION = (
     "Difference of success rates in percentage points, paired over the seeds and tasks that both have, and the sample "
     "standard deviation of the per-seed differences. P (better): percentage of the seeds and task types with the "
     "higher success rate, draws counting one half; its 95 % interval is for new seeds on these tasks (one seed: none). "
-    "Every interval holds by itself; of twenty, one may be expected to miss."
+    f"{EACH_ALONE}"
 )
 
 

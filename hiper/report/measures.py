@@ -75,7 +75,7 @@ def rates(study: Study) -> pd.DataFrame:
         identity = study.identity(algorithm, condition) | {"main": condition in study.main_conditions}
         for task_type in (ALL, *study.task_types):
             if (runs := by_cell.get((algorithm, condition, task_type))) is not None:
-                outcomes = _of_type(study.outcomes[algorithm, condition], task_type)
+                outcomes = of_type(study.outcomes[algorithm, condition], task_type)
                 found.append({**identity, "task_type": task_type, **_rate(outcomes, runs, task_type == ALL)})
     names = ["algorithm", "condition", "origin", "main", "task_type", "mean", "std", "unequal", "seeds", "iqm"]
     return pd.DataFrame(found, columns=None if found else names)  # of a study that has not been evaluated yet
@@ -86,7 +86,7 @@ def _mean(scores: pd.Series) -> float:
     return float(np.mean(scores.to_numpy()))
 
 
-def _of_type(outcomes: Outcomes, task_type: str) -> Outcomes:
+def of_type(outcomes: Outcomes, task_type: str) -> Outcomes:
     """Those of the tasks of a type; seeds without any are left out."""
     if task_type == ALL:
         return outcomes

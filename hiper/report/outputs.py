@@ -38,7 +38,8 @@ def write_report(experiment: Path) -> None:
     ):
         write_tables(studies, experiment / "tables")
         drawn = figures.draw(studies, experiment / "figures")
-        write_page(studies, experiment, [path for path in drawn if path.suffix == ".png"])
+        pictures = [path for path in drawn if path.suffix == ".png" and figures.shown(path.stem, studies)]
+        write_page(studies, experiment, pictures)
     for study in studies:
         if study.gaps:
             log.warning("report of %s, %s: %s", study.benchmark, study.model, study.gaps)

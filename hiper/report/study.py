@@ -4,14 +4,16 @@ each."""
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hiper.algorithms.registry import ALGORITHMS
@@ -68,7 +70,7 @@ class Study:
     `episodes` has one row per evaluation episode, with the columns that `_episode` says; `metrics` has one per run and
     iteration, or step of SFT, with a column per metric; both are in the order of `runs`. `gradients`: what was measured
     of the algorithms' gradients, one entry for each policy. `wanted`: the algorithms and seeds of the whole experiment,
-    a grid, whose every cell should be here.
+    a grid, whose every cell should be here. `demonstrated`: task type → turns of each demonstration of the expert.
     """
 
     benchmark: str
@@ -78,6 +80,7 @@ class Study:
     metrics: pd.DataFrame
     gradients: tuple[Mapping[str, Any], ...] = ()
     wanted: tuple[tuple[str, int], ...] = ()
+    demonstrated: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @cached_property
     def outcomes(self) -> dict[Cell, Outcomes]:
@@ -147,6 +150,28 @@ class Study:
 
     def task_label(self, task_type: str) -> str:
         return task_label(self.runs[0].environment, task_type)
+
+    @property
+    def expert(self) -> bool:
+        """Whether horizons are those of the expert, and not of whoever won."""
+        return bool(self.demonstrated)
+
+    def horizons(self, condition: Condition) -> dict[str, float]:
+        """Task type → turns to a win, the shortest first: the mean over the expert's demonstrations that the turn limit
+        allows or, without demonstrations, over the episodes that any run won under this condition. Types without any
+        are left out."""
+        limit = value_at(self.runs[0].settings, "benchmark.max_turns") or math.inf
+        turns = {name: [one for one in found if one <= limit] for name, found in self.demonstrated.items()}
+        if not self.expert:
+            won = self.episodes[self.episodes["won"] & (self.episodes["condition"] == condition)]
+            turns = {name: list(found.dropna()) for name, found in won.groupby("task_type")["turns"]}
+        means = {name: float(np.mean(turns[name])) for name in self.task_types if turns.get(name)}
+        return dict(sorted(means.items(), key=lambda item: item[1]))
+
+    @cached_property
+    def horizon(self) -> float:
+        """Of all task types alike, under the condition that asks most; NaN where there is none."""
+        return float(np.mean([*self.horizons(self.hardest).values()] or [math.nan])) if self.hardest else math.nan
 
     def of(self, algorithm: str) -> list[Run]:
         return [run for run in self.runs if run.algorithm == algorithm]
@@ -273,10 +298,18 @@ def load_studies(experiment: Path) -> list[Study]:
     for benchmark, model in sorted({(run.benchmark, run.model) for run in runs}):
         own = tuple(run for run in runs if (run.benchmark, run.model) == (benchmark, model))
         slices = (frame[frame["run"].isin([run.name for run in own])] for frame in frames)
-        study = Study(benchmark, model, own, *slices, run_files.read_gradients(experiment, benchmark, model), wanted)
+        gradients = run_files.read_gradients(experiment, benchmark, model)
+        study = Study(benchmark, model, own, *slices, gradients, wanted, _demonstrated(experiment, benchmark))
         _require_one_data_set(study, folder)
         studies.append(study)
     return studies
+
+
+def _demonstrated(experiment: Path, benchmark: str) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row in run_files.demonstrated(experiment, benchmark):
+        found.setdefault(row["task_type"], []).append(row["turn"] + 1)
+    return found
 
 
 def _run_folders(folder: Path) -> Iterator[tuple[Path, tuple[str, str, str, int]]]:
@@ -300,7 +333,7 @@ def _episode(run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of `evaluation.jsonl` as one of the frame. `score`: the benchmark's task score; `reachable`: whether the
     goal can be won at all; `failed`: whether the environment broke."""
     condition = condition_of(row)
-    names = ("task", "task_type", "won", "turns")
+    names = ("task", "task_type", "won", "turns", "segments")
     return {
         "run": run.name,
         "algorithm": run.algorithm,

@@ -149,7 +149,8 @@ def interval(low: float, high: float, text: Callable[[float], str] = percent) ->
 def headline(*ends: float, text: Callable[[float], str] = percent) -> str:
     """The interval for new seeds and tasks; that of one seed for new tasks, and which it is. `ends`: of INTERVAL."""
     low, high, tasks_low, tasks_high = ends
-    return f"{interval(tasks_low, tasks_high, text)} {ONE_SEED}" if math.isnan(low) else interval(low, high, text)
+    alone = math.isnan(low) and not math.isnan(tasks_low)
+    return f"{interval(tasks_low, tasks_high, text)} {ONE_SEED}" if alone else interval(low, high, text)
 
 
 def signed_headline(*ends: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hiper.records import write_json, write_text
-from hiper.report import critics, selection, variance
+from hiper.report import critics, horizon, selection, variance
 from hiper.report.formats import to_csv, to_markdown
 from hiper.report.improvement import improvement_table
 from hiper.report.latex import to_latex
@@ -41,7 +41,10 @@ TABLES = (  # in the order of the page
     Entry("aggregate", "Interquartile means", aggregate_table, records=False),
     Entry("improvement", "Differences", improvement_table),
     Entry("efficiency", "Sample efficiency", efficiency_table),
+    Entry("horizon", "Success by horizon", horizon.horizon_table, horizon.NONE),
+    Entry("horizon_switching", "Subgoals by horizon", horizon.switching_table, horizon.NONE),
     Entry("critics", "Critics", critics.critics_table, critics.NONE),
+    Entry("critic_gaps", "What the critic knows, and the gap", horizon.critic_gap_table, horizon.NO_CRITICS),
     Entry("variance", "Gradient variance", variance.variance_table, variance.NONE),
     Entry("training", "", training_table),  # these two in files for machines alone
     Entry("curves", "", curve_table),

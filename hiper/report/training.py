@@ -88,6 +88,7 @@ def efficiency_table(study: Study) -> Table:
         Column("", ("reached", "seeds")),
         *(Column(one[0].capitalize(), (*one, "reached", "seeds"), _amount, files=one, digits=".1f") for one in amounts),
         Column("Seeds there", ("reached", "seeds"), "{} of {}".format, files=()),
+        Column("", ("horizon",), digits=".2f"),
     ]
     return Table(columns, rows, records, EFFICIENCY_CAPTION, study.setup)
 
@@ -101,6 +102,7 @@ def _efficiency(study: Study) -> Iterator[dict[str, object]]:
             amounts = {name: needed([one.spent[name] for one in found], places) for name in BUDGETS}
             first = amounts[BUDGETS[0]]
             row = {**study.identity(algorithm), "level": level, "reached": first.reached, "seeds": first.runs}
+            row["horizon"] = study.horizon
             for name, amount in amounts.items():
                 row |= {name: amount.mean, f"{name}_std": amount.spread}
             yield row

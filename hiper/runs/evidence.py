@@ -1,8 +1,9 @@
 """What stands behind an experiment's tables in one small file, so that a number can be checked without a run.
 
 `pack` takes from `results/<experiment>` what tables and figures are counted from: the settings, manifests and metrics
-of each run, the outcome of every evaluation episode and the measured gradients; no weights, no texts of turns. `unpack`
-makes a folder of it that `hiper report` reads like any other. Equal results give equal bytes.
+of each run, the outcome of every evaluation episode, the measured gradients and how long the expert's demonstrations
+are; no weights, no texts of turns. `unpack` makes a folder of it that `hiper report` reads like any other. Equal
+results give equal bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import io
 import lzma
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hiper.errors import UserError
 from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, MANIFEST
 from hiper.records import atomic_write, dumps, leftover, read_json, read_jsonl
 from hiper.runs.metrics import METRICS
-from hiper.runs.run_files import GRADIENTS
+from hiper.runs.run_files import DEMONSTRATIONS, GRADIENTS, demonstrated
 
 TEXTS = ("decisions", "observation", "instruction")  # of an episode, which no table reads
 ENDING = ".tar.xz"
@@ -71,11 +72,18 @@ def _members(experiment: Path, runs: list[Path]) -> Iterator[tuple[str, bytes]]:
     for path in sorted((experiment / GRADIENTS).glob("*.json")):
         if not leftover(path.name):
             yield f"{GRADIENTS}/{path.name}", path.read_bytes()
+    for path in sorted(experiment.glob(DEMONSTRATIONS.format("*"))):
+        rows = demonstrated(experiment, path.parent.name)
+        yield path.relative_to(experiment).as_posix(), _lines(rows)
 
 
 def _outcomes(path: Path) -> bytes:
     rows = read_jsonl(path, remedy="remove it and evaluate this run again")
-    return "".join(dumps({key: row[key] for key in row if key not in TEXTS}) + "\n" for row in rows).encode()
+    return _lines({key: row[key] for key in row if key not in TEXTS} for row in rows)
+
+
+def _lines(rows: Iterable[Any]) -> bytes:
+    return "".join(f"{dumps(row)}\n" for row in rows).encode()
 
 
 def _manifest(path: Path, outcomes: bytes) -> bytes:

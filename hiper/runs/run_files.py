@@ -19,12 +19,22 @@ from hiper.manifest import (
     read_manifest,
     require_own,
 )
-from hiper.records import leftover, read_json, read_jsonl, require, sha256_file, sha256_json
+from hiper.records import (
+    MAKE_AGAIN,
+    each_row,
+    leftover,
+    read_json,
+    read_jsonl,
+    require,
+    sha256_file,
+    sha256_json,
+)
 from hiper.runs.conditions import VARYING
 from hiper.runs.metrics import METRICS
 from hiper.yaml_files import read_yaml
 
 GRADIENTS = "variance"  # the folder of gradient measurements in that of an experiment
+DEMONSTRATIONS = "demonstrations/{}/demonstrations.jsonl"  # of a benchmark, there
 LARGEST = sys.float_info.max
 
 _Types = Mapping[str, type | tuple[type, ...]]
@@ -37,6 +47,7 @@ _GRADIENT_KEYS: _Types = {
     "turns": list,
     "variance": dict,
 }
+_DEMONSTRATION_KEYS: _Types = {"task": str, "task_type": str, "turn": int}
 _EPISODE_KEYS: _Types = {"task": str, "task_type": str, "split": str, "temperature": (int, float), "won": bool}
 
 
@@ -126,6 +137,20 @@ def read_gradients(experiment: Path, benchmark: str, model: str) -> _Rows:
         except UserError as error:
             raise UserError(f"{error}; remove the file and run `hiper variance` again") from None
     return tuple(found)
+
+
+def demonstrated(experiment: Path, benchmark: str) -> _Rows:
+    """`task`, `task_type` and `turn` (from 0) of the last turn of each of the expert's demonstrations, all of which are
+    won; empty where there are none, as for models that were not warm-started."""
+    path = experiment / DEMONSTRATIONS.format(benchmark)
+    last: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(each_row(path) if path.exists() else (), start=1):
+        found = require(row, _DEMONSTRATION_KEYS, where := f"{path}:{number}")
+        if not 0 <= found["turn"] <= LARGEST:
+            raise UserError(f"{where}: `turn` = {str(found['turn'])[:60]} is no turn; {MAKE_AGAIN}")
+        if found["task"] not in last or found["turn"] > last[found["task"]]["turn"]:
+            last[found["task"]] = {key: found[key] for key in _DEMONSTRATION_KEYS}
+    return tuple(last.values())
 
 
 def _require_measured(path: Path, row: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:

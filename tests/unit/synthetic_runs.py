@@ -15,7 +15,7 @@ def add_run(
 ) -> Path:
     """A run whose evaluation wins the listed tasks: even ones are Pick, odd ones Look. `won=None`: not evaluated."""
     folder = experiment / "runs" / f"alfworld_small-tiny_1.5b-{algorithm}-seed{seed}"
-    name = "ppo_turn" if algorithm == "ppo_turn" else "hiper"
+    name = algorithm if algorithm in ("ppo", "ppo_turn") else "hiper"
     write_text(
         folder / "config.yaml",
         "benchmark: {name: alfworld, max_turns: 30, game_engine: native}\n"
@@ -61,6 +61,17 @@ def add_conditions(folder: Path, won: dict[tuple[str, str], list[bool]], tempera
         place = {"protocol": protocol, "checkpoint": checkpoint, "temperature": temperature}
         rows += [{**episode(number, win, "unseen"), **place} for number, win in enumerate(outcomes)]
     write_jsonl(folder / "evaluation.jsonl", rows)
+
+
+def add_demonstrations(experiment: Path, turns: dict[str, list[int]], benchmark: str = "alfworld_small") -> None:
+    """Task type → turns of each of the expert's demonstrations."""
+    rows = [
+        {"task": f"{name}/{number}", "task_type": name, "turn": turn, "messages": [], "shorter": ""}
+        for name, lengths in turns.items()
+        for number, length in enumerate(lengths)
+        for turn in range(length)
+    ]
+    write_jsonl(experiment / "demonstrations" / benchmark / "demonstrations.jsonl", rows)
 
 
 def add_validations(folder: Path, success: dict[int, float]) -> None:

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from synthetic_runs import add_run, make_experiment
+from synthetic_runs import TYPES, add_demonstrations, add_run, make_experiment
 
 from hiper.errors import UserError
 from hiper.records import read_jsonl, sha256_file, write_json, write_jsonl
@@ -21,6 +21,7 @@ def evaluated(folder: Path) -> Path:
     """An experiment whose runs are all evaluated, with texts and manifests as stages write them."""
     make_experiment(folder)
     add_run(folder, "ppo_turn", 1, [False, True, True, False])
+    add_demonstrations(folder, {TYPES[0]: [3, 4], TYPES[1]: [8]})
     for run in folder.glob("runs/*"):
         file = run / "evaluation.jsonl"
         texts = {"decisions": [{"observation": "a room " * 200}], "details": {"reachable": False}}
@@ -44,6 +45,9 @@ def test_tables_and_figures_come_back(tmp_path: Path) -> None:
         assert contents(tmp_path / "again" / "paper" / part) == contents(experiment / part)
     rows = [row for file in (tmp_path / "again").rglob("evaluation.jsonl") for row in read_jsonl(file)]
     assert len(rows) == 24 and not any("decisions" in row for row in rows)
+    (lengths,) = (tmp_path / "again").rglob("demonstrations.jsonl")
+    assert [(row["turn"], "messages" in row) for row in read_jsonl(lengths)] == [(2, False), (3, False), (7, False)]
+    assert "| 8.0 |" in (experiment / "tables" / "horizon.md").read_text()
     with pytest.raises(UserError, match=r"no .*decisions; it is packed"):
         load(next((tmp_path / "again" / "paper").glob("runs/*-ppo_turn-*")))
 

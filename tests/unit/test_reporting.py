@@ -29,7 +29,8 @@ from hiper.report.training import course, smooth, window_sums
 from hiper.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
-FULL = ("success", "selection", "improvement", "efficiency", "critics", "variance")
+MAPS = ("horizon", "horizon_switching", "critic_gaps")
+FULL = ("success", "selection", "improvement", "efficiency", *MAPS, "critics", "variance")
 
 
 @pytest.fixture

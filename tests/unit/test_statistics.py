@@ -23,6 +23,7 @@ from hiper.statistics import (
     grid,
     interquartile_mean,
     mean_and_spread,
+    mean_change,
     mean_difference,
     mean_rate,
     needed,
@@ -248,6 +249,23 @@ def test_intervals_of_differences_hold_for_new_seeds_and_tasks(
         for mean in (rate + gain, rate)
     )
     assert coverage([mean_difference(once(one)).interval for one in first - second], gain) >= 0.93
+
+
+@pytest.mark.parametrize(("seeds", "tasks", "gain"), [(2, 50, 0.1), (3, 50, 0.0), (5, 100, 0.1)])
+def test_intervals_of_changes_hold_for_new_seeds_and_tasks(seeds: int, tasks: int, gain: float) -> None:
+    """A seed is as good on the later tasks as on the earlier ones, which are others, and the baseline is the same."""
+    rng = np.random.default_rng(4)
+    first, second = (rates_of_seeds(rng, 0.5, 0.06, (400, seeds)) for _ in range(2))
+    grids = [
+        played(rng, np.clip(first + more, 0, 1), tasks, 0.5, common) - played(rng, second, tasks, 0.5, common)
+        for more in (gain, 0.0)
+        for common in [rng.standard_normal((400, 1, tasks))]
+    ]
+    found = [mean_change(once(later), once(earlier)) for later, earlier in zip(*grids, strict=True)]
+    assert coverage([one.interval for one in found], gain) >= 0.93
+    assert np.mean([one.mean for one in found]) == pytest.approx(gain, abs=0.02)
+    with pytest.raises(ValueError, match="seeds against"):
+        mean_change(once(grids[0][0]), once(grids[1][0][1:]))
 
 
 def test_intervals_of_sampled_tasks_hold_too() -> None:
