@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
@@ -66,25 +66,31 @@ class ModelPolicy:
         return np.asarray(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
 
     def decode(self, tokens: Sequence[int]) -> tuple[str, tuple[int, ...]]:
-        """Response text (end token left out) and the character offset of each token, by decoding growing prefixes.
+        """Response text (end token left out) and the character offset of each token."""
+        return offsets_of(self.tokenizer, tokens, self.ends)
 
-        A token that begins inside a character, as byte tokens may, has the offset of that character.
-        """
-        pieces: list[int] = []  # the tokens since the last that ended between two characters
-        starts: list[int] = []
-        text, seen = "", ""  # of the tokens before `pieces`, of `pieces`
-        for token in tokens:
-            if token in self.ends:
-                starts.append(len(text) + len(seen))
-                continue
-            pieces.append(token)
-            piece = self.tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            starts.append(len(text) + _start_of_last(seen, piece))
-            seen = piece
-            if not piece.endswith(UNFINISHED):
-                text, seen, pieces = text + piece, "", []
-        text += seen
-        return text, (*_non_decreasing(starts), len(text))
+
+def offsets_of(tokenizer: Any, tokens: Sequence[int], ends: Collection[int]) -> tuple[str, tuple[int, ...]]:
+    """The text of an answer (tokens in `ends` left out), where each of its tokens begins, and its length, by decoding
+    growing prefixes.
+
+    A token that begins inside a character, as byte tokens may, has the offset of that character.
+    """
+    pieces: list[int] = []  # the tokens since the last that ended between two characters
+    starts: list[int] = []
+    text, seen = "", ""  # of the tokens before `pieces`, of `pieces`
+    for token in tokens:
+        if token in ends:
+            starts.append(len(text) + len(seen))
+            continue
+        pieces.append(token)
+        piece = tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        starts.append(len(text) + _start_of_last(seen, piece))
+        seen = piece
+        if not piece.endswith(UNFINISHED):
+            text, seen, pieces = text + piece, "", []
+    text += seen
+    return text, (*_non_decreasing(starts), len(text))
 
 
 def guided_by(tokenizer: Any, decoding: Decoding, interface: str) -> tuple[str, int, int, bool, int]:

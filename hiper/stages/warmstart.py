@@ -20,6 +20,7 @@ from hiper.errors import Interrupted, UserError
 from hiper.learning import pretrained, torch_setup
 from hiper.learning.batches import micro_batches
 from hiper.learning.folders import TOKENIZER_FILES, load_decoder, save_decoder
+from hiper.learning.guide import answer_tokens
 from hiper.learning.lora import adapt, merged_weights, trainable
 from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
@@ -142,7 +143,8 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
     prompts = tokenizer([before + row.prompt + after for row in rows], add_special_tokens=False)["input_ids"]
     thinking = opens_thought(after)
     texts = [continued(row.answer, thinking) for row in rows]
-    answers = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    guided = settings.decoding.mode == "guided"
+    answers = answer_tokens(tokenizer, texts) if guided else tokenizer(texts, add_special_tokens=False)["input_ids"]
     parts: tuple[list[Example], list[Example]] = ([], [])
     longest, shortened, left_out, limit = 0, 0, 0, settings.prompt.max_tokens
     for row, whole, answer in zip(rows, prompts, answers, strict=True):
