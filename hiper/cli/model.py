@@ -67,7 +67,7 @@ def _own_folder(asked: str, path: str) -> Path:
 def facts(folder: Path) -> list[str]:
     """What settings must fit to; UserError where no stage could use the model."""
     from hiper.errors import UserError
-    from hiper.learning.guide import Guide
+    from hiper.learning.guide import TAGS, Guide
     from hiper.plan_execute import opens_thought
     from hiper.planning.shapes import parameters
     from hiper.policies.tokenizer_files import chat_frame, ends, read_alike
@@ -79,7 +79,9 @@ def facts(folder: Path) -> list[str]:
         f"{parameters(shape):,} parameters, {shape.max_position_embeddings:,} positions; answers end with {ending}"
     ]
     try:
-        Guide(tokenizer, "plan_execute", 1, int(tokenizer.eos_token_id))
+        tags = Guide(tokenizer, "plan_execute", 1, int(tokenizer.eos_token_id)).tag
+        if (count := sum(len(tags[tag]) for tag in TAGS[:6])) > 6:
+            found.append(f"the six tags of an answer are {count} tokens of decoding.max_response_tokens")
     except UserError as error:
         found.append(str(error))
     if not read_alike(tokenizer, folder):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hiper.declarations import ReadBy, Unread
+from hiper.declarations import Before, ReadBy, Unread
 from hiper.fields import Settings
 
 
@@ -21,6 +21,10 @@ class RolloutSettings(Settings):
     ]
     # of the weights that correct its arithmetic; None: do not
     importance_cap: Annotated[Annotated[float, Field(ge=1.0)] | None, ReadBy("train")]
+    # read what prompts begin with once: the rules that all share, and what an episode's last prompt began with
+    keep_prefixes: Annotated[bool, ReadBy("train", "evaluate"), Before(False)]
+    # of a copy of the weights that samples; None: the trainer's own
+    dtype: Annotated[Literal["bfloat16"] | None, ReadBy("train", "evaluate"), Before(None)]
 
     @model_validator(mode="after")
     def fits_backend(self) -> RolloutSettings:
@@ -28,6 +32,11 @@ class RolloutSettings(Settings):
             raise ValueError(
                 "backend local samples with the trainer's own model: memory_share and importance_cap are for backend "
                 "vllm and must be null (configs/rollout/local.yaml)"
+            )
+        if self.backend == "vllm" and (self.keep_prefixes or self.dtype is not None):
+            raise ValueError(
+                "backend vllm keeps prefixes and has a copy of the weights by itself: keep_prefixes must be false and "
+                "dtype null (configs/rollout/vllm.yaml)"
             )
         if self.backend == "vllm" and self.memory_share is None:
             raise ValueError(

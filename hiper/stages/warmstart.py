@@ -26,7 +26,7 @@ from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
 from hiper.manifest import files_of, require_data, verify_outputs, withdraw_manifest, write_manifest
 from hiper.plan_execute import continued, opens_thought
-from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
+from hiper.policies.tokenizer_files import Chat, chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator, seed_number
 from hiper.records import sha256_file
@@ -138,7 +138,7 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
             f"{path}: warm_start.held_out={settings.warm_start.held_out} keeps all of its {len(tasks)} episodes from "
             "training; lower it, or raise demonstrations.tasks"
         )
-    before, after = chat_frame(tokenizer)
+    before, after = chat_frame(tokenizer, Chat.of(settings.prompt))
     # batched: the tokenizer's own parallel encoding is an order of magnitude faster than one call per text
     prompts = tokenizer([before + row.prompt + after for row in rows], add_special_tokens=False)["input_ids"]
     thinking = opens_thought(after)

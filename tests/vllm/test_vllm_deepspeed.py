@@ -17,7 +17,7 @@ from hiper.records import read_json, read_jsonl
 pytestmark = pytest.mark.vllm
 
 CHANGES = SIZES | {
-    "rollout": {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0},
+    "rollout": {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0, "keep_prefixes": False, "dtype": None},
     "engine__name": "deepspeed",
     "engine__gpus": 2,
     "engine__zero_stage": 3,
