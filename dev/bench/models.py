@@ -20,8 +20,8 @@ from hiper.benchmarks.base import Info
 from hiper.benchmarks.record import record_of
 from hiper.compose import compose_run
 from hiper.config import RunSettings
+from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.learning.folders import save_decoder
-from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.learning.torch_setup import prepare_process
 from hiper.plan_execute import render
 from hiper.planning.shapes import PUBLISHED

@@ -40,7 +40,7 @@ from dev.bench.models import (
     walked_requests,
 )
 from hiper.config import Decoding
-from hiper.learning.qwen2 import Decoder
+from hiper.learning.decoder import Decoder
 from hiper.policies.base import Request, Response
 from hiper.policies.local import LocalPolicy
 

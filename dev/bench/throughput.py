@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dev.bench.measure import Comparison
 from hiper.learning.batches import TurnRow
-from hiper.learning.qwen2 import DecoderShape
+from hiper.learning.decoder import DecoderShape
 from hiper.planning.shapes import ModelShape, embedding_parameters, forward_operations, product_parameters
 
 FORWARD_AND_BACKWARD = 3.0  # in units of a forward pass

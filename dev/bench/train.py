@@ -31,9 +31,9 @@ from hiper.config import Training
 from hiper.learning import losses
 from hiper.learning.batches import TurnRow
 from hiper.learning.critic import Critic
+from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.local_engine import LocalEngines
-from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.planning.hardware import card_called
 
 RATIO = 4.0

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from hiper.algorithms.interface import EVERY_TOKEN
 from hiper.learning.batches import answer_of, generation_of, micro_batches
+from hiper.learning.decoder import Backbone, Packing
 from hiper.learning.processes import Processes
-from hiper.learning.qwen2 import Backbone, Packing
 from hiper.learning.read_outs import READ_OUTS, Answer, Index, require_read_outs
 from hiper.learning.training_engine import Run
 from hiper.learning.value_losses import ValueLoss

@@ -14,9 +14,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from hiper.errors import UserError
+from hiper.learning.decoder import Decoder, DecoderShape
+from hiper.learning.library_model import LibraryShape, library_model
+from hiper.learning.model_config import SIZES, shape_of
 from hiper.learning.model_files import (
     BUFFER,
     CONFIG,
@@ -25,14 +28,13 @@ from hiper.learning.model_files import (
     OUTPUT,
     end_tokens,
     require_fit,
-    shape_of,
     weight_files,
 )
-from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.records import atomic_path, read_json, write_json
 
 WEIGHTS = "model.safetensors"
 VALUE_HEADS = "value_heads.safetensors"
+WRITTEN = (*SIZES, "tie_word_embeddings", "rope_theta", "rms_norm_eps")  # of a model from scratch, of Qwen2's layout
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -45,7 +47,8 @@ TOKENIZER_FILES = (
 
 
 def load_decoder(folder: Path, device: str = "cpu") -> Decoder:
-    """Read `config.json` and the safetensors weights (one file or an indexed set) into float32 parameters.
+    """Read `config.json` and the safetensors weights (one file or an indexed set) into float32 parameters: a decoder of
+    our own, or the library's class behind the same contract (`hiper.learning.library_model`).
 
     UserError names the file that is missing, damaged, or does not fit the others.
     """
@@ -56,6 +59,9 @@ def load_decoder(folder: Path, device: str = "cpu") -> Decoder:
     for name, values in weights.items():
         if not torch.isfinite(values).all():
             raise UserError(f"{folder}: {name} holds NaN or infinite numbers; the model diverged or is damaged")
+    if isinstance(shape, LibraryShape):
+        model: Decoder = library_model(shape, weights, folder / CONFIG).to(device)
+        return model
     if shape.tie_word_embeddings and not torch.equal(
         weights.setdefault(OUTPUT, weights[EMBEDDING]), weights[EMBEDDING]
     ):
@@ -65,7 +71,7 @@ def load_decoder(folder: Path, device: str = "cpu") -> Decoder:
     return decoder.to(device)
 
 
-def described(folder: Path) -> tuple[DecoderShape, list[Path]]:
+def described(folder: Path) -> tuple[DecoderShape | LibraryShape, list[Path]]:
     """The sizes that config.json names and the files with the weights, whose headers agree; UserError otherwise."""
     shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
     files = weight_files(folder, WEIGHTS)
@@ -73,7 +79,7 @@ def described(folder: Path) -> tuple[DecoderShape, list[Path]]:
     return shape, files
 
 
-def require_positions(shape: DecoderShape, wanted: int, source: Path) -> None:
+def require_positions(shape: DecoderShape | LibraryShape, wanted: int, source: Path) -> None:
     """UserError when the longest prompt with its answer (`wanted` tokens) does not fit into the model of `source`."""
     room = shape.max_position_embeddings
     if wanted > room:
@@ -98,10 +104,9 @@ def save_decoder(
     config, generation = _descriptions(decoder.shape, source, eos_token_id, pad_token_id)
     write_json(folder / CONFIG, config)
     write_json(folder / GENERATION, generation)
-    named = decoder.state_dict() if weights is None else weights
+    named = dict(decoder.named_parameters()) if weights is None else dict(weights)
+    named |= {name: value for name, value in decoder.state_dict().items() if _is_buffer(decoder, name)}
     tensors = {name: p.detach().cpu().contiguous() for name, p in named.items()}
-    if decoder.shape.tie_word_embeddings:
-        tensors.pop("lm_head.weight", None)
     save_tensors(tensors, folder / WEIGHTS)
     for name in TOKENIZER_FILES:
         if (source / name).exists() and source != folder:
@@ -109,11 +114,19 @@ def save_decoder(
                 shutil.copyfile(source / name, temporary)
 
 
-def _descriptions(shape: DecoderShape, source: Path, end: int, pad: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _is_buffer(module: nn.Module, name: str) -> bool:
+    owner, _, last = name.rpartition(".")
+    return last in module.get_submodule(owner)._buffers
+
+
+def _descriptions(
+    shape: DecoderShape | LibraryShape, source: Path, end: int, pad: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json and generation_config.json: those of `source`, where it is this model's, with the type of the weights
     as they are written and the end token of the answers that were trained."""
     path, generation = source / CONFIG, source / GENERATION
     if not path.exists() or shape_of(read_json(path), path) != shape:
+        assert isinstance(shape, DecoderShape)
         own = {
             "architectures": ["Qwen2ForCausalLM"],
             "model_type": "qwen2",
@@ -125,7 +138,7 @@ def _descriptions(shape: DecoderShape, source: Path, end: int, pad: int) -> tupl
             "dtype": "float32",
             "eos_token_id": end,
             "pad_token_id": pad,
-            **{name: getattr(shape, name) for name in shape.__dataclass_fields__},
+            **{name: getattr(shape, name) for name in WRITTEN},
         }
         return own, {"eos_token_id": end, "pad_token_id": pad}
     read = read_json(path)

@@ -17,8 +17,8 @@ from hiper.config import Training
 from hiper.learning import losses
 from hiper.learning.batches import TurnRow, micro_batches, mini_batches
 from hiper.learning.critic import Critic, State, ValueHeads, idle_state
+from hiper.learning.decoder import Decoder
 from hiper.learning.logprobs import LogProbs
-from hiper.learning.qwen2 import Decoder
 from hiper.learning.restrict import Restriction
 from hiper.learning.training_engine import Engines, Run
 from hiper.learning.value_losses import value_loss

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from hiper.learning.batches import TurnRow, micro_batches
+from hiper.learning.decoder import Decoder, Packing
 from hiper.learning.processes import Processes
-from hiper.learning.qwen2 import Decoder, Packing
 from hiper.learning.restrict import Restriction
 from hiper.learning.training_engine import Run
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiper.config import Lora
-from hiper.learning.qwen2 import Decoder
+from hiper.errors import UserError
+from hiper.learning.decoder import Decoder
 from hiper.randomness import seed_number
 
 Whole = Callable[[Tensor], Tensor]
@@ -44,6 +45,7 @@ def adapt(decoder: Decoder, settings: Lora | None, seed: Sequence[int]) -> None:
         return
     generator = torch.Generator().manual_seed(seed_number(seed))
     decoder.requires_grad_(False)
+    adapted_any = False
     for parent in [*decoder.model.layers.modules()]:
         for name, plain in [*parent.named_children()]:
             if isinstance(plain, nn.Linear):
@@ -52,6 +54,9 @@ def adapt(decoder: Decoder, settings: Lora | None, seed: Sequence[int]) -> None:
                 drawn = torch.empty(adapted.lora_a.shape).uniform_(-limit, limit, generator=generator)
                 adapted.lora_a.data.copy_(drawn)
                 setattr(parent, name, adapted)
+                adapted_any = True
+    if not adapted_any:
+        raise UserError("model.lora: the model's layers have no linear modules that adapters fit; set it to null")
 
 
 def trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

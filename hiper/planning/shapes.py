@@ -1,15 +1,29 @@
-"""Sizes of Qwen2-layout models, and what follows from them alone: parameters, bytes of cache, operations per token."""
+"""Sizes of language models, and what follows from them alone: parameters, bytes of cache, operations per token."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 
 @dataclass(frozen=True)
+class Counted:
+    """Parameters of a model of any other layout, layer by layer: of matrices (`products`) and others (`small`), rows
+    and columns of linear modules together (`sides`); of what the `body` has beside layers and token embeddings, and
+    the `head` beside its matrix."""
+
+    products: tuple[int, ...]
+    small: tuple[int, ...]
+    sides: tuple[int, ...]
+    body: int
+    head: int
+
+
+@dataclass(frozen=True)
 class ModelShape:
-    """The sizes that a `config.json` names; all counts below follow from them."""
+    """What a `config.json` says of sizes; all counts below follow from it. Without what stands last it is Qwen2's
+    layout; `head_dim` None: hidden / heads; `counted` takes the place of counting by the layout."""
 
     vocab_size: int
     hidden_size: int
@@ -18,10 +32,21 @@ class ModelShape:
     num_attention_heads: int
     num_key_value_heads: int
     tie_word_embeddings: bool
+    head_dim: int | None = field(default=None, kw_only=True)
+    qkv_bias: bool = field(default=True, kw_only=True)
+    output_bias: bool = field(default=False, kw_only=True)
+    mlp_bias: bool = field(default=False, kw_only=True)
+    qk_norm: bool = field(default=False, kw_only=True)
+    counted: Counted | None = field(default=None, kw_only=True)
 
     @property
     def head_size(self) -> int:
-        return self.hidden_size // self.num_attention_heads
+        return self.hidden_size // self.num_attention_heads if self.head_dim is None else self.head_dim
+
+    @property
+    def query_size(self) -> int:
+        """Of all heads together."""
+        return self.num_attention_heads * self.head_size
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ModelShape:
@@ -44,28 +69,40 @@ def embedding_parameters(shape: ModelShape) -> int:
 def product_parameters(shape: ModelShape) -> int:
     """Weights of the layers' matrix products, without biases, norms and vocabulary.
 
-    layers · (q and o: 2·hidden² + k and v: 2·hidden·kv_heads·head_size + gate, up, down: 3·hidden·intermediate)
+    layers · hidden · (q and o: 2·heads·head_size + k and v: 2·kv_heads·head_size + gate, up, down: 3·intermediate)
     """
-    hidden, kv = shape.hidden_size, shape.num_key_value_heads * shape.head_size
-    return shape.num_hidden_layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * shape.intermediate_size)
+    if shape.counted is not None:
+        return sum(shape.counted.products[: shape.num_hidden_layers])
+    query, kv = shape.query_size, shape.num_key_value_heads * shape.head_size
+    return shape.num_hidden_layers * shape.hidden_size * (2 * query + 2 * kv + 3 * shape.intermediate_size)
 
 
 def backbone_parameters(shape: ModelShape) -> int:
-    """All but the output matrix: embeddings, products, biases of q, k and v, two norms a layer and the last one."""
+    """All but the output matrix: embeddings, products, biases, two norms a layer (and those of queries and keys) and
+    the last one."""
+    large = embedding_parameters(shape) + product_parameters(shape)
+    if shape.counted is not None:
+        return large + sum(shape.counted.small[: shape.num_hidden_layers]) + shape.counted.body
     hidden, kv = shape.hidden_size, shape.num_key_value_heads * shape.head_size
-    small = shape.num_hidden_layers * (hidden + 2 * kv + 2 * hidden) + hidden
-    return embedding_parameters(shape) + product_parameters(shape) + small
+    biases = shape.qkv_bias * (shape.query_size + 2 * kv) + shape.output_bias * hidden
+    biases += shape.mlp_bias * (2 * shape.intermediate_size + hidden)
+    norms = 2 * hidden + shape.qk_norm * 2 * shape.head_size
+    return large + shape.num_hidden_layers * (biases + norms) + hidden
 
 
 def parameters(shape: ModelShape) -> int:
     """All of the model; a tied output matrix is the embedding and counts once."""
-    return backbone_parameters(shape) + (0 if shape.tie_word_embeddings else embedding_parameters(shape))
+    output = 0 if shape.tie_word_embeddings else embedding_parameters(shape)
+    return backbone_parameters(shape) + output + (0 if shape.counted is None else shape.counted.head)
 
 
 def adapter_parameters(shape: ModelShape, rank: int) -> int:
     """Of low-rank adapters on q, k, v, o, gate, up and down of every layer: rank · (inputs + outputs) each."""
+    if shape.counted is not None:
+        return rank * sum(shape.counted.sides[: shape.num_hidden_layers])
     hidden, kv, wide = shape.hidden_size, shape.num_key_value_heads * shape.head_size, shape.intermediate_size
-    return shape.num_hidden_layers * rank * (2 * (hidden + hidden) + 2 * (hidden + kv) + 3 * (hidden + wide))
+    sides = 2 * (hidden + shape.query_size) + 2 * (hidden + kv) + 3 * (hidden + wide)
+    return shape.num_hidden_layers * rank * sides
 
 
 @dataclass(frozen=True)
@@ -123,8 +160,8 @@ def forward_operations(shape: ModelShape, tokens: float, context: float, read_ou
     """Floating-point operations of a forward pass over `tokens`, each of which attends to `context` others on average;
     logits at `read_out` of them.
 
-    2 per weight and token, 4·hidden per layer for each pair in attention (scores and weighted sum), and
+    2 per weight and token, 4·heads·head_size per layer for each pair in attention (scores and weighted sum), and
     2·hidden·vocabulary for each read-out. A backward pass costs twice as much again.
     """
-    attention = 4.0 * shape.num_hidden_layers * shape.hidden_size * context
+    attention = 4.0 * shape.num_hidden_layers * shape.query_size * context
     return tokens * (2.0 * product_parameters(shape) + attention) + 2.0 * read_out * embedding_parameters(shape)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from hiper.config import Decoding, RunSettings
-from hiper.learning.qwen2 import Decoder
+from hiper.learning.decoder import Decoder
 from hiper.policies.model_policy import ModelPolicy
 
 Weights = Callable[[], Iterable[tuple[str, Tensor]]]

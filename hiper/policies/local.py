@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hiper.config import Decoding
+from hiper.learning.decoder import Decoder, KeyValueCache, Packing
 from hiper.learning.guide import CLASSES, GuideState
-from hiper.learning.qwen2 import Decoder, KeyValueCache, Packing
 from hiper.policies.base import Request, Response
 from hiper.policies.model_policy import ModelPolicy
 from hiper.policies.prefixes import Prefixes

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from hiper.config import RunSettings
+from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
-from hiper.learning.qwen2 import Decoder
 from hiper.policies.backend import Weights, at_temperature
 from hiper.policies.local import LocalPolicy
 from hiper.policies.prefixes import Prefixes
@@ -64,8 +64,9 @@ class LocalBackend:
 
     def in_training(self, start: Path, actor: Decoder, tokenizer: Any, weights: Weights, whole: bool) -> LocalPlayers:
         if own := self.settings.rollout.dtype:
-            # without adapters: what `weights` gives has them in it
-            sampled = Decoder(actor.shape).to(self.device, getattr(torch, own))
+            # one of our own without adapters: what `weights` gives has them in it
+            plain = Decoder(actor.shape) if type(actor) is Decoder else copy.deepcopy(actor)
+            sampled = plain.to(self.device, getattr(torch, own))
             return LocalPlayers(self.settings, sampled, tokenizer, self.device, weights)
         if whole:
             return LocalPlayers(self.settings, actor, tokenizer, self.device)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hiper.learning.qwen2 import Backbone, KeyValueCache, Packing
+from hiper.learning.decoder import Backbone, KeyValueCache, Packing
 from hiper.trajectory import IntArray
 
 SCORES = 1 << 26  # attention scores that are computed at once, so that long prompts of many episodes fit the memory
@@ -22,8 +22,8 @@ WORTHWHILE = 16  # tokens: to read a shorter beginning once saves nothing
 
 
 class Prefixes:
-    """Keys and values of the prompts that were read last. They are of one state of the weights: `forget` them when
-    these change."""
+    """Keys and values of the prompts that were read last, of one state of the weights: `forget` them when these
+    change."""
 
     def __init__(self) -> None:
         self.prompts: list[IntArray] = []
@@ -46,9 +46,27 @@ class Prefixes:
         for more tokens; `starts` are the prompts' last positions."""
         if self.cache is None:
             self._share(model, sequences, starts)
+        self.read += sum(starts) + len(starts)
+        if self.cache is None:
+            wanted = [range(start, len(one)) for start, one in zip(starts, sequences, strict=True)]
+            hidden, cache = model.hidden(Packing.of(sequences, wanted, _device(model)), cache_room=room)
+            assert cache is not None
+        else:
+            hidden, cache = self._extended(model, self.cache, sequences, starts, room)
+        # a copy: the rows of the sampler's own change places as answers end
+        longest = max(map(len, sequences))
+        kept = [[tensor[:, :, :longest].clone() for tensor in tensors] for tensors in (cache.keys, cache.values)]
+        self.prompts, self.cache = list(sequences), KeyValueCache(*kept, cache.length.clone())
+        return hidden, cache
+
+    def _extended(
+        self, model: Backbone, kept: KeyValueCache, sequences: Sequence[IntArray], starts: Sequence[int], room: int
+    ) -> tuple[Tensor, KeyValueCache]:
+        """As `open`, from what is kept."""
         rows, known = self._matched(sequences, starts)
+        self.known += sum(known)
         lengths = [len(sequence) for sequence in sequences]
-        cache = self._copied(model, rows, known, max(lengths) + room)
+        cache = _copied(kept, rows, known, max(lengths) + room)
         parts: list[Tensor] = []
         for some in _groups(known, lengths, model.shape.num_attention_heads):
             part = _rows(cache, some)
@@ -56,11 +74,6 @@ class Prefixes:
             cache.length[some.start : some.stop] = part.length
             fresh = hidden.split([lengths[i] - known[i] for i in some])
             parts += [states[starts[i] - known[i] :] for i, states in zip(some, fresh, strict=True)]
-        self.read, self.known = self.read + sum(starts) + len(starts), self.known + sum(known)
-        # a copy: the rows of the sampler's own change places as answers end
-        longest = max(lengths)
-        kept = [[tensor[:, :, :longest].clone() for tensor in tensors] for tensors in (cache.keys, cache.values)]
-        self.prompts, self.cache = list(sequences), KeyValueCache(*kept, cache.length.clone())
         return torch.cat(parts), cache
 
     def _share(self, model: Backbone, sequences: Sequence[IntArray], starts: Sequence[int]) -> None:
@@ -70,15 +83,13 @@ class Prefixes:
             most = _alike(first[None, :most], other[:most])[0]
         if len(sequences) > 1 and most >= WORTHWHILE:
             shared = first[:most]
-            _, self.cache = model.hidden(Packing.of([shared], [[most - 1]], model.norm.weight.device), cache_room=0)
+            _, self.cache = model.hidden(Packing.of([shared], [[most - 1]], _device(model)), cache_room=0)
             self.prompts = [shared]
             self.known -= most  # it is computed once
 
     def _matched(self, sequences: Sequence[IntArray], starts: Sequence[int]) -> tuple[list[int], list[int]]:
         """Of each sequence the kept row that begins most like it, and how many tokens of it are alike: fewer than the
         prompt has, whose last one is always read."""
-        if not self.prompts:
-            return [0] * len(sequences), [0] * len(sequences)
         width = max(map(len, self.prompts))
         kept = np.full((len(self.prompts), width), -1, np.int32)
         for row, prompt in enumerate(self.prompts):
@@ -90,30 +101,22 @@ class Prefixes:
             known.append(int(alike.max()))
         return rows, known
 
-    def _copied(self, model: Backbone, rows: Sequence[int], known: Sequence[int], capacity: int) -> KeyValueCache:
-        """A cache whose row i begins with `known[i]` tokens of the kept row `rows[i]`."""
-        shape, weight = model.shape, model.norm.weight
-        size = (len(rows), shape.num_key_value_heads, capacity, shape.head_size)
-        width = max(known)
 
-        def copied(kept: Tensor | None) -> Tensor:
-            out = torch.zeros(size, dtype=dtype, device=weight.device)
-            if kept is not None and width:
-                out[:, :, :width] = kept[list(rows), :, :width]
-            return out
+def _copied(kept: KeyValueCache, rows: Sequence[int], known: Sequence[int], capacity: int) -> KeyValueCache:
+    """A cache whose row i begins with `known[i]` tokens of the kept row `rows[i]`."""
+    width = max(known)
 
-        cache = self.cache
-        dtype = _precision(model) if cache is None else cache.keys[0].dtype
-        layers = range(shape.num_hidden_layers)
-        keys = [copied(cache.keys[layer] if cache else None) for layer in layers]
-        values = [copied(cache.values[layer] if cache else None) for layer in layers]
-        return KeyValueCache(keys, values, torch.tensor(known, dtype=torch.long, device=weight.device))
+    def copied(tensor: Tensor) -> Tensor:
+        out = tensor.new_zeros(len(rows), tensor.shape[1], capacity, tensor.shape[3])
+        out[:, :, :width] = tensor[list(rows), :, :width]
+        return out
+
+    length = torch.tensor(known, dtype=kept.length.dtype, device=kept.length.device)
+    return KeyValueCache([copied(k) for k in kept.keys], [copied(v) for v in kept.values], length)
 
 
-def _precision(model: Backbone) -> torch.dtype:
-    """Of keys and values as the model computes them here."""
-    kind = model.norm.weight.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.norm.weight.dtype
+def _device(model: Backbone) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _alike(kept: Any, sequence: IntArray) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 
 from hiper.benchmarks.record import record_of
 from hiper.config import RunSettings
+from hiper.learning.decoder import DecoderShape
 from hiper.learning.folders import described, require_positions
 from hiper.learning.guide import Guide
+from hiper.learning.library_model import LibraryShape
 from hiper.learning.model_files import CONFIG
-from hiper.learning.qwen2 import DecoderShape
 from hiper.planning.shapes import ModelShape
 from hiper.policies.model_policy import guided_by
 from hiper.policies.tokenizer_files import Chat, chat_frame, load_tokenizer, require_template
@@ -26,13 +27,13 @@ def usable_tokenizer(settings: RunSettings, folder: Path) -> Any:
     return tokenizer
 
 
-def opened(folder: Path) -> tuple[DecoderShape, Any]:
+def opened(folder: Path) -> tuple[DecoderShape | LibraryShape, Any]:
     """Sizes and tokenizer; UserError where the folder is damaged or of another architecture."""
     shape, _ = described(folder)
     return shape, load_tokenizer(folder)
 
 
-def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape, tokenizer: Any) -> None:
+def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape | LibraryShape, tokenizer: Any) -> None:
     """UserError unless prompts with their answers fit and guided decoding, where wanted, has its tokens and room."""
     prompt, decoding = settings.prompt, settings.decoding
     require_positions(shape, prompt.max_tokens + decoding.max_response_tokens, folder)

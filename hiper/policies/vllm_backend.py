@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hiper.config import RunSettings
+from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
-from hiper.learning.model_files import shape_of
-from hiper.learning.qwen2 import Decoder
+from hiper.learning.model_config import shape_of
 from hiper.policies.backend import Weights, at_temperature
 from hiper.policies.tokenizer_files import Chat, load_tokenizer
 from hiper.policies.vllm import VllmPolicy

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from hiper.errors import UserError
-from hiper.learning.model_files import CONFIG, OUTPUT, shape_of
+from hiper.learning.model_config import shape_of
+from hiper.learning.model_files import CONFIG, OUTPUT
 from hiper.planning.shapes import ModelShape
 from hiper.records import read_json
 

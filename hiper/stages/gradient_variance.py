@@ -26,10 +26,10 @@ from hiper.errors import UserError
 from hiper.learning import torch_setup
 from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
+from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.local_engine import LocalEngines
-from hiper.learning.qwen2 import Decoder
 from hiper.locks import exclusive
 from hiper.manifest import (
     content_hash,

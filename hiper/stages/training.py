@@ -18,13 +18,13 @@ from hiper.errors import Interrupted, UserError
 from hiper.learning import torch_setup
 from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
+from hiper.learning.decoder import Decoder
 from hiper.learning.engines import make_engines
 from hiper.learning.folders import VALUE_HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.mismatch import corrected_rows, mismatch_metrics
 from hiper.learning.processes import Processes, joined
-from hiper.learning.qwen2 import Decoder
 from hiper.manifest import (
     files_of,
     require_data,

@@ -19,10 +19,10 @@ from hiper.digests import stage_digest
 from hiper.errors import Interrupted, UserError
 from hiper.learning import pretrained, torch_setup
 from hiper.learning.batches import micro_batches
+from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.folders import TOKENIZER_FILES, load_decoder, save_decoder
 from hiper.learning.guide import answer_tokens
 from hiper.learning.lora import adapt, merged_weights, trainable
-from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.locks import exclusive
 from hiper.manifest import files_of, require_data, verify_outputs, withdraw_manifest, write_manifest
 from hiper.plan_execute import continued, opens_thought

@@ -44,11 +44,11 @@ def shape_of(settings: RunSettings) -> ModelShape | None:
         return None  # `needs` says why
     if folder is None:
         return PUBLISHED.get(settings.model.path)
-    from hiper.learning import model_files  # torch comes with it: only for those who have a model's folder
+    from hiper.learning import model_config  # torch comes with it: only for those who have a model's folder
 
     path = folder / pretrained.CONFIGURATION
     try:
-        return ModelShape.of(vars(model_files.shape_of(read_json(path), path)))
+        return ModelShape.of(vars(model_config.shape_of(read_json(path), path)))
     except UserError:
         return None  # `needs` says why
 

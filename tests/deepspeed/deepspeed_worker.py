@@ -19,11 +19,11 @@ from pipeline import run_settings
 from hiper.config import Lora, RunSettings
 from hiper.learning.batches import TurnRow
 from hiper.learning.critic import Critic, State
+from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.learning.engines import make_engines
 from hiper.learning.learner import Learner, Targets, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.processes import Processes, joined
-from hiper.learning.qwen2 import Decoder, DecoderShape
 from hiper.records import write_json
 from hiper.stages import checkpoint, training
 

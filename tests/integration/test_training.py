@@ -77,8 +77,8 @@ def test_models_from_scratch_are_ordinary_model_folders(prepared: Path, tmp_path
     in every prompt and answer, the decoder's logits, and the end token that ends an answer."""
     from transformers import AutoModelForCausalLM
 
+    from hiper.learning.decoder import Packing
     from hiper.learning.folders import load_decoder
-    from hiper.learning.qwen2 import Packing
 
     rows = read_jsonl(prepared / "demonstrations" / "demonstrations.jsonl")
     chats = [row["messages"] for row in rows]

@@ -11,9 +11,9 @@ from pipeline import run_settings
 
 from hiper.config import RunSettings
 from hiper.learning.critic import Critic, State
+from hiper.learning.decoder import Backbone, Decoder, DecoderShape, Packing
 from hiper.learning.learner import Learner, Targets, build_heads
 from hiper.learning.local_engine import LocalEngines
-from hiper.learning.qwen2 import Backbone, Decoder, DecoderShape, Packing
 from hiper.runs.summary import ReadOuts
 from hiper.stages.assessment import gated_values
 

@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from hiper.config import Decoding
 from hiper.errors import UserError
+from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.folders import WEIGHTS, load_decoder, save_decoder
 from hiper.learning.model_files import end_tokens
-from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.plan_execute import opens_thought
 from hiper.policies.base import Request
 from hiper.policies.local import LocalPolicy

@@ -22,7 +22,7 @@ from hiper.benchmarks.alfworld.record import Alfworld
 from hiper.benchmarks.base import Info
 from hiper.benchmarks.experts import Decision
 from hiper.config import Decoding, Prompt, RunSettings
-from hiper.learning.qwen2 import Decoder, DecoderShape
+from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.plan_execute import ParsedTurn, parse, parse_react, render
 from hiper.policies.base import Request, Response
 from hiper.policies.local import LocalPolicy

@@ -14,7 +14,7 @@ from hiper.config import Decoding
 from hiper.errors import UserError
 from hiper.learning.batches import chosen_tokens
 from hiper.learning.critic import Critic, ValueHeads, kept_state, turn_state
-from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
+from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.value_losses import Squared
 from hiper.plan_execute import parse, parse_react
 from hiper.policies.base import Request

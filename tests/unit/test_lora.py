@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hiper.config import Lora
+from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.lora import adapt, merged_weights, trainable
-from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 
 SHAPE = DecoderShape(97, 32, 48, 3, 4, 2, True, 64, 10000.0, 1e-6)
 LORA = Lora(rank=4, alpha=6.0)

@@ -14,9 +14,9 @@ from hiper.errors import UserError
 from hiper.learning import losses
 from hiper.learning.batches import TurnRow
 from hiper.learning.critic import Critic
+from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.local_engine import LocalEngines
-from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 
 
 def policy_loss(ratio: float, advantage: float, dual_clip: float | None = None) -> float:

@@ -80,7 +80,7 @@ def test_the_real_decoder_has_as_many(tied: bool) -> None:
     """Counting agrees with the parameters that torch would make."""
     import torch
 
-    from hiper.learning.qwen2 import Decoder, DecoderShape
+    from hiper.learning.decoder import Decoder, DecoderShape
 
     shape = ModelShape(500, 24, 56, 3, 6, 2, tied)
     with torch.device("meta"):
@@ -147,7 +147,7 @@ def test_a_critics_trunk_has_the_parameters_of_its_blocks() -> None:
 
 def test_a_trunk_is_counted_as_it_is_made() -> None:
     """Counting agrees with the parameters of the real backbone that is left, for an experiment's plan, too."""
-    from hiper.learning.qwen2 import Backbone, DecoderShape
+    from hiper.learning.decoder import Backbone, DecoderShape
 
     backbone = Backbone(DecoderShape(500, 24, 56, 3, 6, 2, True, 64, 1e4, 1e-6))
     backbone.keep_first(2)
@@ -163,8 +163,8 @@ def test_a_trunk_is_counted_as_it_is_made() -> None:
 def test_the_real_adapters_have_as_many() -> None:
     """Counting agrees with the parameters that `hiper.learning.lora` adds."""
     from hiper.config import Lora
+    from hiper.learning.decoder import Decoder, DecoderShape
     from hiper.learning.lora import adapt, trainable
-    from hiper.learning.qwen2 import Decoder, DecoderShape
 
     decoder = Decoder(DecoderShape(50, 24, 56, 3, 6, 2, True, 64, 1e4, 1e-6))
     adapt(decoder, Lora(rank=5, alpha=10.0), [0])
@@ -200,8 +200,8 @@ def test_activations_are_what_the_decoder_keeps(
     def kept(layers: int) -> float:
         """Bytes per token, weights and copies of them left out."""
         from hiper.config import Lora
+        from hiper.learning.decoder import Decoder, DecoderShape, Packing
         from hiper.learning.lora import adapt
-        from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 
         decoder = Decoder(DecoderShape(100, hidden, intermediate, layers, heads, kv_heads, True, 512, 1e4, 1e-6))
         adapt(decoder, Lora(rank=rank, alpha=1.0) if rank else None, [0])
@@ -304,8 +304,8 @@ def test_files_have_the_sizes_that_are_counted(tmp_path: Path) -> None:
     """A model folder's weights and a checkpoint as the stages write them, to 2 %."""
     import torch
 
+    from hiper.learning.decoder import Decoder, DecoderShape
     from hiper.learning.folders import WEIGHTS, save_decoder
-    from hiper.learning.qwen2 import Decoder, DecoderShape
     from hiper.stages import checkpoint
 
     decoder = Decoder(DecoderShape(2000, 96, 256, 2, 3, 3, True, 64, 1e4, 1e-6))

@@ -40,8 +40,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Qwen2 folder of our own: configuration, tokenizer, weights."""
     from dev.bench.models import learn_tokenizer
+    from hiper.learning.decoder import Decoder, DecoderShape
     from hiper.learning.folders import save_decoder
-    from hiper.learning.qwen2 import Decoder, DecoderShape
     from hiper.policies.base import Request
 
     made, folder = tmp_path_factory.mktemp("tokenizer"), tmp_path_factory.mktemp("model")

@@ -10,8 +10,8 @@ from pipeline import run_settings
 from hiper.digests import stage_digest
 from hiper.errors import UserError
 from hiper.learning.batches import micro_batches
+from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.processes import Processes, joined
-from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 from hiper.stages.distribution import resumable_by
 
 SHARDED = {"engine__name": "deepspeed", "engine__zero_stage": 2}

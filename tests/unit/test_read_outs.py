@@ -9,7 +9,7 @@ import torch
 from hiper.errors import UserError
 from hiper.learning import critic, read_outs
 from hiper.learning.critic import Critic, ValueHeads, kept_state, turn_state
-from hiper.learning.qwen2 import Backbone, DecoderShape
+from hiper.learning.decoder import Backbone, DecoderShape
 from hiper.learning.read_outs import READ_OUTS, Answer, require_read_outs
 from hiper.learning.value_losses import Squared
 from hiper.trajectory import Generation, TokenSpan, Turn

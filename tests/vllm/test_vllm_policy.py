@@ -15,8 +15,8 @@ from pipeline import run_settings
 from hiper.benchmarks.alfworld.environment import AlfworldBenchmark
 from hiper.config import Decoding
 from hiper.errors import UserError
+from hiper.learning.decoder import Decoder, Packing
 from hiper.learning.folders import load_decoder
-from hiper.learning.qwen2 import Decoder, Packing
 from hiper.plan_execute import parse
 from hiper.policies.base import Request
 from hiper.policies.conformance import check_policy

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hiper.errors import UserError
+from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.folders import load_decoder, save_decoder
-from hiper.learning.qwen2 import Decoder, DecoderShape, Packing
 
 SHAPE = DecoderShape(
     vocab_size=97,
@@ -61,20 +61,6 @@ def test_logits_equal_those_of_transformers(decoder: Decoder, sequences: list[np
     assert torch.allclose(ours, theirs, atol=2e-5)
 
 
-def test_a_folder_of_transformers_loads_here(sequences: list[np.ndarray], tmp_path: Path) -> None:
-    """An untied model saved by the library loads into this decoder with the same logits."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    names = [name for name in SHAPE.__dataclass_fields__ if name not in ("rope_theta", "tie_word_embeddings")]
-    config = Qwen2Config(**{name: getattr(SHAPE, name) for name in names}, tie_word_embeddings=False)
-    torch.manual_seed(0)
-    library = Qwen2ForCausalLM(config).eval()
-    library.save_pretrained(tmp_path)
-    ours = packed_logits(load_decoder(tmp_path), sequences, [np.arange(len(s)) for s in sequences])
-    theirs = torch.cat([library(input_ids=torch.as_tensor(s)[None]).logits[0] for s in sequences])
-    assert torch.allclose(ours, theirs, atol=2e-5)
-
-
 def test_only_wanted_positions_are_returned(decoder: Decoder, sequences: list[np.ndarray]) -> None:
     """Asking for some positions gives the rows that asking for all gives there, gradients included."""
     every = packed_logits(decoder, sequences, [np.arange(len(s)) for s in sequences])
@@ -107,8 +93,8 @@ def test_cached_chunks_equal_one_pass(decoder: Decoder, sequences: list[np.ndarr
 
 def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
     """A config.json of another model type is a user error that names the type."""
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(UserError, match="llama"):
+    (tmp_path / "config.json").write_text('{"model_type": "invented"}')
+    with pytest.raises(UserError, match="invented"):
         load_decoder(tmp_path)
 
 

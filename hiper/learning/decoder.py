@@ -1,7 +1,7 @@
-"""The Qwen2 decoder without padding: packed sequences, hidden states only where they are asked for, an explicit KV
-cache.
+"""The decoder of Llama, Mistral, Qwen2 and Qwen3 without padding: packed sequences, hidden states only where they are
+asked for, an explicit KV cache. What differs between these families is in `DecoderShape`.
 
-Parameters carry the names of `transformers.Qwen2ForCausalLM`, so a model folder written here loads with
+Parameters carry the names of the classes of `transformers`, so a model folder written here loads with
 `AutoModelForCausalLM` and the other way round (tested to agree). Two things make it faster than the
 padded forward of the library on short responses after long prompts: linear layers see no padding, and the last layer
 computes queries and the MLP only at the positions whose hidden state is wanted.
@@ -10,7 +10,7 @@ computes queries and the MLP only at the positions whose hidden state is wanted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,16 +20,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hiper.learning.rotary import Scaling, frequencies
 from hiper.planning.shapes import ModelShape
 
 
 @dataclass(frozen=True)
 class DecoderShape(ModelShape):
-    """All that a Qwen2 `config.json` says of the computation."""
+    """All that a `config.json` says of the computation. `scaling`: of the rotary embeddings."""
 
     max_position_embeddings: int
     rope_theta: float
     rms_norm_eps: float
+    scaling: Scaling | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -103,16 +105,22 @@ class Attention(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.size = shape.num_attention_heads, shape.num_key_value_heads, shape.head_size
-        self.q_proj = Linear(shape.hidden_size, self.heads * self.size, bias=True)
-        self.k_proj = Linear(shape.hidden_size, self.kv_heads * self.size, bias=True)
-        self.v_proj = Linear(shape.hidden_size, self.kv_heads * self.size, bias=True)
-        self.o_proj = Linear(self.heads * self.size, shape.hidden_size, bias=False)
+        self.q_proj = Linear(shape.hidden_size, self.heads * self.size, bias=shape.qkv_bias)
+        self.k_proj = Linear(shape.hidden_size, self.kv_heads * self.size, bias=shape.qkv_bias)
+        self.v_proj = Linear(shape.hidden_size, self.kv_heads * self.size, bias=shape.qkv_bias)
+        self.o_proj = Linear(self.heads * self.size, shape.hidden_size, bias=shape.output_bias)
+        if shape.qk_norm:
+            self.q_norm = nn.RMSNorm(self.size, eps=shape.rms_norm_eps)
+            self.k_norm = nn.RMSNorm(self.size, eps=shape.rms_norm_eps)
+        self.normed = shape.qk_norm
 
     def queries(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-        return _rotate(self.q_proj(x).view(-1, self.heads, self.size), *angles)
+        queries = self.q_proj(x).view(-1, self.heads, self.size)
+        return _rotate(self.q_norm(queries) if self.normed else queries, *angles)
 
     def keys_values(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        keys = _rotate(self.k_proj(x).view(-1, self.kv_heads, self.size), *angles)
+        keys = self.k_proj(x).view(-1, self.kv_heads, self.size)
+        keys = _rotate(self.k_norm(keys) if self.normed else keys, *angles)
         return keys, self.v_proj(x).view(-1, self.kv_heads, self.size)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -137,9 +145,9 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
-        self.gate_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.up_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=False)
-        self.down_proj = Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+        self.gate_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=shape.mlp_bias)
+        self.up_proj = Linear(shape.hidden_size, shape.intermediate_size, bias=shape.mlp_bias)
+        self.down_proj = Linear(shape.intermediate_size, shape.hidden_size, bias=shape.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -176,7 +184,11 @@ class Backbone(nn.Module):
         self.shape = replace(self.shape, num_hidden_layers=count)
 
     def _angles(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        size = self.shape.head_size
+        size, scaling = self.shape.head_size, self.shape.scaling
+        if scaling is not None:
+            turns, factor = frequencies(size, self.shape.rope_theta, scaling, position.device)
+            angle = position[:, None].float() * turns
+            return (angle.cos() * factor)[:, None, :], (angle.sin() * factor)[:, None, :]
         exponents = torch.arange(0, size, 2, dtype=torch.float32, device=position.device) / size
         angle = position[:, None].float() / self.shape.rope_theta**exponents
         return angle.cos()[:, None, :], angle.sin()[:, None, :]
@@ -274,7 +286,7 @@ class Backbone(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A Qwen2 causal language model, made without weights; `logits` of hidden states are computed by the caller where
+    """A causal language model, made without weights; `logits` of hidden states are computed by the caller where
     needed."""
 
     def __init__(self, shape: DecoderShape) -> None:
