@@ -111,10 +111,25 @@ def write_manifest(
         },
         "settings": values,
         "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
+        **({"processor": {"bfloat16": bfloat16_units()}} if _bfloat16_on_cpu(settings) else {}),
         **(facts or {}),
     }
     write_json(folder / name, manifest)
     return manifest
+
+
+def bfloat16_units() -> list[str]:
+    """What this processor has for products in bfloat16, as Linux calls it. With nothing they are slower than in
+    float32."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    except OSError:
+        return []
+    return sorted({"amx_bf16", "avx512_bf16"}.intersection(flags[1].split() if flags else ()))
+
+
+def _bfloat16_on_cpu(settings: RunSettings) -> bool:
+    return settings.engine.device == "cpu" and "bfloat16" in (settings.engine.dtype, settings.rollout.dtype)
 
 
 def command(root: Path) -> str:
