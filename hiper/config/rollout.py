@@ -23,6 +23,10 @@ class RolloutSettings(Settings):
     importance_cap: Annotated[Annotated[float, Field(ge=1.0)] | None, ReadBy("train")]
     # mean |Δ log π| between sampler and trainer that ends a run; None: none does
     difference_limit: Annotated[Positive | None, ReadBy("train"), Before(None)]
+    # read what prompts begin with once: the rules that all share, and what an episode's last prompt began with
+    keep_prefixes: Annotated[bool, ReadBy("train", "evaluate"), Before(False)]
+    # of a copy of the weights that samples; None: the trainer's own
+    dtype: Annotated[Literal["bfloat16"] | None, ReadBy("train", "evaluate"), Before(None)]
 
     @model_validator(mode="after")
     def fits_backend(self) -> RolloutSettings:
@@ -30,6 +34,11 @@ class RolloutSettings(Settings):
             raise ValueError(
                 "backend local samples with the trainer's own model: memory_share and importance_cap are for backend "
                 "vllm and must be null (configs/rollout/local.yaml)"
+            )
+        if self.backend == "vllm" and (self.keep_prefixes or self.dtype is not None):
+            raise ValueError(
+                "backend vllm keeps prefixes and has a copy of the weights by itself: keep_prefixes must be false and "
+                "dtype null (configs/rollout/vllm.yaml)"
             )
         if self.backend == "vllm" and self.memory_share is None:
             raise ValueError(

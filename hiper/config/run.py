@@ -37,6 +37,8 @@ class Prompt(Settings):
     style: Literal["full", "compact"]  # compact: same fields, few words, for models trained from scratch
     history_length: CountOrZero
     max_tokens: Count
+    system: Annotated[str | None, Before(None)]  # a system message; None: what the chat template says without one
+    thinking: Annotated[bool, Before(False)]  # of templates that ask (enable_thinking): whether answers begin with one
 
 
 class Decoding(Settings):

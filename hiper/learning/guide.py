@@ -5,12 +5,18 @@ the same sets, in training (`Restriction`). Under KEEP the current subgoal is co
 permitted. Where an admissible action is `FREE_ACTION` (a search), any text may stand in its place that cannot be taken
 for the end of the action. Free text can spell no tag. A choice after which no answer would end within the limit is not
 permitted.
+
+A tag may be one token, as in the tokenizers made here, or several, as in those of pretrained models. Then a guided
+answer is cut: each tag, the decision, each text and what surrounds a search are encoded by themselves. So no token lies
+across the edge of a block, whatever merges the tokenizer has, and the credit of one block touches no other. Training
+encodes demonstrated answers in the same way (`answer_tokens`).
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -29,11 +35,41 @@ NOT_IN_TEXT = "<"  # begins every tag
 NOT_IN_QUERIES = "[]<>\n"  # would end the action, or make another one of it
 
 TAGS = ("<switch>", "</switch>", "<subgoal>", "</subgoal>", "<action>", "</action>", "<think>", "</think>")
+_TAGS = re.compile(f"({'|'.join(TAGS)})")
+
+
+def answer_tokens(tokenizer: Any, answers: Sequence[str]) -> list[list[int]]:
+    """Canonical answers (`hiper.plan_execute.render`) in the tokens that a guide permits, without the end token."""
+    if tokenizer.get_added_vocab().keys() >= {*TAGS}:
+        return _encoded(tokenizer, answers)  # which cuts at them by itself
+    cut = [[*_cut(answer)] for answer in answers]
+    pieces = list(dict.fromkeys(piece for part in cut for piece in part))
+    known = dict(zip(pieces, _encoded(tokenizer, pieces), strict=True))
+    return [[token for piece in part for token in known[piece]] for part in cut]
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """In one batch: the tokenizer's own parallel encoding is an order of magnitude faster than one call per text."""
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+    return ids
+
+
+def _cut(answer: str) -> Iterator[str]:
+    """The pieces of an answer that a guide encodes by themselves."""
+    start, _, stop = FREE_ACTION.partition(FREE_TEXT)
+    before = ""
+    for piece in filter(None, _TAGS.split(answer)):
+        if before == "<action>" and len(piece) > len(start + stop) and piece.startswith(start) and piece.endswith(stop):
+            yield from (start, piece[len(start) : -len(stop)], stop)
+        else:
+            yield piece
+        before = piece
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Free text: the class of its first token, that of the later ones, the token that ends it, what follows."""
+    """Free text: the class of its first token, that of the later ones, the token that ends it (the first of a closing
+    tag), what follows."""
 
     first: tuple[int, ...]
     later: tuple[int, ...]
@@ -62,13 +98,18 @@ class Node:
         node.children[tokens[-1]] = end
 
 
-def _free(first: tuple[int, ...], later: tuple[int, ...], close: int, after: Node) -> Node:
-    return Node(gap=Gap(first, later, close, after), shortest=2 + after.shortest)
+def _free(first: tuple[int, ...], later: tuple[int, ...], close: Sequence[int], after: Node) -> Node:
+    """Free text that the tokens `close` end."""
+    if len(close) > 1:
+        closing = Node()
+        closing.add(close[1:], after)
+        after = closing
+    return Node(gap=Gap(first, later, close[0], after), shortest=2 + after.shortest)
 
 
 class Guide:
-    """Builds the state machine of one response. `tokenizer` is a Hugging Face fast tokenizer with the tags as single
-    tokens, `limit` the most tokens of a response; `thinking`: the chat template has already opened a `<think>`."""
+    """Builds the state machine of one response. `tokenizer` is a Hugging Face fast tokenizer, `limit` the most tokens
+    of a response; `thinking`: the chat template has already opened a `<think>`. `tag` has the tokens of each tag."""
 
     def __init__(
         self,
@@ -81,28 +122,36 @@ class Guide:
     ) -> None:
         self.tokenizer, self.interface, self.end = tokenizer, interface, end
         self.max_text_tokens, self.thinking, self.limit = max_text_tokens, thinking, limit
-        self.tag = {}
-        for tag in TAGS:
-            ids = self.encode(tag)
-            if len(ids) != 1:
-                raise UserError(
-                    f"decoding.mode=guided needs {tag} to be one token of the tokenizer, here it is {len(ids)}; "
-                    "use decoding.mode=free with this model"
-                )
-            self.tag[tag] = ids[0]
-        self.special = frozenset(int(i) for i in tokenizer.all_special_ids) | frozenset(self.tag.values())
+        self.tag = {tag: self._tag(tag) for tag in TAGS}
+        # control tokens that the tokenizer gives no role, as Mistral's [INST], are no text either
+        control = [number for number, added in tokenizer.added_tokens_decoder.items() if added.special]
+        single = [tokens[0] for tokens in self.tag.values() if len(tokens) == 1]
+        self.special = frozenset(int(i) for i in (*tokenizer.all_special_ids, *control, *single))
 
     @lru_cache(maxsize=65536)  # noqa: B019  one guide lives as long as its policy
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _tag(self, tag: str) -> tuple[int, ...]:
+        """The tokens of a tag, of which the first shows that no text goes on."""
+        tokens = self.encode(tag)
+        if self._decode(tokens) != tag or NOT_IN_TEXT not in self._decode(tokens[:1]) or self.end in tokens:
+            raise UserError(
+                f"decoding.mode=guided: the tokenizer writes {tag} as {self._decode(tokens)!r}; use decoding.mode=free "
+                "with this model"
+            )
+        return tokens
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
 
     @lru_cache(maxsize=65536)  # noqa: B019
     def written(self, block: str, text: str) -> tuple[int, ...] | None:
         """The tokens of a block's text; None where an answer that holds them would be read otherwise, because the text
         closes the block or the answer, or the tokenizer does not give it back."""
         tokens = self.encode(text)
-        answer = (self.tag[f"<{block}>"], *tokens, self.tag[f"</{block}>"])
-        parsed = parse(self.tokenizer.decode(answer, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        parsed = parse(self._decode((*self.tag[f"<{block}>"], *tokens, *self.tag[f"</{block}>"])))
         said = parsed.subgoal == text.strip() if block == "subgoal" else parsed.action == text.strip().lower()
         return tokens if said and self.end not in tokens else None
 
@@ -118,7 +167,9 @@ class Guide:
                 f"decoding.mode=guided: no answer can name an admissible action of this state ({shown}); mend "
                 "the data, or use decoding.mode=free"
             )
-        root = self._root(Node({self.tag["<action>"]: actions}, shortest=1 + actions.shortest), subgoal)
+        acting = Node()
+        acting.add(self.tag["<action>"], actions)
+        root = self._root(acting, subgoal)
         if root.shortest > self.limit:
             raise UserError(
                 f"decoding.max_response_tokens = {self.limit}, but the shortest answer that decoding.mode=guided "
@@ -133,20 +184,20 @@ class Guide:
             thought = _free(TEXT, TEXT_OR_CLOSE, self.tag["</think>"], acting)
             if self.thinking:
                 return thought
-            root.add([self.tag["<think>"]], thought)
+            root.add(self.tag["<think>"], thought)
             return root
-        before = [self.tag["</think>"]] if self.thinking else []  # no thoughts with subgoals: close the open one
-        before.append(self.tag["<switch>"])
-        opened = (self.tag["</switch>"], self.tag["<subgoal>"])
+        closed = self.tag["</think>"] if self.thinking else ()  # no thoughts with subgoals: close the open one
+        before = (*closed, *self.tag["<switch>"])
+        opened = (*self.tag["</switch>"], *self.tag["<subgoal>"])
         stated = _free(TEXT, TEXT_OR_CLOSE, self.tag["</subgoal>"], acting)
         root.add([*before, *self.encode("SWITCH"), *opened], stated)
         kept = self.written("subgoal", subgoal) if subgoal else None
         if kept:
-            root.add([*before, *self.encode("KEEP"), *opened, *kept, self.tag["</subgoal>"]], acting)
+            root.add([*before, *self.encode("KEEP"), *opened, *kept, *self.tag["</subgoal>"]], acting)
         return root
 
     def _add(self, actions: Node, action: str) -> None:
-        closed = (self.tag["</action>"], self.end)
+        closed = (*self.tag["</action>"], self.end)
         if action != FREE_ACTION:
             tokens = self.written("action", action)
             if tokens is not None:
@@ -157,7 +208,7 @@ class Guide:
             raise UserError(f"decoding.mode=guided needs {QUERY_END!r}, one token, behind the free text of {action!r}")
         rest = Node()
         rest.add(closed, Node(shortest=0))
-        actions.add(self.encode(before), _free(QUERY, QUERY_OR_CLOSE, self.encode(QUERY_END)[0], rest))
+        actions.add(self.encode(before), _free(QUERY, QUERY_OR_CLOSE, self.encode(QUERY_END), rest))
 
 
 class GuideState:

@@ -17,6 +17,7 @@ CONFIGURATION, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safe
 INDEX = f"{WEIGHTS}.index.json"
 ADAPTERS = "adapter_config.json"  # of PEFT
 SETTING = "model.path"
+OWN = "models"  # of a project: folders converted from GGUF files (`hiper.learning.gguf_folders`)
 
 
 def find(model: str) -> Path:
@@ -44,7 +45,9 @@ def remedy(model: str) -> str:
     if model and folder.is_dir():
         return "put what is missing there, or set model.path to another folder"
     if looks_like_path(model):
-        return "set model.path to a folder that is there, or to a name on the Hugging Face hub"
+        made = f"make it with `hiper model {folder.name}` (of a GGUF file: --from FILE.gguf), or "
+        other = "set model.path to a folder that is there, or to a name on the Hugging Face hub"
+        return (made if folder.parent.name == OWN else "") + other
     return f"fetch it once with `hiper model {model} --download`, or set model.path to a local folder"
 
 

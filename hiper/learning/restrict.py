@@ -37,7 +37,7 @@ class Restriction:
         text, query = torch.zeros(vocabulary, dtype=torch.bool), torch.zeros(vocabulary, dtype=torch.bool)
         text[plain] = True
         query[[i for i in plain if not any(character in pieces[i] for character in NOT_IN_QUERIES)]] = True
-        close = guide.tag["</think>" if guide.interface == "react" else "</subgoal>"]
+        close = guide.tag["</think>" if guide.interface == "react" else "</subgoal>"][0]
         masks = {TEXT: text, QUERY: query, TEXT_OR_CLOSE: text.clone(), QUERY_OR_CLOSE: query.clone()}
         masks[TEXT_OR_CLOSE][close] = True
         masks[QUERY_OR_CLOSE][list(guide.encode(QUERY_END))] = True

@@ -11,6 +11,7 @@ import torch
 
 from hiper.config import Engine
 from hiper.errors import UserError
+from hiper.manifest import bfloat16_units
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 def prepare(settings: Engine) -> str:
     """Set threads and determinism once per process; returns the device."""
+    if settings.device == "cpu" and settings.dtype == "bfloat16" and not bfloat16_units():
+        log.warning("engine.dtype=bfloat16: this processor has no arithmetic of it; float32 is faster here")
     prepare_process(settings.device, settings.threads, settings.deterministic)
     return settings.device
 

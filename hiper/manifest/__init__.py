@@ -26,7 +26,7 @@ from hiper.manifest.reading import (
     verify_outputs,
     withdraw_manifest,
 )
-from hiper.manifest.surroundings import ask_git, command, git, git_state, package_versions
+from hiper.manifest.surroundings import ask_git, bfloat16_units, command, git, git_state, package_versions
 from hiper.manifest.writing import write_manifest
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "MANIFEST",
     "again",
     "ask_git",
+    "bfloat16_units",
     "command",
     "content_hash",
     "data_hash",

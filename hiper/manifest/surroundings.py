@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -98,3 +99,13 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def bfloat16_units() -> list[str]:
+    """What this processor has for products in bfloat16, as Linux calls it. With nothing they are slower than in
+    float32."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    except OSError:
+        return []
+    return sorted({"amx_bf16", "avx512_bf16"}.intersection(flags[1].split() if flags else ()))

@@ -13,7 +13,7 @@ from hiper.errors import UserError
 from hiper.manifest.contents import content_hash
 from hiper.manifest.datasets import CHANGED, data_hash, data_source, data_tagger
 from hiper.manifest.reading import MANIFEST
-from hiper.manifest.surroundings import command, git_state, package_versions
+from hiper.manifest.surroundings import bfloat16_units, command, git_state, package_versions
 from hiper.records import absolute, sha256_file, sha256_json, write_json
 
 
@@ -61,7 +61,12 @@ def write_manifest(
         },
         "settings": values,
         "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
+        **({"processor": {"bfloat16": bfloat16_units()}} if _bfloat16_on_cpu(settings) else {}),
         **(facts or {}),
     }
     write_json(folder / name, manifest)
     return manifest
+
+
+def _bfloat16_on_cpu(settings: RunSettings) -> bool:
+    return settings.engine.device == "cpu" and "bfloat16" in (settings.engine.dtype, settings.rollout.dtype)

@@ -54,11 +54,12 @@ class ModelShape:
         return cls(**{field.name: config[field.name] for field in fields(cls)})
 
 
-# From the `config.json` of each model on the Hugging Face hub.
+# From the `config.json` of each model on the Hugging Face hub, or of the folder that `hiper model` makes.
 PUBLISHED = {
     "Qwen/Qwen2.5-0.5B-Instruct": ModelShape(151_936, 896, 4_864, 24, 14, 2, True),
     "Qwen/Qwen2.5-1.5B-Instruct": ModelShape(151_936, 1_536, 8_960, 28, 12, 2, True),
     "Qwen/Qwen2.5-7B-Instruct": ModelShape(152_064, 3_584, 18_944, 28, 28, 4, False),
+    "./models/smollm2_135m": ModelShape(49_152, 576, 1_536, 30, 9, 3, True, qkv_bias=False),
 }
 
 

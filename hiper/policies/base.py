@@ -45,6 +45,14 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class RememberingPolicy(Policy, Protocol):
+    """A policy that keeps something from one call to the next. `begin`: other episodes come, or the model was trained;
+    what was kept is forgotten, so that answers never depend on what was played before."""
+
+    def begin(self) -> None: ...
+
+
+@runtime_checkable
 class StreamingPolicy(Policy, Protocol):
     """A policy that answers each request when it has the answer, so that a slow episode does not hold the others.
 

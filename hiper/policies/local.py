@@ -10,16 +10,19 @@ import torch
 from torch import Tensor
 
 from hiper.config import Decoding
-from hiper.learning.decoder import Decoder, Packing
+from hiper.learning.decoder import Decoder, KeyValueCache, Packing
 from hiper.learning.guide import CLASSES, GuideState
 from hiper.policies.base import Request, Response
 from hiper.policies.model_policy import ModelPolicy
+from hiper.policies.prefixes import Prefixes
+from hiper.policies.tokenizer_files import PLAIN, Chat
 from hiper.randomness import generator
-from hiper.trajectory import Generation
+from hiper.trajectory import Generation, IntArray
 
 
 class LocalPolicy(ModelPolicy):
-    """Samples from `decoder`, which training may update in place between calls. `autocast`: with bfloat16 products."""
+    """Samples from `decoder`, which training may update in place between calls. `autocast`: with bfloat16 products;
+    `prefixes`: read once what prompts begin with, until `begin`."""
 
     def __init__(
         self,
@@ -30,9 +33,15 @@ class LocalPolicy(ModelPolicy):
         max_prompt_tokens: int,
         device: str,
         autocast: bool = False,
+        chat: Chat = PLAIN,
+        prefixes: Prefixes | None = None,
     ) -> None:
-        super().__init__(tokenizer, decoding, interface, max_prompt_tokens, decoder.shape.vocab_size, device)
-        self.decoder, self.autocast = decoder, autocast
+        super().__init__(tokenizer, decoding, interface, max_prompt_tokens, decoder.shape.vocab_size, device, chat)
+        self.decoder, self.autocast, self.prefixes = decoder, autocast, prefixes
+
+    def begin(self) -> None:
+        if self.prefixes is not None:
+            self.prefixes.forget()
 
     @torch.inference_mode()
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
@@ -53,8 +62,7 @@ class LocalPolicy(ModelPolicy):
         ]
         openings = [np.concatenate([p, np.array(d.force(), np.int32)]) for p, d in zip(prompts, drafts, strict=True)]
         wanted = [np.arange(len(p) - 1, len(o)) for p, o in zip(prompts, openings, strict=True)]
-        hidden, cache = self.decoder.model.hidden(Packing.of(openings, wanted, self.device), cache_room=limit)
-        assert cache is not None
+        hidden, cache = self._read(openings, wanted, limit)
         active, lengths = drafts, [len(w) for w in wanted]
         while True:
             parts = hidden.split(lengths)
@@ -70,6 +78,14 @@ class LocalPolicy(ModelPolicy):
                 active, chunks = [active[row] for row in going], [chunks[row] for row in going]
             hidden, lengths = self.decoder.model.extend(chunks, cache)
         return [self._response(prompt, draft) for prompt, draft in zip(prompts, drafts, strict=True)]
+
+    def _read(self, openings: Sequence[IntArray], wanted: Sequence[Any], room: int) -> tuple[Tensor, KeyValueCache]:
+        """The hidden states at the wanted positions, and a cache with room for more tokens."""
+        if self.prefixes is not None:
+            return self.prefixes.open(self.decoder.model, openings, [int(places[0]) for places in wanted], room)
+        hidden, cache = self.decoder.model.hidden(Packing.of(openings, wanted, self.device), cache_room=room)
+        assert cache is not None
+        return hidden, cache
 
     def _sample(self, hidden: Tensor, drafts: Sequence[_Draft], random: np.random.Generator) -> list[int]:
         """One token per row, by inverting the cumulative distribution at one uniform number per row.

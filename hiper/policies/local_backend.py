@@ -13,7 +13,8 @@ from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
 from hiper.policies.backend import Weights, at_temperature
 from hiper.policies.local import LocalPolicy
-from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.policies.prefixes import Prefixes
+from hiper.policies.tokenizer_files import Chat, load_tokenizer
 
 
 class LocalPlayers:
@@ -25,12 +26,23 @@ class LocalPlayers:
         self.settings, self.decoder, self.tokenizer, self.device = settings, decoder, tokenizer, device
         self.weights = weights
         # bfloat16 rounds differently in products of other shapes, and the sampler's are not the trainer's
-        self.exact = settings.engine.dtype == "float32"
+        self.exact = settings.engine.dtype == "float32" and settings.rollout.dtype is None
+        self.prefixes = Prefixes() if settings.rollout.keep_prefixes else None
 
     def policy(self, temperature: float) -> LocalPolicy:
         prompt, decoding = self.settings.prompt, at_temperature(self.settings, temperature)
-        limit, half = prompt.max_tokens, self.settings.engine.dtype == "bfloat16"
-        return LocalPolicy(self.decoder, self.tokenizer, decoding, prompt.interface, limit, self.device, half)
+        half = "bfloat16" in (self.settings.engine.dtype, self.settings.rollout.dtype)
+        return LocalPolicy(
+            self.decoder,
+            self.tokenizer,
+            decoding,
+            prompt.interface,
+            prompt.max_tokens,
+            self.device,
+            half,
+            Chat.of(prompt),
+            self.prefixes,
+        )
 
     def play(self) -> None:
         if self.weights is not None:
@@ -39,10 +51,11 @@ class LocalPlayers:
                 mine[name].data.copy_(weight)
 
     def train(self) -> None:
-        return
+        if self.prefixes is not None:
+            self.prefixes.forget()
 
     def metrics(self) -> dict[str, float]:
-        return {}
+        return {} if self.prefixes is None else {"rollout/prefix_hit_rate": self.prefixes.hit_rate()}
 
 
 class LocalBackend:
@@ -50,10 +63,18 @@ class LocalBackend:
         self.settings, self.device = settings, device
 
     def in_training(self, start: Path, actor: Decoder, tokenizer: Any, weights: Weights, whole: bool) -> LocalPlayers:
+        if own := self.settings.rollout.dtype:
+            # one of our own without adapters: what `weights` gives has them in it
+            plain = Decoder(actor.shape) if type(actor) is Decoder else copy.deepcopy(actor)
+            sampled = plain.to(self.device, getattr(torch, own))
+            return LocalPlayers(self.settings, sampled, tokenizer, self.device, weights)
         if whole:
             return LocalPlayers(self.settings, actor, tokenizer, self.device)
         sampled = copy.deepcopy(actor).to(self.device, getattr(torch, self.settings.engine.dtype))
         return LocalPlayers(self.settings, sampled, tokenizer, self.device, weights)
 
     def finished(self, folder: Path) -> LocalPlayers:
-        return LocalPlayers(self.settings, load_decoder(folder, self.device), load_tokenizer(folder), self.device)
+        decoder = load_decoder(folder, self.device)
+        if own := self.settings.rollout.dtype:
+            decoder = decoder.to(getattr(torch, own))
+        return LocalPlayers(self.settings, decoder, load_tokenizer(folder), self.device)

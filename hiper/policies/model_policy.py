@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from hiper.config import Decoding
 from hiper.errors import UserError
-from hiper.learning.guide import Guide
+from hiper.learning.guide import Guide, answer_tokens
 from hiper.learning.restrict import Restriction
 from hiper.plan_execute import opens_thought
-from hiper.policies.tokenizer_files import chat_frame, ends
+from hiper.policies.tokenizer_files import PLAIN, Chat, chat_frame, ends
 from hiper.trajectory import IntArray
 
 UNFINISHED = "\ufffd"  # what decoders write for the bytes of a part of a character
@@ -24,11 +24,18 @@ class ModelPolicy:
     `vocabulary`."""
 
     def __init__(
-        self, tokenizer: Any, decoding: Decoding, interface: str, max_prompt_tokens: int, vocabulary: int, device: str
+        self,
+        tokenizer: Any,
+        decoding: Decoding,
+        interface: str,
+        max_prompt_tokens: int,
+        vocabulary: int,
+        device: str,
+        chat: Chat = PLAIN,
     ) -> None:
         self.tokenizer, self.decoding, self.device = tokenizer, decoding, device
         self.interface, self.max_prompt_tokens = interface, max_prompt_tokens
-        self.before, self.after = chat_frame(tokenizer)
+        self.before, self.after = chat_frame(tokenizer, chat)
         self.thinking = opens_thought(self.after)
         self.end = int(tokenizer.eos_token_id)
         self.ends = ends(tokenizer) if decoding.mode == "free" else frozenset((self.end,))  # the guide permits one
@@ -36,7 +43,7 @@ class ModelPolicy:
         self.guide: Guide | None = None
         self.restriction: Restriction | None = None
         if decoding.mode == "guided":
-            self.guided_by = guided_by(tokenizer, decoding, interface)
+            self.guided_by = guided_by(tokenizer, decoding, interface, chat)
             self.guide = Guide(tokenizer, *self.guided_by)
             self.restriction = Restriction(self.guide, vocabulary, device)
 
@@ -65,31 +72,43 @@ class ModelPolicy:
         text = self.before + prompt + self.after
         return np.asarray(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
 
+    def encode_answer(self, answer: str) -> IntArray:
+        """Token ids of a canonical answer, or its beginning, as this policy would write it [answer]."""
+        if self.guide is None:
+            return np.asarray(self.tokenizer.encode(answer, add_special_tokens=False), dtype=np.int32)
+        return np.asarray(answer_tokens(self.tokenizer, [answer])[0], dtype=np.int32)
+
     def decode(self, tokens: Sequence[int]) -> tuple[str, tuple[int, ...]]:
-        """Response text (end token left out) and the character offset of each token, by decoding growing prefixes.
-
-        A token that begins inside a character, as byte tokens may, has the offset of that character.
-        """
-        pieces: list[int] = []  # the tokens since the last that ended between two characters
-        starts: list[int] = []
-        text, seen = "", ""  # of the tokens before `pieces`, of `pieces`
-        for token in tokens:
-            if token in self.ends:
-                starts.append(len(text) + len(seen))
-                continue
-            pieces.append(token)
-            piece = self.tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            starts.append(len(text) + _start_of_last(seen, piece))
-            seen = piece
-            if not piece.endswith(UNFINISHED):
-                text, seen, pieces = text + piece, "", []
-        text += seen
-        return text, (*_non_decreasing(starts), len(text))
+        """Response text (end token left out) and the character offset of each token."""
+        return offsets_of(self.tokenizer, tokens, self.ends)
 
 
-def guided_by(tokenizer: Any, decoding: Decoding, interface: str) -> tuple[str, int, int, bool, int]:
+def offsets_of(tokenizer: Any, tokens: Sequence[int], ends: Collection[int]) -> tuple[str, tuple[int, ...]]:
+    """The text of an answer (tokens in `ends` left out), where each of its tokens begins, and its length, by decoding
+    growing prefixes.
+
+    A token that begins inside a character, as byte tokens may, has the offset of that character.
+    """
+    pieces: list[int] = []  # the tokens since the last that ended between two characters
+    starts: list[int] = []
+    text, seen = "", ""  # of the tokens before `pieces`, of `pieces`
+    for token in tokens:
+        if token in ends:
+            starts.append(len(text) + len(seen))
+            continue
+        pieces.append(token)
+        piece = tokenizer.decode(pieces, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        starts.append(len(text) + _start_of_last(seen, piece))
+        seen = piece
+        if not piece.endswith(UNFINISHED):
+            text, seen, pieces = text + piece, "", []
+    text += seen
+    return text, (*_non_decreasing(starts), len(text))
+
+
+def guided_by(tokenizer: Any, decoding: Decoding, interface: str, chat: Chat) -> tuple[str, int, int, bool, int]:
     """What a guide is made of besides the tokenizer."""
-    thinking = opens_thought(chat_frame(tokenizer)[1])
+    thinking = opens_thought(chat_frame(tokenizer, chat)[1])
     return interface, decoding.max_text_tokens, int(tokenizer.eos_token_id), thinking, decoding.max_response_tokens
 
 

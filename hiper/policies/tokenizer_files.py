@@ -12,10 +12,12 @@ import resource
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from hiper.config import Prompt
 from hiper.errors import UserError
 from hiper.learning.model_files import CONFIG, GENERATION, end_tokens
 from hiper.records import read_json, require
@@ -40,16 +42,39 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def chat_frame(tokenizer: Any) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Chat:
+    """What a chat template is asked for besides the user's message: a `system` message in place of what it says
+    without one; `thinking`, where it can be asked."""
+
+    system: str | None = None
+    thinking: bool = False
+
+    @classmethod
+    def of(cls, prompt: Prompt) -> Chat:
+        return cls(prompt.system, prompt.thinking)
+
+
+PLAIN = Chat()
+
+
+def chat_frame(tokenizer: Any, chat: Chat = PLAIN) -> tuple[str, str]:
     """What the chat template puts before and after a single user message that is to be answered.
 
     Rendering the template costs a millisecond, several times the encoding of a short prompt, so it is done once.
-    UserError where the message is not shown as it is, once, or where the template asks what day it is.
+    UserError where a message is not shown as it is, once, or where the template asks what day it is.
     """
     marker = "\u0000message\u0000"
+    system = [] if chat.system is None else [{"role": "system", "content": chat.system}]
     text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": marker}], tokenize=False, add_generation_prompt=True, strftime_now=_no_clock
+        [*system, {"role": "user", "content": marker}],
+        tokenize=False,
+        add_generation_prompt=True,
+        strftime_now=_no_clock,
+        enable_thinking=chat.thinking,
     )
+    if chat.system is not None and chat.system.strip() not in text:
+        raise UserError("the chat template does not show a system message; set prompt.system to null")
     if (shown := text.count(marker)) != 1:
         often = f"{shown} times, and once is wanted" if shown else "as it is"
         raise UserError(f"the tokenizer's chat template does not show the user's message {often}")

@@ -17,7 +17,7 @@ from hiper.learning.library_model import LibraryShape
 from hiper.learning.model_files import CONFIG
 from hiper.planning.shapes import ModelShape
 from hiper.policies.model_policy import guided_by
-from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.policies.tokenizer_files import Chat, chat_frame, load_tokenizer, require_template
 
 
 def usable_tokenizer(settings: RunSettings, folder: Path) -> Any:
@@ -37,8 +37,10 @@ def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape | Li
     """UserError unless prompts with their answers fit and guided decoding, where wanted, has its tokens and room."""
     prompt, decoding = settings.prompt, settings.decoding
     require_positions(shape, prompt.max_tokens + decoding.max_response_tokens, folder)
+    chat = Chat.of(prompt)
+    require_template(lambda: chat_frame(tokenizer, chat), folder)
     if decoding.mode == "guided":
-        guide = Guide(tokenizer, *guided_by(tokenizer, decoding, prompt.interface))
+        guide = Guide(tokenizer, *guided_by(tokenizer, decoding, prompt.interface, chat))
         guide.start([record_of(settings.benchmark.name).first_action], None)
     require_sampled(settings, shape, folder / CONFIG)
 

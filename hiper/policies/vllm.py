@@ -18,6 +18,7 @@ import numpy as np
 from hiper.config import Decoding
 from hiper.policies.base import Request, Response
 from hiper.policies.model_policy import ModelPolicy
+from hiper.policies.tokenizer_files import PLAIN, Chat
 from hiper.policies.vllm_engine import Finished, VllmEngine
 from hiper.randomness import seed_number
 from hiper.trajectory import Generation, IntArray
@@ -35,8 +36,9 @@ class VllmPolicy(ModelPolicy):
         max_prompt_tokens: int,
         vocabulary: int,
         device: str,
+        chat: Chat = PLAIN,
     ) -> None:
-        super().__init__(tokenizer, decoding, interface, max_prompt_tokens, vocabulary, device)
+        super().__init__(tokenizer, decoding, interface, max_prompt_tokens, vocabulary, device, chat)
         self.engine = engine
         self._waiting: dict[int, tuple[Request, IntArray]] = {}
 

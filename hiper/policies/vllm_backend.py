@@ -10,7 +10,7 @@ from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
 from hiper.learning.model_config import shape_of
 from hiper.policies.backend import Weights, at_temperature
-from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.policies.tokenizer_files import Chat, load_tokenizer
 from hiper.policies.vllm import VllmPolicy
 from hiper.policies.vllm_engine import VllmEngine
 from hiper.records import read_json
@@ -31,7 +31,14 @@ class VllmPlayers:
         prompt, device = self.settings.prompt, self.settings.engine.device
         decoding = at_temperature(self.settings, temperature)
         return VllmPolicy(
-            self.engine, self.tokenizer, decoding, prompt.interface, prompt.max_tokens, self.vocabulary, device
+            self.engine,
+            self.tokenizer,
+            decoding,
+            prompt.interface,
+            prompt.max_tokens,
+            self.vocabulary,
+            device,
+            Chat.of(prompt),
         )
 
     def play(self) -> None:

@@ -147,4 +147,4 @@ class Assessor:
         in prompts."""
         answer = continued(render(False, subgoal or "None", ""), self.policy.thinking)
         text = answer[: answer.index("</subgoal>") + len("</subgoal>")]
-        return np.asarray(self.policy.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
+        return self.policy.encode_answer(text)

@@ -11,7 +11,7 @@ from hiper.benchmarks.record import record_of
 from hiper.config import Prompt
 from hiper.errors import UserError
 from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react
-from hiper.policies.base import Policy, Request, Response, StreamingPolicy
+from hiper.policies.base import Policy, RememberingPolicy, Request, Response, StreamingPolicy
 from hiper.prompts import History, PromptBuilder, State, offered
 from hiper.trajectory import Task, TokenSpan, Trajectory, Turn
 
@@ -155,6 +155,8 @@ class Rollout:
         ]
         for episode in episodes:
             episode.begin()
+        if isinstance(self.policy, RememberingPolicy):
+            self.policy.begin()
         if isinstance(self.policy, StreamingPolicy):
             self._stream(self.policy, episodes, seed, watch)
         else:

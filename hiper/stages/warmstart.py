@@ -21,11 +21,12 @@ from hiper.learning import pretrained, torch_setup
 from hiper.learning.batches import micro_batches
 from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.folders import TOKENIZER_FILES, load_decoder, save_decoder
+from hiper.learning.guide import answer_tokens
 from hiper.learning.lora import adapt, merged_weights, trainable
 from hiper.locks import exclusive
 from hiper.manifest import files_of, require_data, verify_outputs, withdraw_manifest, write_manifest
 from hiper.plan_execute import continued, opens_thought
-from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
+from hiper.policies.tokenizer_files import Chat, chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator, seed_number
 from hiper.records import sha256_file
@@ -137,12 +138,13 @@ def _examples(settings: RunSettings, path: Path, tokenizer: Any) -> tuple[list[E
             f"{path}: warm_start.held_out={settings.warm_start.held_out} keeps all of its {len(tasks)} episodes from "
             "training; lower it, or raise demonstrations.tasks"
         )
-    before, after = chat_frame(tokenizer)
+    before, after = chat_frame(tokenizer, Chat.of(settings.prompt))
     # batched: the tokenizer's own parallel encoding is an order of magnitude faster than one call per text
     prompts = tokenizer([before + row.prompt + after for row in rows], add_special_tokens=False)["input_ids"]
     thinking = opens_thought(after)
     texts = [continued(row.answer, thinking) for row in rows]
-    answers = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    guided = settings.decoding.mode == "guided"
+    answers = answer_tokens(tokenizer, texts) if guided else tokenizer(texts, add_special_tokens=False)["input_ids"]
     parts: tuple[list[Example], list[Example]] = ([], [])
     longest, shortened, left_out, limit = 0, 0, 0, settings.prompt.max_tokens
     for row, whole, answer in zip(rows, prompts, answers, strict=True):

@@ -17,7 +17,14 @@ from hiper.learning.engines import ENGINES
 from hiper.policies.backends import BACKENDS, make_backend
 from hiper.yaml_files import read_yaml
 
-VLLM = {"backend": "vllm", "memory_share": 0.4, "importance_cap": 2.0, "difference_limit": None}
+VLLM = {
+    "backend": "vllm",
+    "memory_share": 0.4,
+    "importance_cap": 2.0,
+    "difference_limit": None,
+    "keep_prefixes": False,
+    "dtype": None,
+}
 
 
 def changed(rollout: dict[str, Any]) -> RunSettings:
@@ -54,6 +61,8 @@ def test_the_papers_experiments_sample_with_vllm_and_no_other_does() -> None:
         ({"backend": "local", "memory_share": None}, "backend local samples with the trainer's own model"),
         ({"backend": "local", "importance_cap": None}, "backend local samples with the trainer's own model"),
         ({"memory_share": None}, "backend vllm needs memory_share"),
+        ({"keep_prefixes": True}, "backend vllm keeps prefixes and has a copy of the weights by itself"),
+        ({"dtype": "bfloat16"}, "backend vllm keeps prefixes and has a copy of the weights by itself"),
         ({"memory_share": 1.0}, "rollout.memory_share"),
         ({"importance_cap": 0.5}, "rollout.importance_cap"),
         ({"backend": "sglang"}, "rollout.backend"),

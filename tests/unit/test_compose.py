@@ -353,11 +353,8 @@ def test_composing_leaves_no_global_state_or_files(project: Path, monkeypatch: p
         ("engine.dtype", "bfloat16", {"warmstart", "train", "evaluate", "variance"}),
         ("seed", 4, {"warmstart", "train", "evaluate", "variance"}),
         ("evaluation.temperatures", [0.0], {"evaluate"}),
-        (
-            "rollout",
-            {"backend": "vllm", "memory_share": 0.4, "importance_cap": None, "difference_limit": None},
-            {"train", "evaluate"},
-        ),
+        ("rollout.keep_prefixes", True, {"train", "evaluate"}),
+        ("rollout.dtype", "bfloat16", {"train", "evaluate"}),
         ("variance.batches", 5, {"variance"}),
         ("tracking.live", False, set()),
         ("experiment", "other", set()),

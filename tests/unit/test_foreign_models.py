@@ -15,6 +15,7 @@ import torch
 from damage import edited
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pipeline import run_settings
 from safetensors.torch import load_file, save_file
 
 from hiper.config import Decoding
@@ -25,7 +26,8 @@ from hiper.learning.model_files import end_tokens
 from hiper.plan_execute import opens_thought
 from hiper.policies.base import Request
 from hiper.policies.local import LocalPolicy
-from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
+from hiper.policies.tokenizer_files import Chat, chat_frame, load_tokenizer
+from hiper.policies.usable import usable_tokenizer
 from hiper.records import read_json, write_json
 
 IDS = np.arange(300, dtype=np.int32) % 60 + 3
@@ -259,6 +261,38 @@ def test_a_template_that_repeats_the_message_or_writes_the_date_is_refused(folde
         edited(folder / "tokenizer_config.json", chat_template=template)
         with pytest.raises(UserError, match=rf"tokenizer_config\.json: the .*chat template {words}"):
             load_tokenizer(folder)
+
+
+CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>"
+BEGUN = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe good.<|im_end|>\n{% endif %}"
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+THINKING = (
+    "assistant\n{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+)
+
+
+def test_chat_templates_are_asked_for_what_the_settings_want(folder: Path) -> None:
+    """A system message of its own or that of the settings; thoughts only where they are wanted (Qwen3); what a template
+    cannot show is an error."""
+
+    def frame(template: str, chat: Chat | None = None) -> tuple[str, str]:
+        edited(folder / "tokenizer_config.json", chat_template=template)
+        return chat_frame(load_tokenizer(folder), chat or Chat())
+
+    own = "<|im_start|>system\nAct.<|im_end|>\n<|im_start|>user\n"
+    assert frame(BEGUN + CHATML)[0] == "<|im_start|>system\nBe good.<|im_end|>\n<|im_start|>user\n"
+    assert frame(BEGUN + CHATML, Chat(system="Act."))[0] == frame(CHATML, Chat(system="Act."))[0] == own
+    assert frame(CHATML)[0] == "<|im_start|>user\n"
+    assert frame(CHATML + THINKING)[1].endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert frame(CHATML + THINKING, Chat(thinking=True))[1].endswith("<|im_start|>assistant\n")
+    settings = run_settings(prompt__system="Act.", decoding__mode="free")
+    for template, words in (
+        (NO_SYSTEM + CHATML, "System role not supported"),
+        ("{{ messages[-1]['content'] }}", "does not show a system message"),
+    ):
+        frame(template)
+        with pytest.raises(UserError, match=words):
+            usable_tokenizer(settings, folder)
 
 
 def test_limits_in_a_tokenizer_do_not_cut_prompts(folder: Path) -> None:

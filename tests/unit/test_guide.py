@@ -13,13 +13,40 @@ from hypothesis import strategies as st
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
-from hiper.learning.guide import NOT_IN_QUERIES, TEXT, Guide
+from hiper.learning.guide import NOT_IN_QUERIES, TAGS, TEXT, Guide, answer_tokens
 from hiper.learning.restrict import Restriction
-from hiper.plan_execute import CHINESE, FREE_TEXT, parse, parse_react, render
+from hiper.plan_execute import CHINESE, FREE_TEXT, continued, parse, parse_react, render, render_react
+from hiper.policies.model_policy import offsets_of
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.stages.warmstart import _examples
 
 ACTIONS = ("go to desk 1", "go to desk 10", "look", "take mug 1 from desk 1", f"search[{FREE_TEXT}]")
+
+
+MERGED = (">\n", "><", ".</", ">f", "[m", "]</", "mug</")  # across the edges of tags
+
+
+@pytest.fixture(scope="session")
+def tokenizers(tokenizer: Any) -> list[Any]:
+    """One with the tags as single tokens; two as those of pretrained models, in which a tag is several tokens: one cuts
+    text into words first, the other merges across everything."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = [tokenizer]
+    for words in (True, False):
+        own = Tokenizer(models.BPE())
+        own.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words)
+        own.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=["<|end|>"], initial_alphabet=alphabet)
+        texts = ("go to desk 1", "desk 10", "look", "switch", "subgoal", "action", "think", "search")
+        own.train_from_iterator([*MERGED * 9, *texts * 3, "KEEP", "SWITCH"], trainer)
+        fast = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|end|>", clean_up_tokenization_spaces=False)
+        assert all(len(fast.encode(tag)) > 1 for tag in TAGS) and {"><", ".</"} <= fast.get_vocab().keys()
+        made.append(fast)
+    assert {piece.replace("\n", "\u010a") for piece in MERGED} <= made[-1].get_vocab().keys()
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -140,31 +167,50 @@ ODD = st.lists(st.sampled_from([*"aB <>[]|/&'\"\t", *LETTERS, "</action>", "<thi
 
 @settings(max_examples=150)
 @given(
+    which=st.integers(0, 2),
     source=st.integers(0, 2**32 - 1),
     subgoal=st.none() | st.just("find a mug") | ODD,
     names=st.lists(ODD, max_size=3),
     interface=st.sampled_from(["plan_execute", "react"]),
     thinking=st.booleans(),
-    limit=st.sampled_from([24, 40, 1000]),
+    limit=st.sampled_from([24, 40, 60, 80, 1000]),
 )
 def test_any_guided_sample_is_valid_and_admissible(
-    tokenizer: Any, source: int, subgoal: str | None, names: list[str], interface: str, thinking: bool, limit: int
+    tokenizers: list[Any],
+    which: int,
+    source: int,
+    subgoal: str | None,
+    names: list[str],
+    interface: str,
+    thinking: bool,
+    limit: int,
 ) -> None:
     """Whatever is drawn uniformly from the permitted sets ends within the limit, parses as valid and names an
-    admissible action; whatever options are called."""
+    admissible action; whatever options are called, and however the tokenizer cuts tags. The blocks' spans hold exactly
+    the blocks' tokens."""
+    tokenizer = tokenizers[which]
     guide = Guide(tokenizer, interface, 5, tokenizer.eos_token_id, thinking, limit)
     random, restriction = np.random.default_rng(source), Restriction(guide, len(tokenizer), "cpu")
     actions = (*ACTIONS, *(f"click[{name.lower()}]" for name in names))
     subgoal = (subgoal or "").strip() or None
-    state, tokens, over = guide.start(actions, subgoal), list[int](), False
+    try:
+        state, tokens, over = guide.start(actions, subgoal), list[int](), False
+    except UserError as error:
+        assert f"max_response_tokens = {limit}" in str(error) and limit < 60 and which > 0
+        return
     while not over:
         logits = restriction.apply(torch.zeros(1, len(tokenizer)), [state.allowed()])
         tokens.append(int(random.choice(torch.isfinite(logits[0]).nonzero().flatten().numpy())))
         over = state.advance(tokens[-1])
         assert len(tokens) <= limit
-    answer = tokenizer.decode(tokens[:-1], skip_special_tokens=False)
-    parsed = (parse if interface == "plan_execute" else parse_react)(answer, thinking=thinking)
+    answer, offsets = offsets_of(tokenizer, tokens, {guide.end})
+    parsed = (parse if interface == "plan_execute" else parse_react)(answer, offsets, thinking=thinking)
     assert parsed.valid, (answer, parsed.problems)
+    for tag in ("switch", "subgoal", "action"):
+        span, characters = getattr(parsed, f"{tag}_span"), getattr(parsed, f"{tag}_characters")
+        if span is not None:
+            block = tokenizer.decode(tokens[slice(*span)], skip_special_tokens=False)
+            assert block == answer[slice(*characters)] and block.startswith(f"<{tag}>")
     searched = parsed.action.startswith("search[") and parsed.action.endswith("]")
     assert parsed.action in actions or (searched and not set(parsed.action[7:-1]) & set(NOT_IN_QUERIES))
     if interface == "plan_execute" and not parsed.switch:
@@ -192,3 +238,35 @@ def test_what_is_demonstrated_may_be_sampled(small_pipeline: Path, small_setting
             assert masks[allowed][token] if allowed in masks else token in allowed
             over = state.advance(token)
         assert over
+
+
+PIECES = ["find", " a", "mug", ".", "F"]
+TEXTS = st.lists(st.sampled_from([*PIECES, "\n", ">", "]", "["]), min_size=1, max_size=4).map("".join)
+QUERIES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join)
+
+
+@settings(max_examples=40)
+@given(which=st.integers(1, 2), kept=st.booleans(), text=TEXTS, query=QUERIES, thinking=st.booleans())
+def test_what_is_trained_may_be_sampled_where_a_tag_is_several_tokens(
+    tokenizers: list[Any], which: int, kept: bool, text: str, query: str, thinking: bool
+) -> None:
+    """In the tokens in which the warm start writes it, though the tokenizer would merge some across tags."""
+    tokenizer, text = tokenizers[which], text.strip() or "x"
+    flat = Guide(tokenizer, "react", 40, tokenizer.eos_token_id, thinking)
+    plan = Guide(tokenizer, "plan_execute", 40, tokenizer.eos_token_id, thinking)
+    for action in (f"search[{query.lower()}]", "go to desk 10"):
+        for guide, canonical in ((plan, render(not kept, text, action)), (flat, render_react(text, action))):
+            answer = continued(canonical, thinking)
+            [tokens] = answer_tokens(tokenizer, [answer])
+            assert tokenizer.decode(tokens) == answer
+            assert permits(guide, [*tokens, guide.end], text), (answer, tokenizer.convert_ids_to_tokens(tokens))
+
+
+def test_a_token_across_an_edge_belongs_to_both_blocks_in_free_text(tokenizers: list[Any]) -> None:
+    """What a model writes on its own may be merged; then the spans are of all tokens that hold a part of the block."""
+    text = "<switch>KEEP</switch>\n<subgoal>find.</subgoal>\n<action>look</action>"
+    tokens = tokenizers[2].encode(text)
+    assert offsets_of(tokenizers[2], tokens, set())[0] == text
+    parsed = parse(text, offsets_of(tokenizers[2], tokens, set())[1])
+    pieces = [tokenizers[2].decode(tokens[slice(*span)]) for span in (parsed.switch_span, parsed.subgoal_span)]
+    assert pieces == ["<switch>KEEP</switch>\n", "<subgoal>find.</subgoal>\n"]

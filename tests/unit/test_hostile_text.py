@@ -422,7 +422,7 @@ def played(
     thinking: bool = False,
 ) -> tuple[Trajectory, list[str]]:
     house = HostileHouse(name)
-    prompt = Prompt(interface=interface, style=style, history_length=2, max_tokens=4000)
+    prompt = Prompt(interface=interface, style=style, history_length=2, max_tokens=4000, system=None, thinking=False)
     (trajectory,) = Rollout(house, Quoting(before, after, thinking), prompt).play(house.tasks("train"), [0], [0])
     return trajectory, house.done
 
@@ -472,7 +472,9 @@ class EmptyHouse(HostileHouse):
 def test_a_state_without_admissible_actions_ends_its_episode_only() -> None:
     """It is a failure on record, not an error: the other episodes go on."""
     empty, house = EmptyHouse("alfworld"), HostileHouse("alfworld")
-    prompt = Prompt(interface="plan_execute", style="full", history_length=2, max_tokens=4000)
+    prompt = Prompt(
+        interface="plan_execute", style="full", history_length=2, max_tokens=4000, system=None, thinking=False
+    )
     rollout = Rollout(house, Quoting(render(True, "find a mug", "look"), ""), prompt)
     rollout.environments = [empty, house]
     broken, whole = rollout.play([*house.tasks("train"), *house.tasks("train")], [0, 1], [0])

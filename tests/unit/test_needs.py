@@ -51,7 +51,7 @@ def settings() -> RunSettings:
     """The paper's settings of one run, but on one GPU, without DeepSpeed and vLLM."""
     values = compose_run("paper", str(TRAIN), ROOT).model_dump()
     values["engine"] |= {"name": "local", "gpus": 1, "nodes": 1, "zero_stage": 0, "gradient_checkpointing": False}
-    values["rollout"] = {"backend": "local", "memory_share": None, "importance_cap": None, "difference_limit": None}
+    values["rollout"] |= {"backend": "local", "memory_share": None, "importance_cap": None, "difference_limit": None}
     return parse_run(values, "test")
 
 
@@ -269,7 +269,7 @@ def plain(text: str) -> str:
 
 
 def test_a_sound_model_is_described_and_wants_nothing(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its numbers; that guided decoding is impossible is no obstacle where nobody wants it."""
+    """Its numbers; that a guided answer would be too long is no obstacle where nobody wants one."""
     runs = compose_grid("mine", Path.cwd())
     assert needs.missing("mine", runs, Path.cwd(), "local") == []
     assert any(one.name == "mine" and "can run here" in one.detail for one in doctor.diagnose(Path.cwd()))
@@ -281,7 +281,7 @@ def test_a_sound_model_is_described_and_wants_nothing(mine: Path, capsys: pytest
     free = [(name, parse_run(changed(one.model_dump(), decoding__mode="free"), "test")) for name, one in runs]
     assert needs.missing("mine", free, Path.cwd(), "local") == []
     assert main(["model", "mine"]) == 0
-    assert "decoding.mode=guided needs <switch> to be one token" in capsys.readouterr().out
+    assert "the six tags of an answer are" in capsys.readouterr().out
     told = {key: value for key, value in read_json(mine / "tokenizer_config.json").items() if key != "auto_map"}
     for settings in (told, told | {"auto_map": None}):  # another class; one that the library cannot make
         write_json(mine / "tokenizer_config.json", settings)
@@ -299,13 +299,13 @@ def test_what_follows_a_finished_warm_start_is_asked_of_its_model(mine: Path) ->
     assert needs.missing("mine", later, Path.cwd(), "local") == []
     tags_in_pieces(made)
     (line,) = needs.missing("mine", later, Path.cwd(), "local")
-    assert "decoding.mode=guided needs <switch>" in line
+    assert "decoding.max_response_tokens = 48, but the shortest answer" in line
 
 
 def test_heads_that_vllm_does_not_take_are_known_before_they_are_made() -> None:
     """On the CPU, of a model from scratch; on GPUs and with the local sampler there is no such limit."""
     values = compose_run("test", "alfworld_test-test-hiper-seed0", ROOT).model_dump()
-    sampled = {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0, "difference_limit": None}
+    sampled = values["rollout"] | {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0}
     for rollout, found in ((values["rollout"], []), (sampled, ["the model test: attention heads of size 16"])):
         run = TRAIN, parse_run({**values, "rollout": rollout}, "test")
         details = [one.detail for one in needs.needs("test", [run], ROOT, "missing")]

@@ -18,7 +18,9 @@ from hiper.policies.base import Request, Response, StreamingPolicy
 from hiper.stages.rollout import Rollout
 from hiper.trajectory import Task, Trajectory
 
-PROMPT = Prompt(interface="plan_execute", style="compact", history_length=1, max_tokens=100)
+PROMPT = Prompt(
+    interface="plan_execute", style="compact", history_length=1, max_tokens=100, system=None, thinking=False
+)
 LETTERS = ("a", "b", "c")
 
 

@@ -17,7 +17,14 @@ from hiper.records import read_json, read_jsonl
 pytestmark = pytest.mark.vllm
 
 CHANGES = SIZES | {
-    "rollout": {"backend": "vllm", "memory_share": 0.3, "importance_cap": 2.0, "difference_limit": None},
+    "rollout": {
+        "backend": "vllm",
+        "memory_share": 0.3,
+        "importance_cap": 2.0,
+        "difference_limit": 0.2,
+        "keep_prefixes": False,
+        "dtype": None,
+    },
     "engine__name": "deepspeed",
     "engine__gpus": 2,
     "engine__zero_stage": 3,
