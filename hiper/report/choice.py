@@ -74,6 +74,8 @@ def choose(folders: Sequence[Path], record: Path) -> str:
     write_record(record, rows)
     parts = [_shown(rows, *where) for where in dict.fromkeys(cell[:2] for cell in outcomes)]
     section = config_text({**_chosen(rows), "trials": {"record": record.as_posix(), **described(rows)}})
+    if len(commits := {row.commit for row in rows}) > 1:
+        parts.append(f"The trials come from {len(commits)} different commits: the record has each run's.")
     where = f"{record} has every run. For the file of the experiment in configs/experiment:"
     return "\n\n".join([*parts, where, section])
 
