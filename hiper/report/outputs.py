@@ -38,7 +38,7 @@ def write_report(experiment: Path) -> None:
     ):
         write_tables(studies, experiment / "tables")
         drawn = figures.draw(studies, experiment / "figures")
-        write_page(studies, experiment, [path for path in drawn if path.suffix == ".png"])
+        write_page(studies, experiment, drawn)
     for study in studies:
         if study.gaps:
             log.warning("report of %s, %s: %s", study.benchmark, study.model, study.gaps)

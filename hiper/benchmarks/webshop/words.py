@@ -42,6 +42,13 @@ def _first_text(observation: str, instruction: str) -> str:
     return texts[0].lower()[:GLIMPSE] if texts else ""
 
 
+def _read_page(observation: str, instruction: str) -> str:
+    """A line for each text, buttons in brackets and side by side."""
+    texts = [text for text in _page_texts(observation, instruction) if text]
+    lines = [f"[{text}]" if text.lower() in BUTTONS else text for text in texts]
+    return "\n".join(lines).replace("]\n[", "] [")
+
+
 def _click(text: str) -> str:
     return f"click[{text}]"
 
@@ -52,6 +59,7 @@ WORDS = Words(
     page=_quoted_page,
     now=_marked_page,
     before=_first_text,
+    read=_read_page,
     listed=",\n ",
     offered=_unmarked_actions,
 )
