@@ -70,7 +70,9 @@ class Browser:
             if found := self.evaluate(condition):
                 return found
             time.sleep(0.1)
-        raise RuntimeError(f"{condition}: never became true; the page says {self.evaluate('document.body.innerText')!r}")
+        raise RuntimeError(
+            f"{condition}: never became true; the page says {self.evaluate('document.body.innerText')!r}"
+        )
 
     def size(self, width: int, height: int = 900, dark: bool = False) -> None:
         shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}

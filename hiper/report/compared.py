@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hiper.compose import recorded_settings
 from hiper.config import RunSettings
-from hiper.config.declared import with_earlier
 from hiper.errors import UserError
 from hiper.grids import unread
 from hiper.report.colours import colour
@@ -90,8 +90,8 @@ def _read(settings: Mapping[str, Any]) -> dict[str, str]:
     values = {name: value for name, value in settings.items() if name in RunSettings.model_fields}
     flat = _flat(settings)
     try:
-        checked = RunSettings.model_validate(with_earlier(RunSettings, values))
-    except (ValueError, UserError):  # pydantic's is a ValueError
+        checked = recorded_settings(values, "")
+    except UserError:
         return flat
     return {key: value for key, value in flat.items() if unread(key, checked) is None}
 

@@ -39,11 +39,11 @@ SVG_STYLE = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure that was drawn: its files, and its SVG text for the page."""
+    """A figure that was drawn: its files and, for the page, an SVG text for each study."""
 
     name: str
     files: tuple[Path, ...]
-    svg: str
+    panels: tuple[str, ...]
 
 
 def draw(studies: Sequence[Study], folder: Path) -> list[Drawn]:
@@ -64,7 +64,8 @@ def draw(studies: Sequence[Study], folder: Path) -> list[Drawn]:
                 with atomic_write(path, "wb") as stream:
                     figure.savefig(stream, format=suffix, dpi=150, metadata=metadata)
                 written.append(path)
-            drawn.append(Drawn(name, tuple(written), to_svg(figure)))
+            single = [figure] if len(studies) == 1 else [make(name, [study]) for study in studies]
+            drawn.append(Drawn(name, tuple(written), tuple(map(to_svg, single))))
     return drawn
 
 

@@ -78,12 +78,17 @@ def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Dra
             _study(number, study, runs, experiment)
             for number, (study, runs) in enumerate(zip(studies, made, strict=True))
         ],
-        figures=[(b64encode(one.svg.encode()).decode("ascii"), one.name, FIGURES[one.name].caption) for one in figures],
+        figures=[_figure(one) for one in figures],
         archive=episodes.archive(studies, experiment),
         script=Markup(script),  # the project's own file
         digest=b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
     write_text(experiment / PAGE, page)
+
+
+def _figure(drawn: Drawn) -> dict[str, Any]:
+    panels = [b64encode(panel.encode()).decode("ascii") for panel in drawn.panels]
+    return {"name": drawn.name, "caption": FIGURES[drawn.name].caption, "panels": panels}
 
 
 def _printable(value: Any) -> Any:

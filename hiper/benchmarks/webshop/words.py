@@ -43,9 +43,13 @@ def _first_text(observation: str, instruction: str) -> str:
 
 
 def _read_page(observation: str, instruction: str) -> str:
-    """A line for each text, buttons in brackets and side by side."""
-    texts = [text for text in _page_texts(observation, instruction) if text]
-    lines = [f"[{text}]" if text.lower() in BUTTONS else text for text in texts]
+    """A line for each text, in brackets where it is a button; a product of a page of results on one line."""
+    lines: list[str] = []
+    for text in filter(None, _page_texts(observation, instruction)):
+        if text.startswith("$") and len(lines) > 1:  # its code and its title came before its price
+            lines[-2:] = [" · ".join([*lines[-2:], text])]
+        else:
+            lines.append(f"[{text}]" if text.lower() in BUTTONS else text)
     return "\n".join(lines).replace("]\n[", "] [")
 
 

@@ -71,7 +71,7 @@
   const turn = (row, number, texts, segment) => {
     const [seen, decision, subgoal, action, answer, problems, reward, ...told] = row;
     const text = (place) => (place === null ? "" : texts[place]);
-    const did = make("div", `did ${decision === null ? "" : segment % 2 ? "odd" : "even"}`);
+    const did = make("div", segment % 2 ? "did odd" : "did");
     if (decision !== null) did.append(make("div", "", make("span", `badge ${decision ? "switch" : "keep"}`, decision ? "SWITCH" : "KEEP"), " ", text(subgoal)));
     did.append(make("code", "action", text(action) || "(no action)"), " ", make("span", reward > 0 ? "gain" : "quiet", `reward ${short(reward)}`));
     if (problems !== null) did.append(make("div", "problem", `malformed: ${text(problems)}`));
