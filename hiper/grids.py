@@ -113,7 +113,7 @@ def idle_settings(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[
     for place, sections in parts(layer.values):
         concerned = {name: settings for name, settings in cells.items() if concerns(place, name)}
         for key in leaves({group: value for group, value in sections.items() if isinstance(value, dict)}):
-            reasons = {_unread(key, settings) for settings in concerned.values()}
+            reasons = {unread(key, settings) for settings in concerned.values()}
             if concerned and None not in reasons:
                 reason = sorted(str(reason) for reason in reasons)[0]
                 found.setdefault(reason, []).append(f"{place}{key}")
@@ -160,8 +160,8 @@ def _cells(runs: Iterable[Run]) -> dict[RunName, RunSettings]:
     return {replace(name, seed=0): settings for name, settings in runs if name.algorithm != WARM_START}
 
 
-def _unread(key: str, settings: RunSettings) -> str | None:
-    """Why a run does not read a setting; None where it does."""
+def unread(key: str, settings: RunSettings) -> str | None:
+    """Why a run does not read the setting of this dotted name; None where it does."""
     algorithm = settings.algorithm
     if key.startswith("training.critic.") and not ALGORITHMS[algorithm.name].heads(algorithm):
         return "none of the algorithms ({algorithms}) has a critic"

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,7 @@ import yaml
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
+from hiper.hardware import hardware
 from hiper.plugins import ALGORITHMS, ENVIRONMENTS, load, package
 from hiper.records import (
     MAKE_DATA_AGAIN,
@@ -98,8 +100,10 @@ def write_manifest(
         "data_source": data_source(data_root, settings.benchmark.dataset),
         "data_tagger": data_tagger(data_root, settings.benchmark.dataset),
         "experiment": settings.experiment,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "folder": absolute(folder).name,
         "git": git_state(root),
+        "hardware": hardware(settings.engine.device),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
         "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
         "packages": package_versions(settings),

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hiper.compose import recorded_settings
+from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.grids import unread
+from hiper.report.colours import colour
 from hiper.report.origin import Made, notices
 from hiper.report.study import Study
 from hiper.runs.run_files import value_at
 
 IDENTITY = ("seed", "data_source", "algorithm.name")  # settings that differ anyway
+NOT_READ = "–"
 
 
 def compared(study: Study, made: Sequence[Made]) -> dict[str, Any]:
@@ -27,7 +33,8 @@ def compared(study: Study, made: Sequence[Made]) -> dict[str, Any]:
         },
         "notices": notices(study, made),
         "labels": [study.label(algorithm) for algorithm in study.trained],
-        "differing": _differing(study),
+        "colours": [colour(algorithm) for algorithm in study.trained],
+        **_differing(study),
     }
 
 
@@ -64,12 +71,29 @@ def _budget(study: Study) -> str:
     return "; ".join(f"{', '.join(names)}: {phrase}" for phrase, names in phrases.items()) or "not known"
 
 
-def _differing(study: Study) -> list[list[str]]:
-    """The settings in which the trained algorithms are not alike: name, then the value of each."""
-    settings = [_flat(study.of(algorithm)[0].settings) for algorithm in study.trained]
-    keys = [key for key in dict.fromkeys(key for one in settings for key in one) if key not in IDENTITY]
-    rows = [[key, *(one.get(key, "–") for one in settings)] for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
+def _differing(study: Study) -> dict[str, list[list[str]]]:
+    """The settings in which the trained algorithms are not alike: name, then the value of each, – where it does not
+    read it. `differing`: those of the algorithms themselves, and those of which their readers have different values;
+    `partly`: those that some have, all with one value, and others do not read."""
+    settings = [_read(study.of(algorithm)[0].settings) for algorithm in study.trained]
+    found: dict[str, list[list[str]]] = {"differing": [], "partly": []}
+    for key in dict.fromkeys(key for one in settings for key in one if key not in IDENTITY):
+        values = [one.get(key) for one in settings]
+        if len({*values}) > 1:
+            own = key.startswith("algorithm.") or len({*values} - {None}) > 1
+            found["differing" if own else "partly"].append([key, *(value or NOT_READ for value in values)])
+    return found
+
+
+def _read(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Those that a run reads. Of one that this version cannot check, all: what it read is not known."""
+    values = {name: value for name, value in settings.items() if name in RunSettings.model_fields}
+    flat = _flat(settings)
+    try:
+        checked = recorded_settings(values, "")
+    except UserError:
+        return flat
+    return {key: value for key, value in flat.items() if unread(key, checked) is None}
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -78,5 +102,5 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = "–" if value is None else str(value)
+            found[f"{prefix}{key}"] = "null" if value is None else str(value)
     return found
