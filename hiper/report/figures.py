@@ -39,11 +39,11 @@ SVG_STYLE = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure that was drawn: its files and, for the page, an SVG text for each study."""
+    """A figure that was drawn: its files and, for the page, what each of its panels shows and its SVG text."""
 
     name: str
     files: tuple[Path, ...]
-    panels: tuple[str, ...]
+    panels: tuple[tuple[str, str], ...]
 
 
 def draw(studies: Sequence[Study], folder: Path) -> list[Drawn]:
@@ -65,7 +65,8 @@ def draw(studies: Sequence[Study], folder: Path) -> list[Drawn]:
                     figure.savefig(stream, format=suffix, dpi=150, metadata=metadata)
                 written.append(path)
             single = [figure] if len(studies) == 1 else [make(name, [study]) for study in studies]
-            drawn.append(Drawn(name, tuple(written), tuple(map(to_svg, single))))
+            panels = ((_title(study), to_svg(one)) for study, one in zip(studies, single, strict=True))
+            drawn.append(Drawn(name, tuple(written), tuple(panels)))
     return drawn
 
 
