@@ -40,11 +40,11 @@ SVG_STYLE = (
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure that was drawn: its files and, for the page, an SVG text for each study, or for all together."""
+    """A figure that was drawn: its files and, for the page, what each of its panels shows and its SVG text."""
 
     name: str
     files: tuple[Path, ...]
-    panels: tuple[str, ...]
+    panels: tuple[tuple[str, str], ...]
 
 
 def draw(studies: Sequence[Study], folder: Path) -> list[Drawn]:
@@ -65,9 +65,11 @@ def draw(studies: Sequence[Study], folder: Path) -> list[Drawn]:
                 with atomic_write(path, "wb") as stream:
                     figure.savefig(stream, format=suffix, dpi=150, metadata=metadata)
                 written.append(path)
-            whole = len(studies) == 1 or isinstance(FIGURES[name], horizon_figures.Map)
-            single = [figure] if whole else [make(name, [study]) for study in studies]
-            drawn.append(Drawn(name, tuple(written), tuple(map(to_svg, single))))
+            together = isinstance(FIGURES[name], horizon_figures.Map)
+            parts = [studies] if together else [[study] for study in studies]
+            single = [figure if len(part) == len(studies) else make(name, part) for part in parts]
+            titles = ("; ".join(map(_title, part)) for part in parts)
+            drawn.append(Drawn(name, tuple(written), tuple(zip(titles, map(to_svg, single), strict=True))))
     return drawn
 
 

@@ -87,7 +87,7 @@ def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Dra
 
 
 def _figure(drawn: Drawn) -> dict[str, Any]:
-    panels = [b64encode(panel.encode()).decode("ascii") for panel in drawn.panels]
+    panels = [(about, b64encode(svg.encode()).decode("ascii")) for about, svg in drawn.panels]
     return {"name": drawn.name, "caption": FIGURES[drawn.name].caption, "panels": panels}
 
 

@@ -83,7 +83,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     trained = {**rows[0], "task": "t", "return": 1.0, "iteration": 3, "number": 1, "updated": ["critic", "actor"]}
     write_jsonl(run / "episodes.jsonl", [trained | {"decisions": [decision(True, "a mug", **credit)]}])
-    write_page(load_studies(folder), folder, [Drawn("success", (), ('<svg xmlns="http://www.w3.org/2000/svg"/>',))])
+    write_page(
+        load_studies(folder), folder, [Drawn("success", (), (("", '<svg xmlns="http://www.w3.org/2000/svg"/>'),))]
+    )
     return folder / "report.html"
 
 

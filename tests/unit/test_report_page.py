@@ -194,7 +194,7 @@ def success_rates(experiment: Path) -> list[str]:
 def test_the_page_needs_nothing_but_itself(experiment: Path) -> None:
     """No style sheet, script or image from elsewhere; the browser is told to fetch nothing and to execute one script,
     the project's own; elements are closed."""
-    write_page(load_studies(experiment), experiment, [Drawn("success", (), ("<svg/>",))])
+    write_page(load_studies(experiment), experiment, [Drawn("success", (), (("", "<svg/>"),))])
     page = Page((experiment / "report.html").read_text(encoding="utf-8"))
     assert not {"link", "iframe", "object", "base"} & {name for name, _ in page.elements}
     assert page.values("src") == ["data:image/svg+xml;base64,PHN2Zy8+"]

@@ -164,9 +164,9 @@
       if (!["here", "there"].includes(ending)) return some.filter((one) => !mine || algorithm(one)[0] === mine).sort(order).map((one) => [one]);
       const meetings = new Map(), seen = new Map();
       for (const one of some) {
-        const draw = `${all.run[one]} ${all.task[one]}`;
+        const draw = JSON.stringify([all.run[one], task(one)]);
         seen.set(draw, (seen.get(draw) || 0) + 1);
-        const key = `${run(one)[2]} ${all.task[one]} ${seen.get(draw)}`;
+        const key = JSON.stringify([run(one)[2], task(one), seen.get(draw)]);
         if (!meetings.has(key)) meetings.set(key, []);
         meetings.get(key).push(one);
       }
