@@ -202,7 +202,7 @@ def _cells(runs: Iterable[Run]) -> dict[RunName, RunSettings]:
 
 
 def unread(key: str, settings: RunSettings) -> str | None:
-    """Why a run does not read a setting of this dotted name; None where it does."""
+    """Why a run does not read the setting of this dotted name; None where it does."""
     algorithm = settings.algorithm
     if key.startswith("training.critic.") and not ALGORITHMS[algorithm.name].heads(algorithm):
         return "none of the algorithms ({algorithms}) has a critic"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
+from hiper.hardware import hardware
 from hiper.manifest.contents import content_hash
 from hiper.manifest.datasets import CHANGED, data_hash, data_source, data_tagger
 from hiper.manifest.reading import MANIFEST
@@ -48,8 +50,10 @@ def write_manifest(
         "data_source": data_source(data_root, settings.benchmark.dataset),
         "data_tagger": data_tagger(data_root, settings.benchmark.dataset),
         "experiment": settings.experiment,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "folder": absolute(folder).name,
         "git": git_state(root),
+        "hardware": hardware(settings.engine.device),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
         "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
         "packages": package_versions(settings),

@@ -59,6 +59,9 @@ class Words:
     page: Callable[[str, str], str] = as_it_is
     now: Callable[[str, str, Sequence[str]], str] = as_it_is
     before: Callable[[str, str], str] = as_it_is
+    read: Callable[[str, str], str] = (
+        as_it_is  # an observation as reports show it to people; the task sentence likewise
+    )
     listed: str = "\n "  # between two admissible actions of a full prompt
     offered: Callable[[str, Sequence[str]], str] = all_actions
 

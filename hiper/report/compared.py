@@ -8,12 +8,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hiper.compose import recorded_settings
+from hiper.config import RunSettings
 from hiper.config.run import Trials
+from hiper.errors import UserError
+from hiper.grids import unread
+from hiper.report.colours import colour
 from hiper.report.origin import Made, notices
 from hiper.report.study import Study
 from hiper.runs.run_files import value_at
 
 IDENTITY = ("seed", "data_source", "algorithm.name")  # settings that differ anyway
+NOT_READ = "–"
 
 
 def compared(study: Study, made: Sequence[Made]) -> dict[str, Any]:
@@ -31,8 +37,9 @@ def compared(study: Study, made: Sequence[Made]) -> dict[str, Any]:
         },
         "notices": notices(study, made),
         "labels": [study.label(algorithm) for algorithm in study.trained],
-        "differing": _differing(study),
+        "colours": [colour(algorithm) for algorithm in study.trained],
         "chosen": _chosen(study),
+        **_differing(study),
     }
 
 
@@ -69,14 +76,19 @@ def _budget(study: Study) -> str:
     return "; ".join(f"{', '.join(names)}: {phrase}" for phrase, names in phrases.items()) or "not known"
 
 
-def _differing(study: Study) -> list[list[str]]:
-    """The settings in which the trained algorithms are not alike, and those that were tried: name, then the value of
-    each."""
-    settings = [_flat(study.of(algorithm)[0].settings) for algorithm in study.trained]
-    keys = [key for key in dict.fromkeys(key for one in settings for key in one) if key not in IDENTITY]
-    rows = [[key, *(one.get(key, "–") for one in settings)] for key in keys]
-    found = {key for one in _trials(study) for key in one.settings}
-    return [row for row in rows if len(set(row[1:])) > 1 or row[0] in found]
+def _differing(study: Study) -> dict[str, list[list[str]]]:
+    """The settings in which the trained algorithms are not alike: name, then the value of each, – where it does not
+    read it. `differing`: those of the algorithms themselves, those that were tried, and those of which their readers
+    have different values; `partly`: those that some have, all with one value, and others do not read."""
+    settings = [_read(study.of(algorithm)[0].settings) for algorithm in study.trained]
+    tried = {key for one in _trials(study) for key in one.settings}
+    found: dict[str, list[list[str]]] = {"differing": [], "partly": []}
+    for key in dict.fromkeys(key for one in settings for key in one if key not in IDENTITY):
+        values = [one.get(key) for one in settings]
+        if len({*values}) > 1 or key in tried:
+            own = key.startswith("algorithm.") or key in tried or len({*values} - {None}) > 1
+            found["differing" if own else "partly"].append([key, *(value or NOT_READ for value in values)])
+    return found
 
 
 def _trials(study: Study) -> list[Trials]:
@@ -98,11 +110,22 @@ def _chosen(study: Study) -> list[str]:
     ]
 
 
+def _read(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Those that a run reads. Of one that this version cannot check, all: what it read is not known."""
+    values = {name: value for name, value in settings.items() if name in RunSettings.model_fields}
+    flat = _flat(settings)
+    try:
+        checked = recorded_settings(values, "")
+    except UserError:
+        return flat
+    return {key: value for key, value in flat.items() if unread(key, checked) is None}
+
+
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = "–" if value is None else str(value)
+            found[f"{prefix}{key}"] = "null" if value is None else str(value)
     return found

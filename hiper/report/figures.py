@@ -1,12 +1,13 @@
-"""Figures of a report: learning curves, sample efficiency, switching, success, success by task type. Equal results give
-equal bytes."""
+"""Figures of a report: learning curves, sample efficiency, success, differences, success by task type, switching. Equal
+results give equal bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,12 @@ import pandas as pd
 from hiper.records import atomic_write
 from hiper.report import horizon_figures
 from hiper.report.colours import colour, dash
-from hiper.report.measures import ALL, pick, rates
+from hiper.report.measures import ALL, differences, pick, rates
 from hiper.report.study import Study
 from hiper.report.table import known
 from hiper.report.training import Series, averaged, courses, smooth, window_sums
 from hiper.runs.conditions import Condition
+from hiper.runs.run_files import value_at
 from hiper.statistics import over_seeds, wilson
 
 if TYPE_CHECKING:
@@ -26,15 +28,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(studies: Sequence[Study], folder: Path) -> list[Path]:
-    """Write each of FIGURES as PNG and PDF; the files written, in a fixed order."""
+AXIS = 3.2  # inches
+VALIDATION = "validation/success"
+SVG_COLOURS = {"#ffffff": "paper", "#000000": "ink", "black": "ink", "#cccccc": "line"}  # of matplotlib's defaults
+SVG_STYLE = (
+    ":root { --paper: #ffffff; --ink: #1d2530; --line: #cccccc; fill: #1d2530 } "
+    "@media (prefers-color-scheme: dark) "
+    "{ :root { --paper: #15191f; --ink: #dfe4ea; --line: #4a535e; fill: #dfe4ea } }"
+)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was drawn: its files and, for the page, what each of its panels shows and its SVG text."""
+
+    name: str
+    files: tuple[Path, ...]
+    panels: tuple[tuple[str, str], ...]
+
+
+def draw(studies: Sequence[Study], folder: Path) -> list[Drawn]:
+    """Write each of FIGURES as PNG and PDF, in a fixed order."""
     import matplotlib
 
-    written = []
+    drawn = []
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a reader's own matplotlibrc must not change the figures
         for name in FIGURES:
             figure = make(name, studies)
+            written = []
             for suffix, metadata in (
                 ("png", {"Software": None}),
                 ("pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
@@ -43,7 +65,25 @@ def draw(studies: Sequence[Study], folder: Path) -> list[Path]:
                 with atomic_write(path, "wb") as stream:
                     figure.savefig(stream, format=suffix, dpi=150, metadata=metadata)
                 written.append(path)
-    return written
+            together = isinstance(FIGURES[name], horizon_figures.Map)
+            parts = [studies] if together else [[study] for study in studies]
+            single = [figure if len(part) == len(studies) else make(name, part) for part in parts]
+            titles = ("; ".join(map(_title, part)) for part in parts)
+            drawn.append(Drawn(name, tuple(written), tuple(zip(titles, map(to_svg, single), strict=True))))
+    return drawn
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure for a page that is light or dark: white and black follow the reader's choice, all colours stay."""
+    import matplotlib
+
+    stream = StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "hiper"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = stream.getvalue()
+    for colour_drawn, name in SVG_COLOURS.items():
+        text = text.replace(f": {colour_drawn}", f": var(--{name})")
+    return text.replace("<defs>", f"<style>{SVG_STYLE}</style><defs>", 1)
 
 
 def make(name: str, studies: Sequence[Study]) -> Figure:
@@ -57,10 +97,10 @@ def make(name: str, studies: Sequence[Study]) -> Figure:
         FigureCanvasAgg(figure)
         drawing.draw(figure, studies)
         return figure
-    rows = drawing.axes
-    figure = Figure(figsize=(6.4 * len(studies), 3.2 * rows + 0.8), layout="constrained")
+    heights = drawing.heights(studies)
+    figure = Figure(figsize=(6.4 * len(studies), sum(heights) + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, len(studies), squeeze=False)
+    axes = figure.subplots(len(heights), len(studies), squeeze=False, height_ratios=heights)
     for axis in axes.flat:
         axis.grid(alpha=0.25)
         axis.set_axisbelow(True)
@@ -76,13 +116,36 @@ def shown(name: str, studies: Sequence[Study]) -> bool:
     return not isinstance(drawing, horizon_figures.Map) or drawing.shows(studies)
 
 
-def learning_curves(study: Study, axis: Axes) -> None:
-    """Training success over episodes; bands are those of `draw_band`."""
+def learning_curves(study: Study, axis: Axes, held_out: Axes | None = None) -> None:
+    """Training success over episodes, its bands those of `draw_band`; below it success on validation tasks."""
     draw_curves(axis, study, "train/success", "episodes", 100.0)
     for algorithm in study.algorithms:
         draw_band(axis, study, algorithm)
-    axis.set(title=_title(study), xlabel="training episodes (moving average)", ylabel="success rate in training (%)")
+    axis.set(title=_title(study), ylabel=f"training tasks, {_drawn(study, 'decoding.temperature')}\nsuccess rate (%)")
     axis.set_ylim(0, 100)
+    lowest = axis
+    if held_out is not None:
+        temperature = _drawn(study, "training.validation.temperature")
+        draw_curves(held_out, study, VALIDATION, "episodes", 100.0, smoothed=False)
+        held_out.set(ylabel=f"held-out tasks, {temperature}\nsuccess rate (%)")
+        held_out.set_ylim(0, 100)
+        held_out.set_xlim(axis.get_xlim())
+        lowest = held_out
+    lowest.set_xlabel("training episodes")
+
+
+def validated(studies: Sequence[Study]) -> bool:
+    """Whether any run has played validation tasks."""
+    return any(
+        VALIDATION in rows and rows[VALIDATION].notna().any() for one in studies for rows in one.training.values()
+    )
+
+
+def _drawn(study: Study, key: str) -> str:
+    """`T = 0.4` of a setting, all of them where runs differ."""
+    found = [value_at(run.settings, key) for run in study.runs if run.algorithm in study.trained]
+    drawn = dict.fromkeys(f"T = {value}" if value else "greedy" for value in found if value is not None)
+    return " or ".join(drawn) or "temperature not known"
 
 
 def efficiency(study: Study, axis: Axes) -> None:
@@ -129,6 +192,39 @@ def task_types(study: Study, axis: Axes) -> None:
     axis.set(title=f"{_title(study)}, {condition.split}, {condition.decoding}", ylabel="success rate (%)")
 
 
+def differences_between(study: Study, axis: Axes) -> None:
+    """Differences of success under the condition that asks most, each with its 95 % interval: a filled dot for new
+    seeds and tasks, a hollow one for new tasks alone."""
+    rows = compared_rows(study)
+    axis.axvline(0, color="black", linewidth=1)
+    for place, row in enumerate(rows):
+        low, high = (100 * end for end in known(row))
+        alone = row.seeds == 1
+        axis.plot([low, high], [place, place], color=colour(row.algorithm), linewidth=2, solid_capstyle="butt")
+        axis.plot(
+            [100 * row.difference],
+            [place],
+            marker="o",
+            markersize=7,
+            color=colour(row.algorithm),
+            markerfacecolor="white" if alone else colour(row.algorithm),
+        )
+    axis.set_yticks(range(len(rows)), [row.comparison for row in rows], fontsize=9)
+    axis.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+    hardest = study.hardest
+    where = "" if hardest is None else f", {hardest.split}, {hardest.decoding}"
+    axis.set(title=f"{_title(study)}{where}", xlabel="difference of success rates (points)")
+    axis.grid(visible=False, axis="y")
+    if not rows:
+        axis.text(0.5, 0.5, "nothing to compare", transform=axis.transAxes, ha="center", va="center")
+
+
+def compared_rows(study: Study) -> list[Any]:
+    """The differences under the condition that asks most."""
+    found = differences(study)
+    return [] if study.hardest is None else [*pick(found, condition=study.hardest).itertuples()]
+
+
 def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -> None:
     """A group of bars, one per algorithm, at each of `places` (where it was played, of which task type)."""
     width = 0.8 / len(study.algorithms)
@@ -149,12 +245,13 @@ def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -
     axis.legend(fontsize=8, loc="upper center", ncols=4)
 
 
-def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float) -> None:
-    """One thin line per seed and their mean, thick, over the iterations that all seeds have."""
+def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float, smoothed: bool = True) -> None:
+    """One thin line per seed and their mean, thick, over the iterations that all seeds have; not `smoothed`: with a dot
+    where it was measured."""
     empty = True
     for algorithm in study.trained:
         rows = [study.training[run.name] for run in study.of(algorithm) if run.name in study.training]
-        curves = [curve for one in rows if len((curve := _curve(one, key, counter))[0])]
+        curves = [curve for one in rows if len((curve := _curve(one, key, counter, smoothed))[0])]
         for x, y in curves:
             axis.plot(x, scale * y, color=colour(algorithm), linewidth=0.8, alpha=0.4)
         if curves:
@@ -162,10 +259,13 @@ def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float) 
             common = min(len(x) for x, _ in curves)
             mean = np.mean([y[:common] for _, y in curves], axis=0)
             name = f"{study.label(algorithm)} ({len(curves)} seed{'s' * (len(curves) > 1)})"
-            style = {"color": colour(algorithm), "linestyle": dash(algorithm), "linewidth": 2.2}
+            style: dict[str, Any] = {"color": colour(algorithm), "linestyle": dash(algorithm), "linewidth": 2.2}
+            if not smoothed:
+                style |= {"marker": "o", "markersize": 3.5}
             axis.plot(curves[0][0][:common], scale * mean, **style, label=name)
     if empty:
-        axis.text(0.5, 0.5, "no training recorded", transform=axis.transAxes, ha="center", va="center")
+        nothing = "no training recorded" if smoothed else "no held-out tasks were played"
+        axis.text(0.5, 0.5, nothing, transform=axis.transAxes, ha="center", va="center")
     else:
         axis.legend(fontsize=8)
 
@@ -194,46 +294,63 @@ def draw_band(axis: Axes, study: Study, algorithm: str) -> None:
     axis.fill_between(episodes, low, high, color=colour(algorithm), alpha=0.12, linewidth=0)
 
 
-def _curve(rows: pd.DataFrame, key: str, counter: str) -> tuple[Series, Series]:
-    """(x, smoothed y) of one metric; empty where the run does not have it."""
+def _curve(rows: pd.DataFrame, key: str, counter: str, smoothed: bool) -> tuple[Series, Series]:
+    """(x, y) of one metric; empty where the run does not have it."""
     if key not in rows or counter not in rows:
         return np.array([]), np.array([])
     x, y = rows[[counter, key]].dropna().to_numpy(dtype=np.float64).T
-    return x, smooth(y, averaged(len(y)))
+    return x, smooth(y, averaged(len(y))) if smoothed else y
 
 
 def _title(study: Study) -> str:
     return f"{study.benchmark}, {study.model}"
 
 
+def one_axis(studies: Sequence[Study]) -> list[float]:
+    return [AXIS]
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: what fills the axes of a study, how many it has, and what the page says below it."""
+    """A figure: what fills the axes of a study, what the page says below it, and how high its axes are, from the top,
+    in inches."""
 
     fill: Callable[..., None]
     caption: str
-    axes: int = 1
+    heights: Callable[[Sequence[Study]], list[float]] = one_axis
 
 
 FIGURES: dict[str, Drawing | horizon_figures.Map] = {  # in the order of the page
     "learning_curves": Drawing(
         learning_curves,
-        "Success on training tasks over the episodes played. Thin lines are single seeds, thick ones their mean; "
-        "moving averages over a fifteenth of a run. Bands are 95 % intervals of the mean for new seeds (Student's "
-        "over seeds at each point), never narrower than Wilson's of the episodes that a point averages; with one seed"
-        " they are the latter, and say nothing about others; of two there are none, as they would fill the figure. In"
-        " a run's first iterations the critic alone learns (training.critic.warmup_iterations), so that success there"
-        " is still that of the model training begins from.",
+        "Success on training tasks over the episodes played and, below it, on held-out tasks (validation) where a run "
+        "plays them, each at the temperature that its label says: the two are not to be compared where these differ. "
+        "Thin lines are single seeds, thick ones their mean; training curves are moving averages over a fifteenth of a "
+        "run. Bands are 95 % intervals of the mean for new seeds (Student's over seeds at each point), never narrower "
+        "than Wilson's of the episodes that a point averages; with one seed they are the latter, and say nothing about "
+        "others; of two there are none, as they would fill the figure. In a run's first iterations the critic alone "
+        "learns (training.critic.warmup_iterations), so that success there is still that of the model training begins "
+        "from.",
+        lambda studies: [AXIS, 0.7 * AXIS] if validated(studies) else [AXIS],
     ),
-    "efficiency": Drawing(efficiency, "The same over the tokens that the agent generated in training."),
+    "efficiency": Drawing(efficiency, "Training success over the tokens that the agent generated for it."),
     "success": Drawing(
         success,
         "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % intervals for new seeds and "
         "new tasks (with one seed: for new tasks alone), as in the tables.",
     ),
-    "task_types": Drawing(task_types, "The same by task type, on the last split."),
+    "differences": Drawing(
+        differences_between,
+        "Differences of success rates, paired over seeds and tasks, on the last split: the dot is the mean, the line "
+        "its 95 % interval for new seeds and new tasks; of a hollow dot, one seed, for new tasks alone. In the colour "
+        "of the algorithm that is named first. A line across zero could be chance.",
+        lambda studies: [max(1.2, 0.28 * max(len(compared_rows(study)) for study in studies))],
+    ),
+    "task_types": Drawing(task_types, "Evaluated success by task type, on the last split."),
     "switching": Drawing(
-        switching, "How often the agent replaces its subgoal, and how many turns it keeps one.", axes=2
+        switching,
+        "How often the agent replaces its subgoal, and how many turns it keeps one.",
+        lambda studies: [AXIS, AXIS],
     ),
     **horizon_figures.FIGURES,
 }

@@ -4,7 +4,7 @@ and the gap against how much HiPER's critic knows."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import product
 from typing import Any
@@ -34,7 +34,10 @@ from hiper.runs.run_files import value_at
 from hiper.statistics import Mean, Outcomes, mean_and_spread, mean_change, mean_difference, over_seeds, paired
 
 BASELINE = "ppo"  # credit token by token, without a hierarchy
-NONE = "Fewer than two horizons: no two task types whose wins take different numbers of turns."
+APART = 1.0  # turns: horizons that differ by less are one
+NONE = (
+    "Fewer than two horizons: no benchmark has task types whose wins take different numbers of turns (by one or more)."
+)
 NO_CRITICS = f"No run of HiPER recorded explained variance beside runs of {BASELINE} on the same seeds and tasks."
 EXPERT = (
     "Horizon: turns to a win, the mean over those of the expert's demonstrations (on training tasks) that the turn "
@@ -79,6 +82,11 @@ def baseline(study: Study) -> str | None:
     return BASELINE if BASELINE in study.trained else None
 
 
+def apart(horizons: Sequence[float]) -> bool:
+    """Whether they are two or more."""
+    return len(horizons) > 0 and max(horizons) - min(horizons) >= APART
+
+
 @cache
 def by_horizon(study: Study) -> pd.DataFrame:
     """One row per cell of the main conditions and task type, by horizon within a cell; empty below two horizons.
@@ -89,7 +97,7 @@ def by_horizon(study: Study) -> pd.DataFrame:
     found = []
     for algorithm, condition in product(study.algorithms, study.main_conditions):
         horizons = study.horizons(condition)
-        if len({*horizons.values()}) < 2:
+        if not apart([*horizons.values()]):
             continue
         cells = pick(rates(study), algorithm=algorithm, condition=condition)
         sides = {name: _sides(study, algorithm, condition, name) for name in horizons}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hiper.report.colours import colour
-from hiper.report.horizon import BASELINE, HEADS, by_horizon, critic_gaps
+from hiper.report.horizon import BASELINE, HEADS, apart, by_horizon, critic_gaps
 from hiper.report.measures import pick
 from hiper.report.study import Study
 from hiper.report.table import known
@@ -232,7 +232,7 @@ FIGURES = {
         "Training episodes until a benchmark's level of success, the highest that at least half of its runs reached, "
         "against its mean horizon; grey: the baseline. Whiskers are Student's 95 % intervals over seeds; a triangle is "
         "a lower bound: not all seeds got there.",
-        lambda studies: len(set(_levels(studies)["horizon"])) > 1,
+        lambda studies: apart([*_levels(studies)["horizon"]]),
     ),
     "critic_gaps": Map(
         critics,

@@ -38,8 +38,7 @@ def write_report(experiment: Path) -> None:
     ):
         write_tables(studies, experiment / "tables")
         drawn = figures.draw(studies, experiment / "figures")
-        pictures = [path for path in drawn if path.suffix == ".png" and figures.shown(path.stem, studies)]
-        write_page(studies, experiment, pictures)
+        write_page(studies, experiment, [one for one in drawn if figures.shown(one.name, studies)])
     for study in studies:
         if study.gaps:
             log.warning("report of %s, %s: %s", study.benchmark, study.model, study.gaps)

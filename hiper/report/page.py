@@ -1,44 +1,60 @@
-"""`report.html`: the whole experiment on one page that needs no network, no script and no other file.
+"""`report.html`: the whole experiment on one page that needs no network and no other file.
 
-What won, what was compared, tables and figures, a few episodes, and where every cell comes from. The markup is in
-`templates/`, a file for each section; here is what they show. Equal results give equal bytes.
+What won, what was compared, tables and figures, every episode, and where every cell comes from. The markup is in
+`templates/`, a file for each section, and the page's one script `episodes.js`; here is what they show. The browser runs
+that script alone, whose hash the page names. Equal results give equal bytes, but for the line that says when and where
+they were made.
 """
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from hiper.records import absolute, write_text
 from hiper.report import compared, episodes, origin
-from hiper.report.figures import FIGURES
+from hiper.report.colours import colour
+from hiper.report.execution import execution
+from hiper.report.figures import FIGURES, Drawn
 from hiper.report.measures import differences, pick
 from hiper.report.study import Study
 from hiper.report.success import cells_side_by_side, main_cells, played_cells, success_table
-from hiper.report.table import INTERVAL, headline, known, mean_spread, reach, signed, signed_headline
+from hiper.report.table import INTERVAL, Table, headline, known, mean_spread, reach, signed, signed_headline
 from hiper.report.tables import TABLES
-from hiper.runs.labels import WARM_START
+from hiper.report.text import printable
+from hiper.runs.comparison import PAGE
 
-PAGE = "report.html"
 TEMPLATES = Path(__file__).with_name("templates")
-SECTIONS = {  # by name of their template
-    "result": "In short",
-    "compared": "What was compared",
-    "tables": "Results",
-    "figures": "Figures",
-    "episodes": "Episodes",
-    "origin": "Where each cell comes from",
+SECTIONS = {  # by name of their template: in the navigation, and above the section
+    "result": ("In short", "In short"),
+    "compared": ("Compared", "What was compared"),
+    "tables": ("Tables", "Results"),
+    "figures": ("Figures", "Figures"),
+    "episodes": ("Episodes", "Episodes"),
+    "origin": ("Origin", "Where each cell comes from"),
 }
 MAIN = "hiper"  # whose differences stand at the top; the table has all
+FITS = range(240, 2001, 80)  # pixels: the widths below which a table's rows become blocks
+LETTER, PADDING = 7.6, 16  # pixels of a table: a letter, and around a cell
 
 
-def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Path]) -> None:
-    """Write `experiment/report.html`; `figures` are PNG files of FIGURES."""
+class Cell(NamedTuple):
+    """Of a table on the page: its text, the anchor that it leads to and the colour of a dot before it."""
+
+    text: str
+    link: str | None = None
+    colour: str | None = None
+
+
+def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Drawn]) -> None:
+    """Write `experiment/report.html`, with these figures."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -49,53 +65,81 @@ def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Pat
         keep_trailing_newline=True,
     )
     environment.globals["zip"] = zip
+    script = (TEMPLATES / "episodes.js").read_text(encoding="utf-8")
+    made = [origin.made_runs(study, experiment) for study in studies]
     page = environment.get_template("page.html.j2").render(
         experiment=absolute(experiment).name,
         sections=SECTIONS,
+        fits=FITS,
         models=dict.fromkeys(study.model for study in studies),
         benchmarks=dict.fromkeys(study.benchmark for study in studies),
-        studies=[_study(study, experiment) for study in studies],
-        figures=[(b64encode(path.read_bytes()).decode("ascii"), FIGURES[path.stem].caption) for path in figures],
+        execution=execution(experiment, [one for runs in made for one in runs]),
+        studies=[
+            _study(number, study, runs, experiment)
+            for number, (study, runs) in enumerate(zip(studies, made, strict=True))
+        ],
+        figures=[_figure(one) for one in figures],
+        archive=episodes.archive(studies, experiment),
+        script=Markup(script),  # the project's own file
+        digest=b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
     write_text(experiment / PAGE, page)
 
 
+def _figure(drawn: Drawn) -> dict[str, Any]:
+    panels = [(about, b64encode(svg.encode()).decode("ascii")) for about, svg in drawn.panels]
+    return {"name": drawn.name, "caption": FIGURES[drawn.name].caption, "panels": panels}
+
+
 def _printable(value: Any) -> Any:
-    """Text with characters that do not show or that turn the reading direction written out; line ends stay."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return "".join(
-        character
-        if character.isprintable() or character == "\n"
-        else character.encode("unicode_escape").decode("ascii")
-        for character in value
-    )
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
 
 
-def _study(study: Study, experiment: Path) -> dict[str, Any]:
-    made = origin.made_runs(study, experiment)
+def _study(number: int, study: Study, made: Sequence[origin.Made], experiment: Path) -> dict[str, Any]:
+    told = compared.compared(study, made)
+    header = ["Setting", *told["labels"]]
     return {
         "title": f"{study.benchmark}, {study.model}",
-        "result": _headline(study),
-        "compared": compared.compared(study, made),
+        "result": _headline(number, study),
+        "compared": told,
+        "differing": _grid(header, [[Cell(text) for text in row] for row in told["differing"]]),
+        "partly": _grid(header, [[Cell(text) for text in row] for row in told["partly"]]),
         "tables": list(_tables(study)),
-        "episodes": episodes.episodes(study, experiment),
-        "cells": [origin.cells(study, algorithm, made) for algorithm in study.algorithms],
-        "runs": [origin.card(one, experiment) for one in made],
+        "cells": [_origin(study, algorithm, made) for algorithm in study.algorithms],
+        "runs": [origin.card(one, experiment) | {"colour": colour(one.run.algorithm)} for one in made],
     }
 
 
-def _headline(study: Study) -> dict[str, Any] | None:
+def _grid(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
+    """A table as the template wants it. `fit`: of FITS, the width that it needs when its cells break between words."""
+    columns = zip(header, *([cell.text for cell in row] for row in rows), strict=True)
+    words = [max((len(word) for text in column for word in text.split()), default=1) for column in columns]
+    return {"header": header, "rows": rows, "fit": _fit(sum(LETTER * longest + PADDING for longest in words))}
+
+
+def _fit(width: float) -> int:
+    return next((fit for fit in FITS if fit >= width), FITS[-1])
+
+
+def _origin(study: Study, algorithm: str, made: Sequence[origin.Made]) -> dict[str, Any]:
+    found = origin.cells(study, algorithm, made)
+    return found | {"fit": _fit(330 + 100 * len(found["runs"]))}
+
+
+def _headline(number: int, study: Study) -> dict[str, Any] | None:
     """The rates under the condition that asks most; None where no run has been evaluated."""
     if (condition := study.hardest) is None:
         return None
     algorithm = {"algorithm": MAIN} if MAIN in study.algorithms else {}
     found = pick(differences(study), condition=condition, **algorithm)
     seeds = {len(study.outcomes.get((name, condition), ())) for name in study.algorithms}
+    rows = [*found.itertuples()]
+    scale = max((abs(end) for row in rows for end in (*known(row), row.difference)), default=1.0) or 1.0
     return {
         "condition": condition,
         "bars": [_bar(row) for row in pick(played_cells(study), condition=condition).itertuples()],
-        "verdicts": [_verdict(row) for row in found.itertuples()],
+        "verdicts": [_verdict(row, scale, number) for row in rows],
+        "scale": f"{100 * scale:.0f}",
         "reach": reach(seeds | ({*found["seeds"]} if len(found) else set())),
     }
 
@@ -107,7 +151,7 @@ def _bar(row: Any) -> dict[str, Any]:
     return {
         "label": row.label,
         "origin": row.origin,
-        "start": row.algorithm == WARM_START,
+        "colour": colour(row.algorithm),
         "width": f"{100 * row.mean:.1f}",
         "low": f"{100 * low:.1f}",
         "length": f"{100 * high - 100 * low:.1f}",
@@ -115,15 +159,23 @@ def _bar(row: Any) -> dict[str, Any]:
     }
 
 
-def _verdict(row: Any) -> str:
+def _verdict(row: Any, scale: float, study: int) -> dict[str, Any]:
+    """A difference on an axis from -scale to +scale, in words, and the tasks that it rests on."""
     low, high = known(row)
-    found = f"{row.comparison}: {signed(row.difference)} points, 95 % interval {signed_headline(*_ends(row))}"
     which = "" if row.seeds > 1 else " with this seed; of others it says nothing"
-    if low > 0:
-        return f"{found}: better{which}."
-    if high < 0:
-        return f"{found}: worse{which}."
-    return f"{found}: could be chance."
+    said = f"better{which}" if low > 0 else f"worse{which}" if high < 0 else "could be chance"
+    places = {"low": low, "mean": row.difference}
+    tasks = {"study": study, "place": printable(row.condition.words), "outcome": "here"}
+    return {
+        "label": row.comparison,
+        "origin": row.origin,
+        "colour": colour(row.algorithm),
+        "hollow": row.seeds == 1,
+        **{name: f"{50 + 50 * place / scale:.1f}" for name, place in places.items()},
+        "length": f"{50 * (high - low) / scale:.1f}",
+        "text": f"{signed(row.difference)} {signed_headline(*_ends(row))}: {said}.",
+        "query": urlencode(tasks | {"algorithm": row.algorithm, "other": row.baseline}),
+    }
 
 
 def _ends(row: Any) -> list[float]:
@@ -143,4 +195,20 @@ def _tables(study: Study) -> Iterator[dict[str, Any]]:
         else:
             table = entry.make(study)
         if table.cells:
-            yield {"title": entry.title, "table": table, "folded": folded}
+            yield {
+                "title": entry.title,
+                "table": _shown(table, entry.files),
+                "folded": _shown(folded, entry.files) if folded else None,
+            }
+
+
+def _shown(table: Table, files: Sequence[str]) -> dict[str, Any]:
+    """A table of results: each cell leads to where it comes from; a dot in the algorithm's colour begins a row."""
+    dots = (
+        [colour(name) for name in table.rows["algorithm"]] if "algorithm" in table.rows else [None] * len(table.cells)
+    )
+    rows = [
+        [Cell(text, link, None if place else dot) for place, (text, link) in enumerate(zip(texts, links, strict=True))]
+        for texts, links, dot in zip(table.cells, table.anchors, dots, strict=True)
+    ]
+    return _grid(table.header, rows) | {"caption": table.caption, "files": files}

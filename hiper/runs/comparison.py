@@ -17,10 +17,12 @@ from hiper.records import dumps, read_json, sha256_file
 
 # Folders and files that tell of one particular execution: when, how long, in which process, or where MLflow keeps it.
 EXECUTION = ("tracking", "logs", "benchmarks", "timings.jsonl", "tracking.log")
-TIMES = ("wall_time_seconds",)  # keys of a manifest
+TIMES = ("finished", "hardware", "wall_time_seconds")  # keys of a manifest: when, where and for how long
+EXECUTION_LINE = '<dl id="execution">'  # how the one line of report.html begins that tells of the same
+PAGE = "report.html"
 PROVENANCE_FILES = {
     "config.yaml": "differs in settings",
-    "report.html": "differs; beside what the tables hold it shows commits and settings",
+    PAGE: "differs; beside what the tables hold it shows commits and settings",
 }
 MANIFEST_PROVENANCE = ("command", "configuration", "git", "packages", "python", "settings", *TIMES)  # keys
 VARIANCE_PROVENANCE = ("git", "packages", "settings", "variance")  # keys; the last holds the section of settings
@@ -71,7 +73,10 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _whole(path: Path) -> str:
-    """All of a file but its times."""
+    """All of a file but when, where and for how long it was made."""
+    if path.name == PAGE:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith(EXECUTION_LINE))
     return _without(path, TIMES) if _is_manifest(path) else sha256_file(path)
 
 

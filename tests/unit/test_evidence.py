@@ -24,7 +24,9 @@ def evaluated(folder: Path) -> Path:
     add_demonstrations(folder, {TYPES[0]: [3, 4], TYPES[1]: [8]})
     for run in folder.glob("runs/*"):
         file = run / "evaluation.jsonl"
-        texts = {"decisions": [{"observation": "a room " * 200}], "details": {"reachable": False}}
+        turn = {"observation": "a room " * 200, "response": "", "switch": True, "subgoal": None, "action": "look"}
+        turn |= {"valid": True, "problems": [], "reward": 0.0, "tokens": 1}
+        texts = {"decisions": [turn], "details": {"reachable": False}}
         write_jsonl(file, [{**row, **texts} for row in read_jsonl(file)])
         write_json(run / "evaluation.json", {"folder": run.name, "episodes": sha256_file(file), "inputs": {}})
     return folder

@@ -87,8 +87,9 @@ def test_without_demonstrations_the_winners_tell_the_horizon(experiment: Path) -
 
 
 def test_with_one_horizon_there_is_nothing_to_show(tmp_path: Path) -> None:
-    """All episodes of the experiment take nine turns."""
+    """Half a turn between the task types is no horizon."""
     experiment = make_experiment(tmp_path / "results" / "demo")
+    add_demonstrations(experiment, {PICK: [8, 9], LOOK: [9]})
     assert read(experiment, "horizon") == []
     assert (experiment / "tables" / "horizon.md").read_text() == f"{horizon.NONE}\n"
     studies = load_studies(experiment)

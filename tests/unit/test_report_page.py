@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import re
 import shutil
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ from synthetic_runs import add_conditions, add_run, add_validations, make_experi
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.benchmarks.record import record_of
+from hiper.compose import compose_run, config_text
 from hiper.errors import UserError
 from hiper.plugins import ENVIRONMENTS, known
 from hiper.records import (
@@ -26,11 +32,15 @@ from hiper.records import (
     write_text,
 )
 from hiper.report import published
+from hiper.report.compared import compared
+from hiper.report.figures import Drawn
 from hiper.report.formats import to_csv
 from hiper.report.outputs import summary
 from hiper.report.page import write_page
 from hiper.report.study import load_studies
 from hiper.report.success import success_table
+from hiper.report.tables import FILES
+from hiper.runs.comparison import EXECUTION_LINE, compare
 from hiper.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +68,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.crossed: list[str] = []
         self.text = ""
+        self.scripts: dict[str | None, str] = {}  # by their id
         self.feed(text)
         self.close()
 
@@ -71,11 +82,49 @@ class Page(HTMLParser):
             self.crossed.append(tag)
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts[self.elements[-1][1].get("id")] = data
+        elif self.open and self.open[-1] != "style":
             self.text += data
 
     def values(self, attribute: str) -> list[str]:
         return [value for _, attributes in self.elements if (value := attributes.get(attribute)) is not None]
+
+    def inner(self) -> set[str]:
+        """The anchors that links lead to."""
+        return {address[1:] for address in self.values("href") if address.startswith("#") and "?" not in address}
+
+    def episodes(self) -> list[dict[str, Any]]:
+        """What the page carries of each episode: the columns of its index, and of those whose turns it has the `turns`
+        (their texts in the place of numbers), what was seen `last` and what they were `used` for."""
+        index = unpacked(self.scripts["index"])
+        columns = index["episodes"]
+        found = []
+        for values in zip(*columns.values(), strict=True):
+            row = dict(zip(columns, values, strict=True))
+            row["task"], row["instruction"] = index["tasks"][row["task"]]
+            row["run"], row["place"] = index["runs"][row["run"]][0], index["places"][row["place"]]
+            row["outcome"] = index["outcomes"][row["outcome"]]
+            if row["part"] is not None:
+                part = unpacked(self.scripts[f"part-{row['part']}"])
+                turns, last, _, row["used"] = part["episodes"][row["at"]]
+                texts = part["texts"]
+                row["last"] = None if last is None else texts[last]
+                row["turns"] = [
+                    [
+                        None if turn[place] is None else texts[turn[place]] if place != 1 else turn[place]
+                        for place in range(6)
+                    ]
+                    + [*turn[6:9], *([[texts[one] for one in turn[9][0]], *turn[9][1:]] for _ in turn[9:])]
+                    for turn in turns
+                ]
+            found.append(row)
+        return found
+
+
+def unpacked(text: str) -> Any:
+    assert re.fullmatch("[A-Za-z0-9+/=]*", text)  # nothing in it can be markup
+    return json.loads(zlib.decompress(base64.b64decode(text)))
 
 
 def turn(**changes: Any) -> dict[str, Any]:
@@ -93,7 +142,7 @@ def turn(**changes: Any) -> dict[str, Any]:
         "advantages": {"switch": 1.5, "subgoal": 0.0, "action": -0.5, "other": 0.0},
         "whole_response": False,
         "spans": {"switch": [0, 1], "subgoal": [1, 2], "action": [2, 3]},
-        "token": {"trained": [1, 0, 1], "advantage": [1.5, 0.0, -0.5]},
+        "token": {"text": ["a", "b", "c"], "trained": [1, 0, 1], "advantage": [1.5, 0.0, -0.5]},
         **changes,
     }
 
@@ -142,17 +191,29 @@ def success_rates(experiment: Path) -> list[str]:
     return to_csv([success_table(study) for study in load_studies(experiment)]).splitlines()
 
 
-def test_the_page_needs_nothing_but_itself(experiment: Path, tmp_path: Path) -> None:
-    """No script, no style sheet, no image from elsewhere; the browser is told to fetch nothing; elements are closed."""
-    (tmp_path / "success.png").write_bytes(b"\x89PNG")
-    write_page(load_studies(experiment), experiment, [tmp_path / "success.png"])
+def test_the_page_needs_nothing_but_itself(experiment: Path) -> None:
+    """No style sheet, script or image from elsewhere; the browser is told to fetch nothing and to execute one script,
+    the project's own; elements are closed."""
+    write_page(load_studies(experiment), experiment, [Drawn("success", (), (("", "<svg/>"),))])
     page = Page((experiment / "report.html").read_text(encoding="utf-8"))
-    assert not {"script", "link", "iframe", "object", "base"} & {name for name, _ in page.elements}
-    assert page.values("src") == ["data:image/png;base64,iVBORw=="]
-    assert not [address for address in page.values("href") if not address.startswith(("#", "runs/"))]
+    assert not {"link", "iframe", "object", "base"} & {name for name, _ in page.elements}
+    assert page.values("src") == ["data:image/svg+xml;base64,PHN2Zy8+"]
+    assert not [one for one in page.values("href") if not one.startswith(("#", "runs/", "tables/", "figures/"))]
+    executed = [attributes for name, attributes in page.elements if name == "script" and "type" not in attributes]
+    own = (ROOT / "hiper/report/templates/episodes.js").read_text(encoding="utf-8")
+    assert executed == [{}] and page.scripts[None] == own
+    assert {kind for kind in page.values("type") if "/" in kind} == {"text/plain"}
     policy = next(attributes["content"] for name, attributes in page.elements if "http-equiv" in attributes)
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    digest = base64.b64encode(hashlib.sha256(own.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert "innerHTML" not in own and "insertAdjacentHTML" not in own and "document.write" not in own
     assert page.crossed == [] and page.open == []
+
+
+def test_tables_lead_to_the_files_that_hold_them(experiment: Path) -> None:
+    """In the folder beside the page."""
+    files = [address.removeprefix("tables/") for address in page_of(experiment).values("href") if "tables/" in address]
+    assert {"success.csv", "success.tex", "improvement.csv"} <= {*files} <= {*FILES}
 
 
 def test_every_cell_leads_to_its_runs(experiment: Path) -> None:
@@ -160,7 +221,7 @@ def test_every_cell_leads_to_its_runs(experiment: Path) -> None:
     page = page_of(experiment)
     anchors = page.values("id")
     assert len(anchors) == len(set(anchors))
-    inner = {address[1:] for address in page.values("href") if address.startswith("#")}
+    inner = page.inner()
     assert inner <= set(anchors)
     for algorithm in ("warmstart", "hiper", "ppo_turn"):
         assert f"cell-alfworld_small-tiny_1.5b-{algorithm}-unseen-0.4" in inner
@@ -185,7 +246,7 @@ def test_cells_of_other_protocols_and_models_have_an_origin_of_their_own(experim
     add_conditions(run, {("exhaustive", "best"): [True, False, False, False], ("sampled", "last"): [True, True]})
     add_validations(run, {2: 0.5})
     page = page_of(experiment)
-    inner = {address[1:] for address in page.values("href") if address.startswith("#")}
+    inner = page.inner()
     anchors = page.values("id")
     assert inner <= set(anchors) and len(anchors) == len(set(anchors))
     for place, counts in (("unseen.best", "unseen.best:0.4:0 … 31 of 4"), ("unseen.sampled", "… 12 of 2")):
@@ -203,7 +264,7 @@ def test_a_run_says_what_evaluated_it_and_how_to_do_it_again(experiment: Path) -
     write_json(run / "evaluation.json", MANIFEST | made | {"wall_time_seconds": 987.654})
     write_json(run / "manifest.json", MANIFEST | {"best": {"iteration": 2, "success": 0.5}})
     text = page_of(experiment).text
-    assert text.count("not recorded") == 4
+    assert text.count("not recorded: no evaluation.json") == 4
     for fact in (
         "hiper evaluate x", "5eed with changes that are not committed", "last 1a57", "after iteration 2",
         f"snakemake --cores 2 --force results/demo/runs/{run.name}/evaluation.jsonl --config experiment=demo",
@@ -214,19 +275,45 @@ def test_a_run_says_what_evaluated_it_and_how_to_do_it_again(experiment: Path) -
 
 
 def test_a_run_says_what_it_was_made_from(experiment: Path) -> None:
-    """Folder, command, commit, hashes of configuration and data; nothing that a clock has entered."""
-    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    """Folder, command, commit, hashes of configuration and data."""
     page = page_of(experiment)
     for fact in (
         "results/demo/runs/alfworld_small-tiny_1.5b-hiper-seed0", MANIFEST["command"], "c0ffee0123456789",
         "SHA-256 c0nf1g", "dvc da7a.dir from source generate", "start 57a27", "python 3.11.7, torch 2.13.0",
     ):  # fmt: skip
         assert str(fact) in page.text
-    assert "987.654" not in page.text
-    first = (experiment / "report.html").read_bytes()
-    write_json(run / "manifest.json", MANIFEST | {"wall_time_seconds": 99.0})
+
+
+def test_the_top_says_when_where_and_at_what_cost(experiment: Path, tmp_path: Path) -> None:
+    """From manifests and Snakemake's measurements, in one line; nothing else on the page depends on a clock, and
+    folders that differ in it alone are equal."""
+    other = tmp_path / "other" / "demo"
+    shutil.copytree(experiment, other)
     page_of(experiment)
-    assert (experiment / "report.html").read_bytes() == first
+    hardware = {"processor": "Abacus 3", "cores": 2, "memory_gib": 24, "gpus": ["H200", "H200"]}
+    engine = {"device": "cuda", "nodes": 1, "gpus": 2, "threads": 1}
+    late = {"finished": "2026-11-30T22:31:00+00:00", "hardware": hardware, "wall_time_seconds": 5400.0}
+    write_json(
+        other / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "manifest.json",
+        MANIFEST | late | {"settings": {"engine": engine}},
+    )
+    header = "s\th:m:s\tmax_rss\tcpu_time\n"
+    write_text(other / "benchmarks" / "train" / "x.tsv", f"{header}7200.0\t2:00:00\t2048.0\t1800.0\n")
+    write_text(other / "benchmarks" / "warm_start" / "x.tsv", f"{header}0.1\t0:00:00\tNA\t-\n")
+    write_text(other / "benchmarks" / "report.tsv", f"{header}9.0\t0:00:09\t9999.0\t9.0\n")
+    text = page_of(other).text
+    for fact in (
+        "2026-11-30 22:31 UTC", "c0ffee0123", "2 × H200, Abacus 3, 2 cores, 24 GiB, 1 × 2 GPUs used",
+        "1 h 30 min from the first start of a run to the last end; 2 jobs took 2 h 00 min together",
+        "3.0 GPU-hours, 0.5 CPU-hours, up to 2.0 GiB of memory in a job",
+    ):  # fmt: skip
+        assert fact in text
+    lines = [(folder / "report.html").read_text(encoding="utf-8").splitlines() for folder in (experiment, other)]
+    kept = [[line for line in page if not line.startswith(EXECUTION_LINE)] for page in lines]
+    assert [len(page) - len(rest) for page, rest in zip(lines, kept, strict=True)] == [1, 1]
+    write_json(other / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "manifest.json", MANIFEST | late)
+    page_of(other)
+    assert compare(experiment, other)[1] == []
 
 
 def test_a_run_shows_the_settings_its_results_were_made_with(experiment: Path) -> None:
@@ -328,41 +415,95 @@ def test_what_makes_runs_hard_to_compare_is_said(experiment: Path) -> None:
     assert text.count("changed since the run was made") == 4  # of five with a manifest all but one
 
 
-def test_the_last_episodes_won_and_lost_are_shown_turn_by_turn(experiment: Path) -> None:
-    """Observation, decision, reward, values with targets, and an advantage per block, idle where none was trained."""
-    page = page_of(experiment)
-    assert page.text.count("put the pen on the desk") == 1 and "train:3:0" in page.text  # the last won
-    assert page.text.count("put the mug on the desk") == 1 and "train:2:0" in page.text  # the last lost
-    assert "train:1:0" not in page.text
-    for shown in ("You see a desk 1.", "SWITCH", "find the mug", "go to desk 1", "switch +1.50", "action −0.50"):
-        assert shown in page.text
-    assert "V high +0.25V low +0.50 → +0.75" in page.text
-    idle = [attributes for _, attributes in page.elements if attributes.get("class") == "chip idle"]
-    assert len(idle) == 2 and "subgoal –" in page.text
+def test_the_page_carries_every_episode_turn_by_turn(experiment: Path) -> None:
+    """Of evaluation and of training: what was seen, decided and done, an advantage per block and per token, values with
+    targets; under the names that `hiper inspect` knows."""
+    run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
+    rows = read_jsonl(run / "evaluation.jsonl")
+    plain = {key: value for key, value in turn(response="?").items() if key not in ("advantages", "values", "targets")}
+    write_jsonl(run / "evaluation.jsonl", [rows[0] | {"decisions": [plain, plain | {"switch": False}]}, *rows[1:]])
+    found = page_of(experiment).episodes()
+    assert len(found) == 5 * 4 + 3
+    own = {row["number"]: row for row in found if row["run"] == run.name}
+    assert [*own] == [
+        "unseen:0.4:0",
+        "unseen:0.4:1",
+        "unseen:0.4:2",
+        "unseen:0.4:3",
+        "train:1:0",
+        "train:2:0",
+        "train:3:0",
+    ]
+    seen, subgoal, action = "You see a desk 1.", "find the mug", "go to desk 1"
+    assert own["unseen:0.4:0"]["turns"] == [
+        [seen, 1, subgoal, action, "?", None, 0.0],
+        [seen, 0, subgoal, action, "?", None, 0.0],
+    ]
+    assert (own["unseen:0.4:0"]["place"], own["unseen:0.4:3"]["outcome"]) == ("unseen, T = 0.4", "lost")
+    assert own["unseen:0.4:1"]["part"] is None and own["unseen:0.4:1"]["turns"] == 9  # its turns were not recorded
+    trained = own["train:3:0"]
+    assert (trained["instruction"], trained["place"], trained["used"]) == ("put the pen on the desk", "training", 2)
+    (told,) = trained["turns"]
+    assert told[7] == [["switch", 1.5, 1], ["subgoal", 0.0, 0], ["action", -0.5, 1]]
+    assert told[8] == [["V high", 0.25, None], ["V low", 0.5, 0.75]]
+    assert told[9] == [["a", "b", "c"], [1.5, 0.0, -0.5], [1, 0, 1]]
+    assert own["train:2:0"]["outcome"] == "out of turns" and trained["last"] == "The end."
 
 
 def test_an_episode_of_a_flat_algorithm_has_one_advantage_for_all_tokens(experiment: Path) -> None:
     """Or their mean, where each has its own; without subgoals there is neither SWITCH nor KEEP."""
     flat = turn(whole_response=True, subgoal=None, targets={"state": 0.5}, values={"state": 0.25})
     flat["advantages"] = {"switch": 2.0, "subgoal": 2.0, "action": 2.0, "other": 2.0}
-    record(experiment, [played(True, 1, decisions=[flat])])
-    assert "tokens, mean +2.00" in page_of(experiment).text
-    flat["token"]["advantage"] = [2.0, 2.0, 2.0]
-    record(experiment, [played(True, 1, decisions=[flat])])
+    same = flat | {"token": {**flat["token"], "advantage": [2.0, 2.0, 2.0]}}
+    record(experiment, [played(True, 1, decisions=[flat, same])])
+    mean, alike = next(row["turns"] for row in page_of(experiment).episodes() if row["place"] == "training")
+    assert mean[1:3] == [None, None] and mean[7] == [["tokens, mean", 2.0, 1]] and alike[7] == [["all tokens", 2.0, 1]]
+    assert mean[8] == [["V", 0.25, 0.5]]
+
+
+def test_a_shop_page_is_shown_as_a_reader_expects(experiment: Path) -> None:
+    """No separators, no task sentence; a product on one line; buttons in brackets."""
+    observation = (
+        "Instruction: [SEP] buy tea [SEP] Back to Search [SEP] Page 1 (Total results: 2) [SEP] Next > [SEP] B1 [SEP] "
+        "Green tea [SEP] $3.5 [SEP] B2 [SEP] Tea pot [SEP] $24.0 to $29.5"
+    )
+    shown = record_of("webshop").words.read(observation, "buy tea")
+    assert shown.splitlines() == [
+        "[Back to Search]", "Page 1 (Total results: 2)", "[Next >]", "B1 · Green tea · $3.5",
+        "B2 · Tea pot · $24.0 to $29.5",
+    ]  # fmt: skip
+    assert record_of("alfworld").words.read("You see a desk 1.", "") == "You see a desk 1."
+
+
+def test_a_page_that_would_become_too_large_says_what_it_leaves_out(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turns that have no room; their episodes stay in the index."""
+    assert "no room" not in page_of(experiment).text
+    monkeypatch.setattr("hiper.report.episodes.LARGEST", 10)
     page = page_of(experiment)
-    assert page.text.count("all tokens +2.00") == 1 and "V +0.25 → +0.50" in page.text
-    assert not {"badge switch", "badge keep"} & set(page.values("class"))
+    assert "no room for the turns of 3 episodes" in page.text and len(page.episodes()) == 23
 
 
-def test_episodes_that_trained_the_critic_alone_are_not_shown(experiment: Path) -> None:
-    """Their advantages were used by nobody."""
-    record(experiment, [played(True, 1, updated=["critic"]), played(False, 1, updated=[])])
-    assert "No episode that the policy learned from was recorded." in page_of(experiment).text
+def test_settings_are_compared_among_the_algorithms_that_read_them(experiment: Path) -> None:
+    """What an algorithm has no use for is not shown as its own, though every configuration has it."""
+    for name, critic in (("hiper", True), ("ppo_turn", False)):
+        run = compose_run("test", "alfworld_test-test-hiper-seed0", ROOT).model_dump(mode="json")
+        run["algorithm"] = run["algorithm"] if critic else read_yaml(ROOT / "configs" / "algorithm" / "grpo.yaml")
+        run["training"]["critic"]["epochs"], run["training"]["epochs"] = (3, 2) if critic else (7, 5)
+        for seed in (0, 1):
+            folder = experiment / "runs" / f"alfworld_small-tiny_1.5b-{name}-seed{seed}"
+            write_text(folder / "config.yaml", config_text(run))
+    found = compared(load_studies(experiment)[0], [])
+    differing = {row[0]: row[1:] for row in found["differing"]}
+    assert differing["training.epochs"] == ["2", "5"] and differing["algorithm.lam_seg"][1] == "–"
+    assert {row[0]: row[1:] for row in found["partly"]}["training.critic.epochs"] == ["3", "–"]
 
 
 def test_hostile_text_stays_text(experiment: Path) -> None:
-    """Markup from a game or a model is shown as it is; what does not print is written out; long pages are cut."""
-    evil = turn(observation=HOSTILE + "x" * 2000, subgoal=HOSTILE, action=HOSTILE, problems=[HOSTILE])
+    """Markup from a game or a model is shown as it is; what does not print is written out; long texts are cut. Episodes
+    are data that no parser of markup sees."""
+    evil = turn(observation=HOSTILE + "x" * 5000, subgoal=HOSTILE, action=HOSTILE, problems=[HOSTILE])
     evil["values"] = {HOSTILE: 0.5}
     record(experiment, [played(True, 1, decisions=[evil], instruction=HOSTILE, task=HOSTILE, observation=HOSTILE)])
     run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"
@@ -370,12 +511,17 @@ def test_hostile_text_stays_text(experiment: Path) -> None:
     rows = read_jsonl(run / "evaluation.jsonl")
     write_jsonl(run / "evaluation.jsonl", [row | {"split": HOSTILE, "task_type": HOSTILE} for row in rows])
     page = page_of(experiment)
-    assert not {"script", "img"} & {name for name, _ in page.elements}
+    scripts = [attributes for name, attributes in page.elements if name == "script"]
+    assert len(scripts) == 3 and "img" not in {name for name, _ in page.elements}
     assert page.crossed == [] and page.open == []
     shown = HOSTILE.replace("\u202e", "\\u202e").replace("\x1b", "\\x1b")
     assert page.text.count(shown) >= 8
-    assert "more characters)" in page.text and "\u202e" not in page.text and "\x1b" not in page.text
+    assert "\u202e" not in page.text and "\x1b" not in page.text
     assert not [name for name in page.values("onerror")]
+    (told,) = [row for row in page.episodes() if row["place"] == "training"]
+    assert (told["task"], told["instruction"], told["last"]) == (shown, shown, shown)
+    assert told["turns"][0][0].startswith(shown) and told["turns"][0][0].endswith("more characters)")
+    assert told["turns"][0][2] == told["turns"][0][3] == told["turns"][0][5] == shown
 
 
 WITHOUT_SPANS = {key: value for key, value in turn().items() if key != "spans"}

@@ -112,7 +112,7 @@ def test_the_experiment_leaves_everything_it_promises(finished: Path) -> None:
         measured = json.loads((results / "variance" / f"{benchmark}-test-warmstart-seed0.json").read_text())
         assert set(measured["estimators"]) == {"hiper", "ppo_turn"}
     assert "Noise scale" in (results / "tables" / "variance.md").read_text()
-    for name in ("learning_curves", "efficiency", "success", "task_types", "switching"):
+    for name in ("learning_curves", "efficiency", "success", "differences", "task_types", "switching"):
         assert (results / "figures" / f"{name}.png").stat().st_size > 1000
     page = (results / "report.html").read_text()
     assert commit in page and all(f'id="run-{run}"' in page for run in RUNS)

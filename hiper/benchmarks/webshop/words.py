@@ -42,6 +42,17 @@ def _first_text(observation: str, instruction: str) -> str:
     return texts[0].lower()[:GLIMPSE] if texts else ""
 
 
+def _read_page(observation: str, instruction: str) -> str:
+    """A line for each text, in brackets where it is a button; a product of a page of results on one line."""
+    lines: list[str] = []
+    for text in filter(None, _page_texts(observation, instruction)):
+        if text.startswith("$") and len(lines) > 1:  # its code and its title came before its price
+            lines[-2:] = [" · ".join([*lines[-2:], text])]
+        else:
+            lines.append(f"[{text}]" if text.lower() in BUTTONS else text)
+    return "\n".join(lines).replace("]\n[", "] [")
+
+
 def _click(text: str) -> str:
     return f"click[{text}]"
 
@@ -52,6 +63,7 @@ WORDS = Words(
     page=_quoted_page,
     now=_marked_page,
     before=_first_text,
+    read=_read_page,
     listed=",\n ",
     offered=_unmarked_actions,
 )

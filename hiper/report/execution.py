@@ -1,0 +1,142 @@
+"""When, where, by which commit and at what cost the results on the report's page were made: what its top line says."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hiper.report.origin import Made
+from hiper.runs.run_files import value_at
+
+BENCHMARKS = "benchmarks"  # Snakemake's measurements of the jobs, in the folder of an experiment
+LATER = ("report.tsv", "track_results.tsv")  # of jobs that come after the results
+LEAST = 0.05  # CPU-hours and gigabytes that are shown with one digit
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Snakemake's measurements of `count` jobs: seconds they took and, on processors, used; the largest memory in
+    MiB."""
+
+    count: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    memory: float = 0.0
+
+
+def execution(experiment: Path, made: Sequence[Made]) -> dict[str, str]:
+    """Facts by their name, from the manifests of all runs and Snakemake's measurements."""
+    manifests = [one for run in made for one in (run.training, run.evaluation) if one is not None]
+    ends = sorted(end for one in manifests if (end := _finished(one)) is not None)
+    jobs = measured(experiment / BENCHMARKS)
+    return {
+        "Finished": f"{ends[-1]:%Y-%m-%d %H:%M} UTC" if ends else "not recorded",
+        "Commit": _commits(manifests),
+        "Hardware": "; ".join(dict.fromkeys(map(_machine, manifests))) or "not recorded",
+        "Duration": "; ".join(_durations(manifests, ends, jobs)) or "not recorded",
+        "Cost": ", ".join(_costs(manifests, jobs)),
+    }
+
+
+def measured(folder: Path) -> Jobs:
+    """What the tables of Snakemake in a folder come to; what they say nothing of counts as nothing."""
+    paths = [path for path in sorted(folder.rglob("*.tsv")) if path.name not in LATER]
+    rows = [
+        row for path in paths for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t")
+    ]
+    seconds, used, memory = ([_number(row.get(name)) for row in rows] for name in ("s", "cpu_time", "max_rss"))
+    return Jobs(len(rows), sum(seconds), sum(used), max(memory, default=0.0))
+
+
+def _number(text: str | None) -> float:
+    try:
+        found = float(text or 0.0)
+    except ValueError:  # "-" and "NA": too brief to be measured
+        return 0.0
+    return found if math.isfinite(found) else 0.0
+
+
+def _finished(manifest: Mapping[str, Any]) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(manifest.get("finished"))).astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def _commits(manifests: Iterable[Mapping[str, Any]]) -> str:
+    found: dict[str, bool] = {}
+    for one in manifests:
+        commit = str(value_at(one, "git.commit") or "not known")[:10]
+        found[commit] = found.get(commit, False) or bool(value_at(one, "git.dirty"))
+    return ", ".join(f"{commit} with changes" if dirty else commit for commit, dirty in found.items()) or "not known"
+
+
+def _machine(manifest: Mapping[str, Any]) -> str:
+    """The engine that the settings name and, where a manifest tells of it, what that ran on."""
+    engine = value_at(manifest, "settings.engine")
+    told = value_at(manifest, "hardware")
+    parts = list(_parts(told)) if isinstance(told, Mapping) else []
+    if isinstance(engine, Mapping) and engine.get("device") == "cuda":
+        parts.append(f"{engine.get('nodes', 1)} × {engine.get('gpus', 1)} GPUs used")
+    elif isinstance(engine, Mapping):
+        threads = engine.get("threads", 1)
+        parts.append(f"{engine.get('device', 'cpu')} with {threads} thread{'s' * (threads != 1)}")
+    return ", ".join(parts) or "not recorded"
+
+
+def _parts(told: Mapping[str, Any]) -> Iterator[str]:
+    gpus = told.get("gpus")
+    for name in dict.fromkeys(gpus if isinstance(gpus, list) else []):
+        yield f"{gpus.count(name)} × {name}"
+    if told.get("processor"):
+        yield str(told["processor"])
+    if told.get("cores"):
+        yield f"{told['cores']} cores"
+    if told.get("memory_gib"):
+        yield f"{told['memory_gib']} GiB"
+
+
+def _durations(manifests: Sequence[Mapping[str, Any]], ends: Sequence[datetime], jobs: Jobs) -> Iterator[str]:
+    starts = [end - timedelta(seconds=_wall(one)) for one in manifests if (end := _finished(one)) is not None]
+    if starts:
+        yield f"{spoken((ends[-1] - min(starts)).total_seconds())} from the first start of a run to the last end"
+    if jobs.count:
+        yield f"{jobs.count} jobs took {spoken(jobs.seconds)} together"
+    elif wall := sum(map(_wall, manifests)):
+        yield f"trainings and evaluations took {spoken(wall)} together"
+
+
+def _costs(manifests: Iterable[Mapping[str, Any]], jobs: Jobs) -> Iterator[str]:
+    gpu = sum(
+        _wall(one) * (value_at(one, "settings.engine.nodes") or 1) * (value_at(one, "settings.engine.gpus") or 1)
+        for one in manifests
+        if value_at(one, "settings.engine.device") == "cuda"
+    )
+    yield f"{gpu / 3600:,.1f} GPU-hours" if gpu else "no GPU"
+    if jobs.count:
+        yield f"{_one_digit(jobs.cpu_seconds / 3600)} CPU-hours"
+        yield f"up to {_one_digit(jobs.memory / 1024)} GiB of memory in a job"
+    else:
+        yield "CPU time not recorded"
+
+
+def _one_digit(amount: float) -> str:
+    return f"{amount:,.1f}" if amount >= LEAST else f"{amount:.2g}"
+
+
+def _wall(manifest: Mapping[str, Any]) -> float:
+    found = manifest.get("wall_time_seconds")
+    return float(found) if isinstance(found, int | float) else 0.0
+
+
+def spoken(seconds: float) -> str:
+    """`2 h 05 min`, `3 min 07 s`, `12 s`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
