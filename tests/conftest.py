@@ -17,8 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # Some hundred processes are started, and workers besides: none shall compile the modules that another has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# The same examples each time, however busy the machine; `pytest --hypothesis-profile=default` looks for new ones.
-settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples each time, however busy the machine; `pytest --hypothesis-profile=default` looks for others.
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("repeatable")
 
 

@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any
 
+import hydra  # noqa: F401 (what the package imports, to have it in the children)
+import pydantic  # noqa: F401
 import snakemake.cli
 
 OWN = [path for path in sys.path if path and path not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -26,10 +23,7 @@ from hiper.learning.training_engine import MOMENTS, Run, TrainingEngine
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
-
 WEIGHTS_SHARDED = 3  # the ZeRO stage
-LONGEST_BUILD = 600.0  # seconds; DeepSpeed's extension for processes on CPUs takes half a minute
 
 
 class _Scope(nn.Module):
@@ -231,19 +225,6 @@ def _imported(device: str) -> Any:
             "`pip install -c envs/constraints.txt deepspeed`, or choose engine local"
         ) from None
     deepspeed.utils.logger.setLevel(logging.WARNING)
-    remove_dead_builds()
+    # for processes on CPUs it would compile its own sum, for a minute, which nothing but its inference calls
+    deepspeed.ops.__compatible_ops__ = {}
     return deepspeed
-
-
-def remove_dead_builds() -> None:
-    """A process that was killed while torch built an extension leaves its lock, for which all later ones would wait
-    without end and without a word."""
-    from torch.utils.cpp_extension import get_default_build_root
-
-    chosen = os.environ.get("TORCH_EXTENSIONS_DIR")
-    locks = Path(chosen).glob("*/lock") if chosen else Path(get_default_build_root()).glob("*/*/lock")
-    for lock in locks:
-        with suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - lock.stat().st_mtime > LONGEST_BUILD:
-                lock.unlink()
-                log.warning("%s was left by a build that was killed; removed", lock)

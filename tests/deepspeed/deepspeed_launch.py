@@ -15,7 +15,7 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
     "OMP_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
-    "PYTHONPATH": os.pathsep.join(filter(None, (str(WORKER.parents[1]), os.environ.get("PYTHONPATH")))),
+    "PYTHONPATH": os.pathsep.join(map(str, (WORKER.parents[2], WORKER.parents[1]))),
 }
 
 
@@ -26,7 +26,11 @@ def launch(processes: int, work: dict[str, Any], folder: Path) -> subprocess.Com
     path.write_text(json.dumps(work))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     command = [sys.executable, *(torchrun if processes > 1 else ()), str(WORKER), str(path)]
-    return subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False)
+    compiled = folder / "extensions"
+    environment = {**os.environ, **ENVIRONMENT, "TORCH_EXTENSIONS_DIR": str(compiled)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert not compiled.exists(), "DeepSpeed compiled something"
+    return done
 
 
 def succeed(processes: int, work: dict[str, Any], folder: Path) -> str:

@@ -26,7 +26,7 @@ from hiper.locks import exclusive
 from hiper.runs.comparison import compare
 from hiper.tracking.readings import RunFiles
 
-POINTS = int(os.environ.get("HIPER_FAULTS", "4"))
+POINTS = int(os.environ.get("HIPER_FAULTS", "3"))
 SEED = int(os.environ.get("HIPER_FAULT_SEED", "0"))
 KILLED = {-signal.SIGKILL, -signal.SIGXFSZ, -signal.SIGALRM}
 STAGES = {
@@ -177,7 +177,7 @@ def test_records_killed_while_they_are_written_are_complete_after_one_command(
     shutil.copytree(undisturbed["report"].after, folder)
     results = str(pipeline.RESULTS)
     random = np.random.default_rng([SEED, *b"tracking"])
-    for seconds in random.uniform(0.05, 8.0, size=POINTS):
+    for seconds in random.uniform(0.05, 8.0, size=POINTS + 1):
         command = ["track", random.choice(["sync", "sync", "rebuild"]).item(), results]
         status, _ = server.run(folder, command, seconds=float(seconds))
         deaths += status in KILLED

@@ -20,10 +20,10 @@ from hiper.runs.comparison import compare
 
 NEVER = 1000  # no checkpoint but the one that the signal asks for
 SMALL = {
-    "training__iterations": 6,
+    "training__iterations": 4,
     "training__checkpoint_every": NEVER,
     "training__validation__every": 2,
-    "warm_start__steps": 120,
+    "warm_start__steps": 80,
     "warm_start__checkpoint_every": NEVER,
     "tracking": {"live": False},
 }

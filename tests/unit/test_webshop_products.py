@@ -219,7 +219,7 @@ FIELDS = st.sampled_from([key for key in raw_product() if key != "images"])
 PART = st.sampled_from(list(raw_instruction()))
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(
     st.dictionaries(FIELDS, VALUES | TEXTS, max_size=3),
     st.dictionaries(PART, VALUES | st.lists(TEXTS, max_size=3), max_size=2),

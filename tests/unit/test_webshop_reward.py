@@ -53,7 +53,7 @@ WORDS = st.lists(
 TEXTS = st.text(max_size=12) | WORDS.map(" ".join) | st.text("ab 1", max_size=30)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(TEXTS, TEXTS)
 @example("10x50 hd binoculars", "15x60 hd binoculars")
 @example("adult (m) | child (12-18m)", "adult (s) | child (10 - 12 ym)")

@@ -361,7 +361,7 @@ NEARLY = st.builds(
 
 
 @given(st.one_of(HOSTILE, NEARLY))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_actions_are_parsed_like_the_original(action: str) -> None:
     """Verb and argument are the groups of the original's regular expression, or the whole text and nothing."""
     match = re.match(r"(.+)\[(.+)\]", action)

@@ -32,7 +32,7 @@ def of_profile(name):
 
 
 def engine(wildcards):
-    return settings(wildcards.experiment, run_of(wildcards)).engine
+    return own(wildcards).engine
 
 
 def scaled(number):
@@ -46,7 +46,7 @@ def counted(resource, stage, *further):
     def value(wildcards, attempt):
         run = RunName.parse(run_of(wildcards))
         tell_unknown(wildcards.experiment, run.model)
-        return resource(stage, run, settings(wildcards.experiment, str(run)), attempt, *further)
+        return resource(stage, run, own(wildcards), attempt, *further)
 
     return value
 
