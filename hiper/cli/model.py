@@ -71,13 +71,15 @@ def facts(folder: Path) -> list[str]:
     from hiper.plan_execute import opens_thought
     from hiper.planning.shapes import parameters
     from hiper.policies.tokenizer_files import chat_frame, ends, read_alike
-    from hiper.policies.usable import opened
+    from hiper.policies.usable import computed_by, opened
 
     shape, tokenizer = opened(folder)
     ending = ", ".join(tokenizer.convert_ids_to_tokens(sorted(ends(tokenizer))))
     found = [
         f"{parameters(shape):,} parameters, {shape.max_position_embeddings:,} positions; answers end with {ending}"
     ]
+    if other := computed_by(shape):
+        found.append(other)
     try:
         tags = Guide(tokenizer, "plan_execute", 1, int(tokenizer.eos_token_id)).tag
         if (count := sum(len(tags[tag]) for tag in TAGS[:6])) > 6:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hiper.errors import UserError
 from hiper.learning.decoder import Decoder, DecoderShape
-from hiper.learning.library_model import LibraryShape, library_model
+from hiper.learning.library_model import LibraryShape, in_files, library_model
 from hiper.learning.model_config import SIZES, shape_of
 from hiper.learning.model_files import (
     BUFFER,
@@ -38,6 +38,7 @@ WRITTEN = (*SIZES, "tie_word_embeddings", "rope_theta", "rms_norm_eps")  # of a 
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
+    "tokenizer.model",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
@@ -106,7 +107,7 @@ def save_decoder(
     write_json(folder / GENERATION, generation)
     named = dict(decoder.named_parameters()) if weights is None else dict(weights)
     named |= {name: value for name, value in decoder.state_dict().items() if _is_buffer(decoder, name)}
-    tensors = {name: p.detach().cpu().contiguous() for name, p in named.items()}
+    tensors = {name: p.detach().cpu().contiguous() for name, p in in_files(decoder, named).items()}
     save_tensors(tensors, folder / WEIGHTS)
     for name in TOKENIZER_FILES:
         if (source / name).exists() and source != folder:

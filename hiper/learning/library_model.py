@@ -72,7 +72,8 @@ def _configuration(content: dict[str, Any], source: Path) -> tuple[Any, Any]:
     """The library's configuration object and its class for causal language models."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
 
     name = content.get("model_type")
     if not isinstance(name, str) or name not in CONFIG_MAPPING:
@@ -86,11 +87,13 @@ def _configuration(content: dict[str, Any], source: Path) -> tuple[Any, Any]:
     except Exception as error:  # the library has many words for a wrong value
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{source}: transformers cannot read it ({type(error).__name__}: {reason})") from None
-    kind = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(name, ""), None)
+    kind = getattr(transformers, CAUSAL.get(name, ""), None)
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(f"{source}: {name} models have an encoder and a decoder; a causal language model is needed")
     if any(hasattr(config, key) for key in ("vision_config", "audio_config")):
         raise UserError(f"{source}: {name} models read images or sound, too; a model of text alone is needed")
+    if name in MASKED:
+        raise UserError(f"{source}: {name} models read texts in both directions; a causal language model is needed")
     if kind is None or kind.__name__.endswith("ForConditionalGeneration"):
         raise UserError(f"{source}: transformers has no causal language model of the type {name!r}")
     if not kind._supports_attention_backend:
@@ -111,23 +114,33 @@ def _positions(config: Any) -> int:
     return longest
 
 
-def _made(shape: LibraryShape, source: Path) -> Any:
-    """The class with uninitialised weights, behind our contract."""
+def _made(shape: LibraryShape, source: Path, weights: dict[str, Tensor] | None = None) -> Any:
+    """The class with these weights, or uninitialised, behind our contract."""
     from transformers import AttentionInterface
     from transformers.initialization import no_init_weights
+    from transformers.utils import logging
 
     AttentionInterface.register(ATTENTION, _attention)
+    logging.disable_progress_bar()
     config, kind = _configuration(json.loads(shape.content), source)
+    options = {"dtype": torch.float32, "attn_implementation": ATTENTION}
     try:
-        with no_init_weights():
-            model = kind._from_config(config, dtype=torch.float32, attn_implementation=ATTENTION).eval()
+        if weights is None:
+            with no_init_weights():
+                model = kind._from_config(config, **options).eval()
+            model.tie_weights()
+        else:
+            # nothing is read here: the library puts them in place, as some of its classes hold several as one
+            model, told = kind.from_pretrained(
+                None, config=config, state_dict=weights, output_loading_info=True, **options
+            )
+            if wrong := [name for names in told.values() for name in names]:
+                raise ValueError(f"{wrong[0]} does not fit")
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{source}: {kind.__name__} cannot be made of it ({type(error).__name__}: {reason})") from None
-    model.tie_weights()
-    name = model.base_model_prefix
-    backbone = model._modules.get(name)
-    blocks = [key for key, part in getattr(backbone, "_modules", {}).items() if _is_list(part, shape)]
+    backbone = model._modules.get(model.base_model_prefix)
+    blocks = [] if backbone is None else [key for key, part in backbone.named_modules() if _is_list(part, shape)]
     if len(blocks) != 1:
         raise UserError(f"{source}: {kind.__name__} has no list of {shape.num_hidden_layers} layers")
     backbone.__class__ = _behind(PackedBackbone, type(backbone))
@@ -143,7 +156,8 @@ def _is_list(part: Any, shape: ModelShape) -> bool:
 
 @cache
 def _behind(ours: type, theirs: type) -> type:
-    return type(f"Packed{theirs.__name__}", (ours, theirs), {})
+    # the library looks up by the name how weights lie in files, of classes of its own
+    return type(theirs.__name__, (ours, theirs), {"__module__": theirs.__module__})
 
 
 def _counted(model: Any) -> Counted:
@@ -169,24 +183,34 @@ def _counted(model: Any) -> Counted:
 def library_model(shape: LibraryShape, weights: Mapping[str, Tensor], source: Path) -> Any:
     """The model with these weights, by the names of the class; UserError where it computes something else on packed
     rows than by itself."""
-    model = _made(shape, source)
-    named = dict(weights)
-    for names in _tied(model):
-        held = [name for name in names if name in named]
+    with torch.device("meta"):
+        groups = _tied(_made(shape, source))
+    for names in groups:
+        held = [name for name in names if name in weights]
         for name in held[1:]:
-            if not torch.equal(named[name], named[held[0]]):
+            if not torch.equal(weights[name], weights[held[0]]):
                 raise UserError(f"{source.parent}: {name} differs from {held[0]}, with which config.json ties it")
-        named |= {name: named[held[0]] for name in names if held}
-    model.load_state_dict({name: value.float() for name, value in named.items()})
+    model = _made(shape, source, {name: value.float() for name, value in weights.items()})
     _require_alike(model, source)
     return model
+
+
+def in_files(model: nn.Module, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters of a model by the names of its folder's files: some classes hold several of those as one."""
+    if not isinstance(model, PackedModel):
+        return dict(named)
+    from transformers.core_model_loading import revert_weight_conversion
+
+    found: dict[str, Tensor] = revert_weight_conversion(model, dict(named))
+    return found
 
 
 def wanted_tensors(shape: LibraryShape, source: Path) -> tuple[dict[str, tuple[int, ...]], list[list[str]]]:
     """Names and shapes that a folder may hold, and groups of names of which it needs one."""
     with torch.device("meta"):
         model = _made(shape, source)
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}, _tied(model)
+        found = in_files(model, model.state_dict())
+    return {name: tuple(value.shape) for name, value in found.items()}, _tied(model)
 
 
 def _tied(model: nn.Module) -> list[list[str]]:
@@ -231,7 +255,22 @@ def _close(found: Tensor, wanted: Tensor) -> bool:
 # ---- the contract
 
 
-class PackedModel:
+class _Steady:
+    """Buffers, such as the frequencies of rotary embeddings, stay in float32 when weights become bfloat16."""
+
+    def _apply(self, change: Any, recurse: bool = True) -> Any:
+        module: Any = self
+        before = dict(module.named_buffers())
+        changed = super()._apply(change, recurse)  # type: ignore[misc]
+        for name, buffer in before.items():
+            owner, _, last = name.rpartition(".")
+            held = module.get_submodule(owner)._buffers
+            if held[last].dtype != buffer.dtype:
+                held[last] = buffer.to(held[last].device)
+        return changed
+
+
+class PackedModel(_Steady):
     """In front of a class `…ForCausalLM`; stands in for `hiper.learning.decoder.Decoder`."""
 
     shape: LibraryShape
@@ -249,7 +288,7 @@ class PackedModel:
         return logits.float()
 
 
-class PackedBackbone:
+class PackedBackbone(_Steady):
     """In front of the class of the body; stands in for `hiper.learning.decoder.Backbone`."""
 
     shape: LibraryShape
@@ -259,11 +298,14 @@ class PackedBackbone:
 
     @property
     def layers(self) -> Any:
-        return self._modules[self.blocks_name]
+        found: Any = self
+        for name in self.blocks_name.split("."):
+            found = found._modules[name]  # not by attribute: this property may hide one
+        return found
 
     def keep_first(self, count: int) -> None:
         """Leave out the layers after the first `count`; the final norm then follows the last that is left."""
-        self._modules[self.blocks_name] = self.layers[:count]
+        self.set_submodule(self.blocks_name, self.layers[:count])  # type: ignore[attr-defined]
         self.shape = replace(self.shape, num_hidden_layers=count)
 
     @property
@@ -334,7 +376,8 @@ def _attention(
     if unknown := [name for name in ("s_aux", "position_bias", "indices") if said.get(name) is not None]:
         raise ValueError(f"its attention depends on {unknown[0]}")
     rule = _Rule(said.get("scaling"), said.get("sliding_window"), said.get("softcap"))
-    flat = (part[0].transpose(0, 1) for part in (query, key, value))
+    # under autocast the rotated ones are float32
+    flat = (part[0].transpose(0, 1).to(value.dtype) for part in (query, key, value))
     return packed_rows.attend(module.layer_idx, *flat, rule)[None], None
 
 

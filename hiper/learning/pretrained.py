@@ -12,7 +12,7 @@ from pathlib import Path
 from hiper.errors import UserError
 from hiper.paths import expanded, looks_like_path
 
-FETCHED = ("*.json", "*.safetensors", "merges.txt", "*.jinja")
+FETCHED = ("*.json", "*.safetensors", "merges.txt", "tokenizer.model", "*.jinja")
 CONFIGURATION, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 ADAPTERS = "adapter_config.json"  # of PEFT

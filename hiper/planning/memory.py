@@ -79,13 +79,13 @@ def activation_bytes(shape: ModelShape, checkpointing: bool, rank: int = 0) -> f
     autocast; with checkpointing each layer keeps its float32 input alone, and one layer at a time is computed again.
 
     A layer keeps four float32 rows (inputs and outputs of its norms: 16·hidden), eight bfloat16 rows (inputs of the
-    products, queries, attention's output: 16·hidden), keys and values (4·kv_heads·head_size) and four rows of the MLP
-    (8·intermediate). With an adapter of `rank` on each of the seven products there are seven rows more (14·rank), and
-    two less (8·hidden): frozen norms need not keep what they scale.
+    products: 12·hidden; queries, attention's output: 4·heads·head_size), keys and values (4·kv_heads·head_size) and
+    four rows of the MLP (8·intermediate). With an adapter of `rank` on each of the seven products there are seven rows
+    more (14·rank), and two less (8·hidden): frozen norms need not keep what they scale.
     """
     keys = shape.num_key_value_heads * shape.head_size
     adapters = 14.0 * rank - 8.0 * shape.hidden_size if rank else 0.0
-    layer = 32.0 * shape.hidden_size + 4.0 * keys + 8.0 * shape.intermediate_size + adapters
+    layer = 28.0 * shape.hidden_size + 4.0 * (shape.query_size + keys) + 8.0 * shape.intermediate_size + adapters
     return (
         4.0 * shape.hidden_size * shape.num_hidden_layers + layer if checkpointing else layer * shape.num_hidden_layers
     )

@@ -14,6 +14,7 @@ from hiper.learning.decoder import DecoderShape
 from hiper.learning.folders import described, require_positions
 from hiper.learning.guide import Guide
 from hiper.learning.library_model import LibraryShape
+from hiper.learning.model_config import FAMILIES
 from hiper.learning.model_files import CONFIG
 from hiper.planning.shapes import ModelShape
 from hiper.policies.model_policy import guided_by
@@ -43,6 +44,17 @@ def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape | Li
         guide = Guide(tokenizer, *guided_by(tokenizer, decoding, prompt.interface, chat))
         guide.start([record_of(settings.benchmark.name).first_action], None)
     require_sampled(settings, shape, folder / CONFIG)
+
+
+def computed_by(shape: ModelShape) -> str | None:
+    """Who computes the model, where it is not the decoder of our own."""
+    if not isinstance(shape, LibraryShape):
+        return None
+    own = ", ".join(FAMILIES)
+    return (
+        f"transformers' {shape.architecture} computes it, which is slower on a CPU than the decoder here (which takes "
+        f"the types {own}, without windows)"
+    )
 
 
 def require_sampled(settings: RunSettings, shape: ModelShape, source: object) -> None:

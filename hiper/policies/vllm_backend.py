@@ -8,12 +8,20 @@ from typing import Any
 from hiper.config import RunSettings
 from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
+from hiper.learning.library_model import PackedModel, in_files
 from hiper.learning.model_config import shape_of
 from hiper.policies.backend import Weights, at_temperature
 from hiper.policies.tokenizer_files import Chat, load_tokenizer
 from hiper.policies.vllm import VllmPolicy
 from hiper.policies.vllm_engine import VllmEngine
 from hiper.records import read_json
+
+
+def _by_files(model: Decoder, weights: Weights) -> Weights:
+    """The weights by the names that vLLM reads in a folder; one after the other where the names are the same."""
+    if not isinstance(model, PackedModel):
+        return weights
+    return lambda: in_files(model, dict(weights())).items()
 
 
 class VllmPlayers:
@@ -61,11 +69,12 @@ class VllmBackend:
         self.engine: VllmEngine | None = None
 
     def in_training(self, start: Path, actor: Decoder, tokenizer: Any, weights: Weights, whole: bool) -> VllmPlayers:
-        return VllmPlayers(self.settings, self._opened(start), start, tokenizer, weights)
+        return VllmPlayers(self.settings, self._opened(start), start, tokenizer, _by_files(actor, weights))
 
     def finished(self, folder: Path) -> VllmPlayers:
         decoder, tokenizer = load_decoder(folder, "cpu"), load_tokenizer(folder)
-        players = VllmPlayers(self.settings, self._opened(folder), folder, tokenizer, decoder.state_dict().items)
+        weights = _by_files(decoder, decoder.state_dict().items)
+        players = VllmPlayers(self.settings, self._opened(folder), folder, tokenizer, weights)
         players.train()
         players.play()
         return players

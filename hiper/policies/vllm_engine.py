@@ -213,4 +213,6 @@ def _without_tied(weights: Iterable[tuple[str, Tensor]], tied: bool) -> Iterable
 def _prepare_output(model: Any) -> None:
     """A tied output layer has no weight of its own to be reloaded, so vLLM 0.32 leaves the form of it that was prepared
     for the CPU's kernels as it was: stale. Elsewhere this does nothing."""
-    model.lm_head.quant_method.process_weights_after_loading(model.lm_head)
+    output = getattr(model, "lm_head", None)  # Gemma's classes use the embedding itself
+    if output is not None:
+        output.quant_method.process_weights_after_loading(output)

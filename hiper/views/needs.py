@@ -114,8 +114,19 @@ def _models(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
     for problem in dict.fromkeys(problem for settings in made for problem in _unsampled(settings)):
         yield None, problem, f"{asked} asks again"
     for folder, users in using.items():
-        for problem in model_problems(folder, users):
+        problems = model_problems(folder, users)
+        for problem in problems:
             yield None, problem, f"{asked} asks again"
+        if not problems and any(settings.engine.device == "cpu" for settings in users):
+            yield from _slower(folder, users[0].model.name)
+
+
+def _slower(folder: Path, name: str) -> Iterator[Lack]:
+    from hiper.learning.folders import described
+    from hiper.policies.usable import computed_by
+
+    if other := computed_by(described(folder)[0]):
+        yield "ok", f"the model {name}: {other}", ""
 
 
 def _unsampled(settings: RunSettings) -> Iterator[str]:

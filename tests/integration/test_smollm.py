@@ -25,14 +25,15 @@ SMALL = {
     "benchmark__data__generate__train": 60,
     "benchmark__data__generate__valid_seen": 2,
     "benchmark__data__generate__valid_unseen": 4,
-    "benchmark__max_turns": 4,
-    "demonstrations__tasks": 16,
-    "warm_start__steps": 6,
+    "benchmark__max_turns": 3,
+    "demonstrations__tasks": 8,
+    "warm_start__steps": 4,
+    "warm_start__batch_turns": 4,
     "warm_start__warmup_steps": 2,
-    "warm_start__held_out": 0.07,
+    "warm_start__held_out": 0.1,
     "training__iterations": 1,
-    "training__episodes": 8,
-    "training__mini_batch_turns": 16,
+    "training__episodes": 4,
+    "training__mini_batch_turns": 12,
     "training__critic__warmup_iterations": 0,
     "training__critic__epochs": 1,
     "tracking__live": False,
@@ -50,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_it_knows_language_and_learns(model: Path, tmp_path: Path) -> None:
-    """Asked for a capital it names it, so the weights are where they belong. Six steps on demonstrations and an
+    """Asked for a capital it names it, so the weights are where they belong. Steps on demonstrations and an
     iteration of RL from there: it plays in the block format, prompts are not read twice, the adapters change."""
     tokenizer = load_tokenizer(model)
     free = Decoding(mode="free", temperature=0.0, max_response_tokens=24, max_text_tokens=5)

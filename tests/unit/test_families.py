@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 import torch
 from library_models import OTHERS, OWN, make
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch.nn import ModuleDict
 
+from hiper.config import Lora
+from hiper.errors import UserError
 from hiper.learning.decoder import Decoder, Packing
 from hiper.learning.folders import WEIGHTS, load_decoder, save_decoder
+from hiper.learning.lora import LoraLinear, adapt, merged_weights, trainable
+from hiper.learning.model_config import shape_of
 from hiper.planning.shapes import adapter_parameters, backbone_parameters, parameters
 from hiper.records import read_json
 
@@ -92,7 +98,7 @@ def test_a_saved_folder_differs_in_the_weights_alone(made: Made, tmp_path: Path)
     """Names, sizes and the configuration are the source's; the library reads it, with the logits of ours."""
     from transformers import AutoModelForCausalLM
 
-    decoder, _, source = made
+    decoder, source = copy.deepcopy(made[0]), made[2]
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter.mul_(1.1)
@@ -101,12 +107,51 @@ def test_a_saved_folder_differs_in_the_weights_alone(made: Made, tmp_path: Path)
     assert read_json(tmp_path / "generation_config.json") == read_json(source / "generation_config.json")
     tensors = {name: t.shape for path in source.glob("*.safetensors") for name, t in load_file(path).items()}
     assert {name: t.shape for name, t in load_file(tmp_path / WEIGHTS).items()} == tensors
-    read = AutoModelForCausalLM.from_pretrained(tmp_path)
+    read = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
     sequence = [np.arange(3, 60)]
     with torch.no_grad():
         assert close(ours(decoder, sequence), theirs(read, sequence))
-        for parameter in decoder.parameters():
-            parameter.div_(1.1)
+
+
+def test_adapters_and_checkpointing_change_what_they_should(made: Made, sequences: list[np.ndarray]) -> None:
+    """New adapters change nothing, and merged they are the plain weights; layers that are computed again give the same
+    gradients; the first layer alone still computes."""
+    decoder, _, folder = made
+    adapted = load_decoder(folder)
+    plain = {name: parameter.detach().clone() for name, parameter in adapted.named_parameters()}
+    adapt(adapted, Lora(rank=2, alpha=4.0), [0])
+    assert torch.equal(ours(adapted, sequences), ours(decoder, sequences))
+    assert all(torch.equal(value, plain[name]) for name, value in merged_weights(adapted))
+    gradients = []
+    for checkpointing in (False, True):
+        adapted.model.checkpointing = checkpointing
+        adapted.zero_grad()
+        counted = _Calls(adapted.model.layers[0])
+        ours(adapted, sequences).square().mean().backward()
+        assert (counted.stopped() > 1.5) == checkpointing  # the very last products are not needed again
+        gradients.append({name: parameter.grad for name, parameter in trainable(adapted)})
+    assert gradients[0] and all(close(gradients[1][name], gradient) for name, gradient in gradients[0].items())
+    adapted.model.keep_first(1)
+    assert len(adapted.model.layers) == adapted.model.shape.num_hidden_layers == 1
+    hidden, _ = adapted.model.hidden(Packing.of(sequences, [[0]] * len(sequences)))
+    assert hidden.shape == (len(sequences), adapted.shape.hidden_size) and hidden.isfinite().all()
+
+
+class _Calls:
+    """How often a layer's linear modules are computed, per module."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        self.modules = [module for module in layer.modules() if isinstance(module, LoraLinear)]
+        self.calls = 0
+        self.hooks = [module.register_forward_hook(self._count) for module in self.modules]
+
+    def _count(self, *_: Any) -> None:
+        self.calls += 1
+
+    def stopped(self) -> float:
+        for hook in self.hooks:
+            hook.remove()
+        return self.calls / len(self.modules)
 
 
 def test_parameters_are_counted_as_they_are(made: Made) -> None:
@@ -116,3 +161,62 @@ def test_parameters_are_counted_as_they_are(made: Made) -> None:
     assert backbone_parameters(decoder.shape) == sum(p.numel() for p in decoder.model.parameters())
     sides = [sum(m.weight.shape) for m in decoder.model.layers.modules() if isinstance(m, torch.nn.Linear)]
     assert adapter_parameters(decoder.shape, 3) == 3 * sum(sides)
+
+
+def test_bfloat16_weights_leave_rotary_embeddings_alone(tmp_path: Path) -> None:
+    """The library's frequencies are buffers, which a sampler's copy would round with the weights."""
+    make("phi", tmp_path, *OTHERS["phi"])
+    model = copy.deepcopy(load_decoder(tmp_path)).to("cpu", torch.bfloat16)
+    assert model.model.rotary_emb.inv_freq.dtype == torch.float32
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    ModuleDict({"backbone": model.model}).to(torch.float16)
+    assert model.model.rotary_emb.inv_freq.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"model_type": "t5"}, "have an encoder and a decoder"),
+        ({"model_type": "gemma3", "text_config": {"hidden_size": 16}}, "read images or sound"),
+        ({"model_type": "mamba"}, "takes no attention from outside|is no plain decoder"),
+        ({"model_type": "bert"}, "in both directions"),
+        ({"model_type": "phi", "quantization_config": {"bits": 4}}, "quantised models cannot be trained"),
+        ({"model_type": "phi", "hidden_size": "x"}, "transformers cannot read it"),
+        ({"model_type": "phi", "num_hidden_layers": 10**9}, "sizes that no model has"),
+        ({"model_type": ["phi"]}, "model_type is"),
+    ],
+    ids=str,
+)
+def test_what_is_no_causal_language_model_of_text_is_refused(said: dict[str, Any], reason: str) -> None:
+    """In one line, by the file's name."""
+    with pytest.raises(UserError, match=reason) as caught:
+        shape_of(said, Path("folder/config.json"))
+    assert str(caught.value).startswith("folder/config.json: ") and "\n" not in str(caught.value)
+
+
+def test_a_class_that_computes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here one whose attention adds what nobody here knows of."""
+    from transformers.models.phi import modeling_phi
+
+    make("phi", tmp_path, *OTHERS["phi"])
+    plain = modeling_phi.eager_attention_forward
+
+    def other(*arguments: Any, **options: Any) -> Any:
+        attended, weights = plain(*arguments, **options)
+        return attended * 1.1, weights
+
+    monkeypatch.setattr(modeling_phi, "eager_attention_forward", other)
+    with pytest.raises(UserError, match=r"config\.json: PhiForCausalLM computes something else when texts are packed"):
+        load_decoder(tmp_path)
+
+
+def test_tied_weights_that_differ_are_refused(tmp_path: Path) -> None:
+    """As in a folder that somebody changed by hand; the same twice is no matter."""
+    make("gemma2", tmp_path, *OTHERS["gemma2"])
+    tensors = load_file(tmp_path / WEIGHTS)
+    output = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors | {"lm_head.weight": output}, tmp_path / WEIGHTS, {"format": "pt"})
+    load_decoder(tmp_path)
+    save_file(tensors | {"lm_head.weight": output + 1}, tmp_path / WEIGHTS, {"format": "pt"})
+    with pytest.raises(UserError, match=r"differs from .*, with which config\.json ties it"):
+        load_decoder(tmp_path)

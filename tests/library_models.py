@@ -41,6 +41,10 @@ OTHERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "phi": ("Phi", {"partial_rotary_factor": 0.5}),
     "phi3": ("Phi3", {"sliding_window": 24}),
+    "qwen3_moe": (
+        "Qwen3Moe",
+        {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    ),
     "mistral-window": ("Mistral", {"sliding_window": 16}),
 }
 
