@@ -394,16 +394,16 @@ def test_episodes_of_an_evaluation(small: list[Plan]) -> None:
 def test_the_cpu_has_no_counted_times(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """There are jobs and disk; jobs that have run have the seconds they took."""
+    """There are jobs and disk; from the seconds of jobs that have run follow the minutes of those to come."""
     monkeypatch.chdir(project)
     folder = project / "results" / "small" / "benchmarks" / "train"
     folder.mkdir(parents=True)
     for number, seconds in enumerate((20, 40)):
-        (folder / f"{number}.tsv").write_text(f"s\th:m:s\n{seconds}.0\t0:00:20\n")
+        (folder / f"alfworld_small-tiny-hiper-seed{number}.tsv").write_text(f"s\th:m:s\n{seconds}.0\t0:00:20\n")
     assert main(["plan", "small"]) == 0
     shown = capsys.readouterr().out
     assert "measured, not counted" in shown and "GPU h" not in shown
-    assert re.search(r"train +8 +2 +30 ", shown)
+    assert re.search(r"train +8 +2 +0\.5 +3\.0 ", shown)
 
 
 def test_the_command_takes_other_numbers(
