@@ -38,16 +38,16 @@ def add(commands: Commands) -> None:
 
 
 def inspect(arguments: argparse.Namespace) -> int:
-    from hiper.views import archive, choice, inspection
+    from hiper.views import archive, chosen_run, inspection
     from hiper.views.terminal import console
 
     folder = arguments.subject
-    if (runs := choice.runs_of(folder)) is not None:
-        found = choice.matching(runs, arguments.filter or "")
+    if (runs := chosen_run.runs_of(folder)) is not None:
+        found = chosen_run.matching(runs, arguments.filter or "")
         if arguments.episode is None and len(found) > 1:
             inspection.show_runs(console(), folder, found)
             return 0
-        folder = choice.chosen(folder, arguments.filter)
+        folder = chosen_run.chosen(folder, arguments.filter)
     if arguments.episode is None:
         names = ("split", "iteration", "outcome", "task_type", "task", "invalid")
         wanted = archive.Wanted(**{name: getattr(arguments, name) for name in names})

@@ -71,10 +71,10 @@ def _play_benchmark(arguments: argparse.Namespace, screen: Console) -> None:
 
 
 def _watch_run(arguments: argparse.Namespace, screen: Console) -> None:
-    from hiper.views import choice
+    from hiper.views import chosen_run
     from hiper.views import play as views
 
-    folder: Path = choice.chosen(arguments.run, arguments.filter)
+    folder: Path = chosen_run.chosen(arguments.run, arguments.filter)
     settings = settings_of(folder)
     benchmark = views.open_benchmark(settings.benchmark, arguments.data)
     evaluated = settings.evaluation.temperatures[0]

@@ -95,8 +95,9 @@ def table(jobs: Sequence[Job], known: Durations) -> Table:
         row += [_span([one / unit for one in seconds]), f"{sum(seconds) / unit:,.1f}" if seconds else "?"]
         row += [f"{spent:,.1f}" if spent else ""] if on_gpu else []
         made.add_row(*row, _sources(times, len(own)))
-    last = ["all", f"{len(jobs):,}", *([""] if on_gpu else []), "", f"{total / unit:,.1f}"]
-    made.add_row(*last, *([f"{all_gpu:,.1f}"] if on_gpu else []), "", style="bold")
+    least = "≥ " if None in expected.values() else ""  # what is not known comes on top
+    last = ["all", f"{len(jobs):,}", *([""] if on_gpu else []), "", f"{least}{total / unit:,.1f}"]
+    made.add_row(*last, *([f"{least}{all_gpu:,.1f}"] if on_gpu else []), "", style="bold")
     return made
 
 

@@ -15,7 +15,7 @@ from hiper.errors import UserError
 from hiper.records import absolute, read_jsonl
 from hiper.trajectory import evaluated_on
 from hiper.views.archive import OUTCOMES, TRAIN, Episode, Wanted, gaps, load, select
-from hiper.views.choice import state
+from hiper.views.chosen_run import state
 from hiper.views.terminal import harmless, inline
 from hiper.views.turns import STYLES, Token, last_view, segment_title, signed, tokens_of, turn_view
 

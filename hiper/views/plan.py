@@ -110,9 +110,7 @@ def _table(title: str, *names: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for number, name in enumerate(names):
         left = number == 0
         table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
@@ -160,7 +158,7 @@ def _time(kinds: Sequence[Sequence[Plan]], measuring: Sequence[Sequence[Plan]]) 
         plan, one = group[0], group[0].step
         if plan.name.model != model:
             model = plan.name.model
-            table.add_row(f"{model}, {_count(plan.gpus)}", style="italic")
+            table.add_row(f"{model}\n{_count(plan.gpus)}", style="italic")
         played = plan.episodes(plan.settings.training.episodes)
         training, evaluation = plan.training_seconds / HOUR, plan.evaluation_seconds / HOUR
         spent = (training * plan.gpus + evaluation) * len(group)
@@ -193,7 +191,7 @@ def _memory(found: Sequence[Plan], assumed: Assumptions) -> Table:
     names = ("actor", "critic", "ref.", "update", "play", "peak", "fits", "host")
     table = _table(f"Peak memory of one of a run's GPUs, of {size / GB:g} GB (update and play in turn)", "run", *names)
     for model, group in _by_model(found):
-        table.add_row(f"{model}, {_count(group[0].gpus)}", style="italic")
+        table.add_row(f"{model}\n{_count(group[0].gpus)}", style="italic")
         rows: dict[tuple[str, ...], Plan] = {}
         for plan in group:
             fits = "yes" if plan.memory.peak <= size else "NO"
@@ -204,8 +202,8 @@ def _memory(found: Sequence[Plan], assumed: Assumptions) -> Table:
             table.add_row(f"  {head}{f' {plan.name.algorithm}' if heads.count(head) > 1 else ''}", *cells)
     facts = [line for model, group in _by_model(found) for line in _facts(model, group)]
     host = (
-        "host: a node's own memory, for models in reading or an offloaded optimiser and a checkpoint;\n"
-        "libraries and environments of the processes come on top"
+        "host: a node's own memory, for models in reading or an offloaded optimiser\n"
+        "and a checkpoint; libraries and environments of the processes come on top"
     )
     table.caption, table.caption_justify = "\n".join([host, *facts]), "left"
     return table
@@ -222,7 +220,7 @@ def _facts(model: str, group: Sequence[Plan]) -> Iterator[str]:
     yield f"  {cache_bytes(first.shape, first.sampler.value_bytes):,} bytes of KV cache per token"
     fewest = max((plan.fewest_gpus or FEW_ENOUGH + 1) for plan in group)
     needed = f"at least {_count(fewest)}" if fewest <= FEW_ENOUGH else f"more than {FEW_ENOUGH} GPUs"
-    yield f"  with everything shared out (ZeRO 3) and nothing offloaded it takes {needed}"
+    yield f"  {needed} if all is shared out (ZeRO 3) and nothing offloaded"
 
 
 def _count(gpus: int) -> str:

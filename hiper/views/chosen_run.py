@@ -6,7 +6,6 @@ from pathlib import Path
 
 from hiper.errors import UserError, nearest
 from hiper.manifest import EVALUATION
-from hiper.paths import near
 from hiper.records import absolute, leftover
 
 
@@ -30,9 +29,7 @@ def chosen(folder: Path, wanted: str | None) -> Path:
     """The folder of the run that is meant; UserError lists the runs where several are, or none is."""
     runs = runs_of(folder)
     if runs is None:
-        if not folder.exists():
-            raise UserError(f"{folder}: no such folder{near(folder)}")
-        return folder
+        return folder  # whoever reads it says what is wrong with it
     if not runs:
         raise UserError(f"{folder}: no run has been started; `hiper run {absolute(folder).name}` starts all")
     found = matching(runs, wanted or "")
