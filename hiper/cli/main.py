@@ -54,7 +54,8 @@ class _Version(argparse.Action):
 
         state, _ = ask_git(Path(__file__).parents[2])
         commit = f" (commit {state['commit'][:7]}{', with changes' if state['dirty'] else ''})" if state else ""
-        parser.exit(0, f"hiper {version('hiper')}{commit}\n")
+        print(f"hiper {version('hiper')}{commit}")
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -126,7 +126,9 @@ def _go_on(
     if status == 0:
         _what_to_look_at(experiment)
     else:
-        print(f"hiper: not finished; `hiper run {experiment}` goes on with what is missing", file=sys.stderr)
+        for job in progress.unfinished() if progress else ():
+            print(f"hiper: {job.key.rule} {job.key.name} began and did not end: {job.log}", file=sys.stderr)
+        print("hiper: not finished; the same command goes on with what is missing", file=sys.stderr)
     return status
 
 

@@ -105,9 +105,7 @@ def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterato
 
 
 def _command(experiment: str, executor: str) -> str:
-    if executor != LOCAL:
-        return f"snakemake --profile {executor} --config experiment={experiment}"
-    return "make demo" if experiment == DEMO else f"snakemake --cores 2 --config experiment={experiment}"
+    return f"hiper run {experiment}{'' if executor == LOCAL else ' --cluster'}"
 
 
 def _tracking(root: Path, executor: str) -> Iterator[Finding]:

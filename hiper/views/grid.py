@@ -165,11 +165,15 @@ class Progress:
                 self.begun[job] = now
         return len(self.done) > before
 
+    def unfinished(self) -> list[Job]:
+        """Those that have begun and not ended well."""
+        return [job for job in self.begun if job not in self.done]
+
     def line(self) -> str:
         """`12 of 31 jobs (39 %) after 14 min, about 20 min left; now: 2 train`."""
         now = time.monotonic() - self.started
         share = 100 * len(self.done) // max(1, len(self.jobs))
-        running = Counter(job.key.rule for job in self.begun if job not in self.done)
+        running = Counter(job.key.rule for job in self.unfinished())
         at_work = ", ".join(f"{running[rule]} {rule}" for rule in sorted(running, key=_place))
         text = f"{len(self.done)} of {len(self.jobs)} jobs ({share} %) after {words(now)}{self._left(now)}"
         return f"{text}; now: {at_work}" if at_work and len(self.done) < len(self.jobs) else text
