@@ -207,7 +207,7 @@ class Mirror:
         runs = [run for run in self._ours() if run.info.run_id != parent.info.run_id]
         for run in runs:
             self._set(run, {PARENT: parent.info.run_id})
-        shown = overview({name for run in runs for name in run.data.metrics})
+        shown = overview({name for run in runs for name in run.data.metrics}, parent.info.run_id)
         if self.client.get_experiment(self.experiment_id).tags.get(VIEW) != shown:
             self.client.set_experiment_tag(self.experiment_id, VIEW, shown)
 

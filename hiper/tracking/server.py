@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -40,14 +41,15 @@ def serve(experiment: Path, port: int) -> int:
             "SELECT experiment_id FROM experiments ORDER BY name = ? DESC, experiment_id DESC LIMIT 1", (name,)
         ).fetchone()
     print("starting MLflow; its address is shown in some seconds", flush=True)
-    # the server needs no worker for jobs, and there is nobody to report to
+    # one reader needs one worker, which on a busy machine is not killed for answering slowly, and none for jobs
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     process = subprocess.Popen([*command, "--backend-store-uri", address], env={**os.environ, **quiet})
     threading.Thread(target=_announce, args=(process, f"http://{HOST}:{port}", str(number)), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         return process.wait()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # Ctrl-C has reached the server, too
         return process.wait()
 
 

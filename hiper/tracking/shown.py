@@ -72,9 +72,10 @@ def origin(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {"hiper.commit": commit, "hiper.data": next(iter(data.values()), "unknown")}
 
 
-def overview(metrics: Collection[str]) -> str:
+def overview(metrics: Collection[str], parent: str) -> str:
     """The view `VIEW_KEY`: success in evaluation as bars and in training as lines, a bar or line for each benchmark and
-    algorithm, the mean over its seeds. `metrics`: names of those that there are."""
+    algorithm, the mean over its seeds. `metrics`: names of those that there are; `parent`: the id of the run whose
+    children the list is to show."""
     evaluated = sorted(name for name in metrics if name.startswith("evaluation/") and name.endswith("/success"))
     trained = [name for name in ("train/success", "validation/success") if name in metrics]
     charts = [_chart("BAR", name) for name in evaluated[:MOST_BARS]] + [_chart("LINE", name) for name in trained]
@@ -83,6 +84,7 @@ def overview(metrics: Collection[str]) -> str:
         "groupBy": {"aggregateFunction": "average", "groupByKeys": keys},
         "useGroupedValuesInCharts": True,
         "runsHiddenMode": "SHOW_ALL",
+        "runsExpanded": {parent: True},
         "isAccordionReordered": True,
         "compareRunSections": [{**_SHARED, "uuid": "success", "name": "Success", "display": True}],
         "compareRunCharts": charts,
@@ -101,7 +103,8 @@ def _chart(kind: str, metric: str) -> dict[str, Any]:
 
 def view_address(server: str, experiment_id: str) -> str:
     """What to open in a browser: the charts of an experiment in the view `overview`."""
-    return f"{server}/#/experiments/{experiment_id}/runs?compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}"
+    query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}"
+    return f"{server}/#/experiments/{experiment_id}/runs?{query}"
 
 
 def result_note(experiment: Path) -> str:

@@ -122,7 +122,11 @@ def _sources(times: Sequence[Duration], jobs: int) -> str:
 def here(jobs: Sequence[Job], known: Durations, cores: int) -> str:
     """How long this machine will take, in words; what is not known is said."""
     expected = [(job, known.of(job.key)) for job in jobs]
-    busy = sum(one.seconds * min(job.threads, cores) for job, one in expected if one) / cores
+    longest: dict[str, float] = {}  # of each stage: they follow each other
+    for job, one in expected:
+        longest[job.key.rule] = max(longest.get(job.key.rule, 0.0), one.seconds if one else 0.0)
+    shared = sum(one.seconds * min(job.threads, cores) for job, one in expected if one) / cores
+    busy = max(shared, sum(longest.values()))
     unknown = sorted({job.key.rule for job, one in expected if one is None}, key=_place)
     if not unknown:
         return f"about {words(busy)} on {cores} cores"
