@@ -7,6 +7,7 @@ played on the same data.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from hiper.statistics import grid, mean_difference, mean_rate, paired
 
 UNCOMPARED = ("seed", "experiment", "data", "data_source")  # said elsewhere, or no choice of anybody
 SHOWN = 60  # characters of a value
+WIDTH = 100  # of prose
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def diff(first: Path, second: Path, picture: Path) -> Iterator[str]:
         yield f"Played on other data, so not paired: {', '.join(others)}."
     table = success(pairs)
     yield to_text(table)
-    yield table.caption
+    yield textwrap.fill(table.caption, WIDTH)
     if draw(pairs, picture):
         yield f"Learning curves (A solid, B dashed): {picture}"
 
