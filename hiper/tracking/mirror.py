@@ -179,6 +179,9 @@ class Mirror:
         parts = ("report.html", "tables/*.*", "figures/*.*")
         files = sorted(path for part in parts for path in self.folder.glob(part))
         if not files:
+            with self.exclusive():
+                if next(self._ours(), None) is not None:
+                    self._adopt(self._parent())
             return
         content = sha256_json({str(path.relative_to(self.folder)): content_hash(path) for path in files})
         with self.exclusive():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_what_is_missing_is_shown_run_and_pointed_to(finished: Path) -> None:
+def test_what_is_missing_is_shown_run_and_pointed_to(reference: Path, tmp_path: Path) -> None:
     """A table of the jobs with measured times; progress of the grid; what to look at; and Snakemake's exit status."""
+    finished = shutil.copytree(reference, tmp_path / "project", symlinks=True)
     table = finished / "results" / "test" / "tables" / "success.md"
     before = table.read_bytes()
     table.unlink()
