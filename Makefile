@@ -67,14 +67,7 @@ bench: $(READY)
 	@for name in $(BENCHMARKS); do python -m dev.bench $$name; done
 
 mlflow: $(READY)
-	@test -f results/$(EXPERIMENT)/tracking/mlflow.db || { echo "no runs yet: make demo, or snakemake --cores 2 --config experiment=$(EXPERIMENT)"; exit 1; }
-	@if (exec 3<>/dev/tcp/127.0.0.1/$(PORT)) 2>/dev/null; then echo "port $(PORT) is in use, perhaps by another make mlflow; stop that, or choose another: make mlflow PORT=5001"; exit 1; fi
-	@id=$$(python -c "import json; print(json.load(open('results/$(EXPERIMENT)/tracking/experiment.json'))['experiment_id'])"); \
-	answers() { python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$(PORT)/health', timeout=5)" 2>/dev/null; }; \
-	{ until answers; do sleep 1; done; echo "open http://127.0.0.1:$(PORT)/#/experiments/$$id/runs?workflowType=machine_learning   (stop with Ctrl-C)"; } & \
-	trap "kill $$! 2>/dev/null || true" EXIT; \
-	echo "starting MLflow; its address is shown in some seconds"; \
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///results/$(EXPERIMENT)/tracking/mlflow.db
+	@hiper track serve results/$(EXPERIMENT) --port $(PORT)
 
 clean:
 	rm -rf results/demo results/test

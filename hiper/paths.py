@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from hiper.errors import UserError
@@ -40,3 +41,14 @@ def expanded_text(text: str, setting: str) -> str:
 def looks_like_path(text: str) -> bool:
     """Whether a name that may be a model's on a hub (OWNER/NAME) was surely meant for a folder."""
     return text.startswith(("~", "/", ".", "$")) or text.count("/") > 1
+
+
+def near(path: Path) -> str:
+    """`; did you mean …?` with a path that is there and differs in the one name that is not; else nothing."""
+    for folder in reversed(path.parents):
+        name = path.relative_to(folder).parts[0]
+        if folder.is_dir() and not (folder / name).exists():
+            found = get_close_matches(name, [other.name for other in folder.iterdir()])
+            meant = (folder / other / path.relative_to(folder / name) for other in found)
+            return next((f"; did you mean {str(one)!r}?" for one in meant if one.exists()), "")
+    return ""

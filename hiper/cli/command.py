@@ -5,16 +5,38 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hiper.errors import UserError
-from hiper.paths import expanded
+from hiper.errors import UserError, nearest
+from hiper.paths import expanded, near
 
 if TYPE_CHECKING:
     from hiper.config import RunSettings
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # what add_subparsers gives back
 Handler = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, which also says the nearest of the names there are, and may leave what stands behind `--` to another
+    program: as a list in the attribute that `passes_on` names."""
+
+    passes_on: str | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.passes_on is None or args is None:
+            return super().parse_known_args(args, namespace)
+        own = list(args)
+        cut = own.index("--") if "--" in own else len(own)
+        found, unknown = super().parse_known_args(own[:cut], namespace)
+        setattr(found, self.passes_on, own[cut + 1 :])
+        return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            names = [str(name) for name in action.choices]
+            known = f"there are {', '.join(names)}"
+            raise argparse.ArgumentError(action, f"{str(value)!r} is unknown{nearest(str(value), names)}; {known}")
 
 
 def declare(commands: Commands, name: str, handler: Handler, summary: str) -> argparse.ArgumentParser:
@@ -50,11 +72,15 @@ def natural(text: str) -> int:
 
 def existing(path: Path) -> Path:
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
+        raise UserError(f"{path}: no such file or folder{near(path)}")
     return path
 
 
 def settings_of(folder: Path) -> RunSettings:
     from hiper.compose import read_config
 
-    return read_config(folder / "config.yaml")
+    path = folder / "config.yaml"
+    if not path.exists():
+        several = "; it holds an experiment: name one of its runs" if (folder / "runs").is_dir() else near(folder)
+        raise UserError(f"{path}: no such file{several}")
+    return read_config(path)

@@ -19,18 +19,18 @@ def add(commands: Commands) -> None:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    from hiper.views.doctor import able, diagnose, show
+    from hiper.views.doctor import able, look, show
 
-    findings = diagnose(Path.cwd(), arguments.experiment, _executor(arguments.profile))
+    findings = look(Path.cwd(), arguments.experiment, _executor(arguments.profile))
     subject = f"experiment {arguments.experiment}" if arguments.experiment else "the demo"
     try:
         from hiper.views.terminal import console
     except ImportError:  # an environment so incomplete that even the tables' package is missing
-        for finding in findings:
+        kept = list(findings)
+        for finding in kept:
             print(f"{finding.state:9}{finding.section} {finding.name}: {finding.detail} {finding.remedy}".rstrip())
-    else:
-        show(console(), findings, subject)
-    return 0 if able(findings) else 1
+        return 0 if able(kept) else 1
+    return 0 if show(console(), findings, subject) else 1
 
 
 def _executor(profile: str | None) -> str:

@@ -13,6 +13,7 @@ NAMES = "train:<iteration>:<number>, or <split>:<temperature>:<number> in evalua
 def add(commands: Commands) -> None:
     parser = declare(commands, "inspect", inspect, "the episodes of a run: a list, or one of them turn by turn")
     run_folder(parser)
+    parser.add_argument("--filter", metavar="WORDS", help="of the run's name, where RUN_DIR is an experiment's folder")
     parser.add_argument("episode", metavar="EPISODE", nargs="?", help=f"{NAMES}; without it, all are listed")
     listing = parser.add_argument_group("which episodes are listed (broken ones first)")
     listing.add_argument("--split", metavar="NAME", help="train, or a split of evaluation such as unseen")
@@ -37,10 +38,16 @@ def add(commands: Commands) -> None:
 
 
 def inspect(arguments: argparse.Namespace) -> int:
-    from hiper.views import archive, inspection
+    from hiper.views import archive, chosen_run, inspection
     from hiper.views.terminal import console
 
     folder = arguments.subject
+    if (runs := chosen_run.runs_of(folder)) is not None:
+        found = chosen_run.matching(runs, arguments.filter or "")
+        if arguments.episode is None and len(found) > 1:
+            inspection.show_runs(console(), folder, found)
+            return 0
+        folder = chosen_run.chosen(folder, arguments.filter)
     if arguments.episode is None:
         names = ("split", "iteration", "outcome", "task_type", "task", "invalid")
         wanted = archive.Wanted(**{name: getattr(arguments, name) for name in names})

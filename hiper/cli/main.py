@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import cast
 
 from hiper.cli import compose, data, doctor, inspect, learning, model, plan, play, reporting, tracking
-from hiper.cli.command import Handler
+from hiper.cli import run as running
+from hiper.cli.command import Handler, Parser
 from hiper.cli.environment import what_to_do
 from hiper.errors import Interrupted, UserError
 
 DESCRIPTION = """\
-Train language-model agents with hierarchical advantage estimation, stage by stage. The stages are chained by the
-workflow (`make demo`, or `snakemake --cores 2`); each can be run alone with the commands below, in the project's root.
+Train language-model agents with hierarchical advantage estimation. `hiper run EXPERIMENT` runs all stages of an
+experiment by Snakemake; each can be run alone with the commands below, in the project's root.
 """
 
 TRACEBACK = "HIPER_TRACEBACK"
@@ -34,11 +35,27 @@ EPILOG = f"With {TRACEBACK}=1 in the environment, a mistake is shown with the tr
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hiper", description=DESCRIPTION, epilog=EPILOG)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for family in (doctor, compose, plan, model, data, learning, reporting, inspect, play, tracking):
+    parser = Parser(prog="hiper", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and the commit, and exit")
+    parser.set_defaults(handler=lambda _: parser.print_help() or 0)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for family in (running, plan, doctor, reporting, inspect, play, model, data, learning, compose, tracking):
         family.add(commands)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looked up when it is asked for alone."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        from hiper.manifest import ask_git
+
+        state, _ = ask_git(Path(__file__).parents[2])
+        commit = f" (commit {state['commit'][:7]}{', with changes' if state['dirty'] else ''})" if state else ""
+        print(f"hiper {version('hiper')}{commit}")
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,6 +29,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("benchmark", metavar="BENCHMARK", nargs="?", help="a file of configs/benchmark, without .yaml")
     parser.add_argument("--expert", action="store_true", help="the scripted expert plays BENCHMARK")
     parser.add_argument("--run", type=path, metavar="RUN_DIR", help="this run's model plays its own benchmark")
+    parser.add_argument("--filter", metavar="WORDS", help="of the run's name, where RUN_DIR is an experiment's folder")
     parser.add_argument("--split", metavar="NAME", help="train, or a split of evaluation (default: the last of these)")
     game = parser.add_mutually_exclusive_group()
     game.add_argument("--number", type=natural, default=0, metavar="N", help="of the game in its split (default: 0)")
@@ -70,9 +71,10 @@ def _play_benchmark(arguments: argparse.Namespace, screen: Console) -> None:
 
 
 def _watch_run(arguments: argparse.Namespace, screen: Console) -> None:
+    from hiper.views import chosen_run
     from hiper.views import play as views
 
-    folder: Path = arguments.run
+    folder: Path = chosen_run.chosen(arguments.run, arguments.filter)
     settings = settings_of(folder)
     benchmark = views.open_benchmark(settings.benchmark, arguments.data)
     evaluated = settings.evaluation.temperatures[0]

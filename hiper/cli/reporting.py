@@ -1,6 +1,6 @@
 """`hiper report` writes tables, figures and a page, `hiper summary` prints the short version, `hiper compare` says
-whether two runs of an experiment are the same, `hiper choose` which of some trials was best, `hiper pack` and `hiper
-unpack` carry what stands behind the tables."""
+whether two runs of an experiment are the same, `hiper diff` what two experiments differ in, `hiper choose` which of
+some trials was best, `hiper pack` and `hiper unpack` carry what stands behind the tables."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--record", type=path, required=True, metavar="FILE.csv", help="written there: configs/trials/<experiment>.csv"
     )
+    parser = declare(commands, "diff", diff, "what two experiments differ in: settings, success, learning curves")
+    for side in ("first", "second"):
+        named = "a folder of results (unpacked evidence, too), or the name of an experiment that has run"
+        parser.add_argument(side, metavar="AB"[side == "second"], help=named)
+    parser.add_argument("--picture", type=path, metavar="FILE.png", help="default: results/diff-A-B.png")
     parser = declare(commands, "pack", pack, "what stands behind an experiment's tables, without weights, in one file")
     parser.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
     parser.add_argument("archive", type=path, metavar="FILE.tar.xz", help="written there")
@@ -78,6 +83,15 @@ def choose(arguments: argparse.Namespace) -> int:
     from hiper.report import choice
 
     print(choice.choose([existing(folder) for folder in arguments.trials], arguments.record))
+    return 0
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    from hiper.report import diff as differences
+
+    first, second = differences.folder_of(arguments.first), differences.folder_of(arguments.second)
+    for text in differences.diff(first, second, arguments.picture or differences.default_picture(first, second)):
+        print(f"{text}\n")
     return 0
 
 

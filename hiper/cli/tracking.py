@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hiper.cli.command import Commands, declare, existing, path, run_folder
+from hiper.cli.command import Commands, declare, existing, natural, path, run_folder
 
 
 def add(commands: Commands) -> None:
@@ -21,6 +21,9 @@ def add(commands: Commands) -> None:
         command.add_argument(
             "--best-effort", action="store_true", help="report problems as warnings: tracking must not stop a workflow"
         )
+    show = declare(parts, "serve", serve, "show an experiment in MLflow's pages, on this machine alone, until Ctrl-C")
+    show.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+    show.add_argument("--port", type=natural, default=5000, metavar="N", help="of 127.0.0.1 (default: 5000)")
     follow = declare(parts, "follow", follow_run, "mirror one run while it goes on, until it ends")
     run_folder(follow)
     follow.add_argument("--process", type=int, metavar="ID", help="stop when this process is gone")
@@ -45,6 +48,12 @@ def rebuild(arguments: argparse.Namespace) -> int:
 
     tracking.rebuild(existing(arguments.experiment), best_effort=arguments.best_effort)
     return 0
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    from hiper.tracking import server
+
+    return server.serve(existing(arguments.experiment), arguments.port)
 
 
 def follow_run(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,15 +52,15 @@ TABLES = (  # in the order of the page
 )
 
 
-RATES = "rates.json"
-FILES = [*(name for entry in TABLES for name in entry.files), RATES]
+RATES = "rates"
+FILES = [name for entry in TABLES for name in entry.files]
 
 
 def write_tables(studies: Sequence[Study], folder: Path) -> None:
-    """FILES, in the folder `tables/`.
+    """FILES and the folder RATES, in the folder `tables/`.
 
-    Rates in CSV and JSON files are in [0, 1], in the other tables in percent. `rates.json` holds the overall rates
-    under the main conditions, nested, for tools that compare metrics.
+    Rates in CSV and JSON files are in [0, 1], in the other tables in percent. RATES has a file for each algorithm, so
+    that tools which compare metrics show a line for each.
     """
     for entry in TABLES:
         tables = [entry.make(study) for study in studies]
@@ -69,14 +70,16 @@ def write_tables(studies: Sequence[Study], folder: Path) -> None:
             shown = [table for table in tables if table.cells]
             write_text(folder / f"{entry.name}.md", to_markdown(shown) or f"{entry.nothing}\n")
             write_text(folder / f"{entry.name}.tex", to_latex(shown, entry.name) if shown else f"% {entry.nothing}\n")
-    write_json(folder / RATES, _overall_rates(studies))
+    shutil.rmtree(folder / RATES, ignore_errors=True)
+    for name, rates in _overall_rates(studies).items():
+        write_json(folder / RATES / f"{name}.json", rates)
 
 
 def _overall_rates(studies: Sequence[Study]) -> dict[str, dict[str, float]]:
-    """ "<benchmark>-<model>-<algorithm>" → "<place>_t<temperature>" (`Condition.place`) → overall success rate, under
+    """ "<benchmark>-<model>/<algorithm>" → "<place>_t<temperature>" (`Condition.place`) → overall success rate, under
     the main conditions."""
     nested: dict[str, dict[str, float]] = {}
     for row in (row for study in studies for row in main_cells(study).itertuples()):
-        cells = nested.setdefault(f"{row.benchmark}-{row.model}-{row.algorithm}", {})
+        cells = nested.setdefault(f"{row.benchmark}-{row.model}/{row.algorithm}", {})
         cells[f"{row.condition.place}_t{row.temperature}"] = round(row.mean, 4)
     return nested

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from hiper.benchmarks.record import record_of
-from hiper.compose import configuration_file, load_benchmark
+from hiper.compose import available, configuration_file, load_benchmark
 from hiper.config import BenchmarkSettings
 from hiper.digests import benchmark_digest
 from hiper.errors import UserError
@@ -73,6 +73,37 @@ def reproduce(benchmark: str, force: bool = False) -> None:
         )
 
 
+def states() -> dict[str, str]:
+    """Of each data set that the benchmarks' files name: whether it is made here, and what has changed since. DVC's own
+    `status` calls a set that was never made deleted, so it is asked about the others alone."""
+    found, stages = {}, {}
+    for benchmark in available("benchmark", Path()):
+        settings = load_benchmark(configuration_file("benchmark", benchmark, Path()))
+        if not (DATA / benchmark / "dataset.json").exists():
+            found[benchmark] = "not made here; a run makes it"
+        elif _has_stage(settings.name, benchmark):
+            found[benchmark] = "up to date"
+            stages[f"{settings.name}@{benchmark}"] = benchmark
+        else:
+            recorded = read_made(DATA, benchmark)
+            same = (
+                recorded and recorded["from"] == _origin(settings) and folder_hash(DATA / benchmark) == recorded["md5"]
+            )
+            found[benchmark] = "up to date" if same else "changed since it was made"
+    if stages:
+        with _without_git() as environment:
+            command = [sys.executable, "-m", "dvc", "status", "--json", *stages]
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise UserError(f"dvc status ended with status {done.returncode}, for the reason above")
+        for stage, changes in json.loads(done.stdout or "{}").items():
+            files = [
+                name for change in changes if isinstance(change, dict) for part in change.values() for name in part
+            ]
+            found[stages[stage]] = f"changed since it was made: {', '.join(files) or 'its command'}"
+    return found
+
+
 def _has_stage(name: str, benchmark: str) -> bool:
     """Whether dvc.yaml names one for this data set; of a file that cannot be read DVC says what is wrong."""
     try:
@@ -84,7 +115,7 @@ def _has_stage(name: str, benchmark: str) -> bool:
 
 def _make_here(settings: BenchmarkSettings, configuration: Path, force: bool) -> None:
     output, made = DATA / configuration.stem, DATA / MADE.format(configuration.stem)
-    origin = sha256_json({"settings": benchmark_digest(settings), "code": _code(settings.name)})
+    origin = _origin(settings)
     recorded = None if force else read_made(DATA, output.name)
     if recorded and recorded["from"] == origin and output.is_dir() and folder_hash(output) == recorded["md5"]:
         log.info("data set %s didn't change", output.name)
@@ -93,6 +124,11 @@ def _make_here(settings: BenchmarkSettings, configuration: Path, force: bool) ->
     output.parent.mkdir(exist_ok=True)
     make(configuration, output)
     write_json(made, {"from": origin, "md5": folder_hash(output)})
+
+
+def _origin(settings: BenchmarkSettings) -> str:
+    """Of what a data set is made from."""
+    return sha256_json({"settings": benchmark_digest(settings), "code": _code(settings.name)})
 
 
 def _code(name: str) -> dict[str, str]:

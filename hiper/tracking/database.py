@@ -42,7 +42,24 @@ def prepare(tracking: Path) -> str:
         log.warning("%s was damaged (%s): kept in %s, made anew from the files", path, damage, aside)
     if not path.exists() or not path.stat().st_size:
         _make(path)
+    _follow_the_folder(path)
     return _address(path)
+
+
+def _follow_the_folder(path: Path) -> None:
+    """MLflow keeps absolute addresses of artifacts. After the folder has been moved or copied those of ours are set
+    right: they lie beside the database."""
+    place = (path.parent / ARTIFACTS).resolve().as_uri()
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as opened, opened:
+        for number, old in opened.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall():
+            if not old or old == place or not old.endswith(f"/tracking/{ARTIFACTS}"):
+                continue
+            opened.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (place, number))
+            opened.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) WHERE experiment_id = ?"
+                " AND substr(artifact_uri, 1, ?) = ?",
+                (place, len(old) + 1, number, len(old) + 1, f"{old}/"),
+            )
 
 
 def inspect(path: Path, seconds: float | None = None) -> str | None:

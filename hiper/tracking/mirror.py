@@ -19,7 +19,8 @@ from hiper.digests import config_digest
 from hiper.manifest import content_hash, made_with, read_manifest
 from hiper.records import absolute, read_json, sha256_json, write_json
 from hiper.tracking import database, destination
-from hiper.tracking.readings import Metrics, RunFiles, columns, ended, flatten, origin, result_note, spent
+from hiper.tracking.readings import Metrics, RunFiles, columns, ended, flatten, spent
+from hiper.tracking.shown import NAME, NOTE, PARENT, VIEW, description, overview, result_note
 from hiper.tracking.tracker import LAST_PATIENCE, PATIENCE, RESULTS
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUN, CONFIGURATION, CONTENT = "hiper.run", "hiper.configuration", "hiper.content"  # tags
-NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 FILES, WRITER, OWNER = "hiper.files", "hiper.writer", "hiper.mirror"  # tags, too
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # opens MLflow's pages for model training
 BATCH = 1000  # metrics per request, MLflow's limit
@@ -155,6 +155,7 @@ class Mirror:
         path = folder / "config.yaml"
         settings = read_config(path) if made is None else recorded_settings(made, f"{folder}, its manifest")
         manifest = read_manifest(folder)
+        described = description(folder, settings.model_dump(mode="json"), manifest)
         known = self.known.setdefault(folder.name, _Known(RunFiles(folder)))
         metrics = known.files.read()
         with self.exclusive():
@@ -162,16 +163,15 @@ class Mirror:
             complete = metrics if manifest else None
             run = self._current(folder.name, {CONFIGURATION: digest}, lambda run: self._fits(run, known, complete))
             if run is None:
-                tags = {CONFIGURATION: digest, "algorithm": folder.name.split("-")[-2], "seed": str(settings.seed)}
                 began = None if manifest is None else ended(folder) - spent(manifest)
-                run = self._create(folder.name, {**tags, "benchmark": settings.benchmark.dataset}, began)
+                parent = {PARENT: self._parent().info.run_id}
+                run = self._create(folder.name, {CONFIGURATION: digest, **described, **parent}, began)
                 known.logged = {}
                 self._log_parameters(run, flatten(settings.model_dump(mode="json")))
+            self._set(run, described)
             self._log_metrics(run, known, metrics)
             self._log_files(run, known)
             if manifest and run.info.status == "RUNNING":
-                for tag, value in origin(manifest).items():
-                    self.client.set_tag(run.info.run_id, tag, value)
                 self.client.set_terminated(run.info.run_id, end_time=ended(folder))
 
     def results(self) -> None:
@@ -179,13 +179,19 @@ class Mirror:
         parts = ("report.html", "tables/*.*", "figures/*.*")
         files = sorted(path for part in parts for path in self.folder.glob(part))
         if not files:
+            with self.exclusive():
+                if next(self._ours(), None) is not None:
+                    self._adopt(self._parent())
             return
         content = sha256_json({str(path.relative_to(self.folder)): content_hash(path) for path in files})
         with self.exclusive():
-            run = self._current(RESULTS, {CONTENT: content}, lambda run: True)
-            if run is not None and run.info.status == "FINISHED":
+            run = (
+                self._current(RESULTS, {}, lambda run: run.data.tags.get(CONTENT) in (None, content)) or self._parent()
+            )
+            self._adopt(run)
+            if run.data.tags.get(CONTENT) and run.info.status == "FINISHED":
                 return
-            run = run or self._create(RESULTS, {CONTENT: content, NOTE: result_note(self.folder)})
+            self._set(run, {CONTENT: content, NOTE: result_note(self.folder)})
             for path in files:
                 place = None if path.parent == self.folder else path.parent.name
                 self.client.log_artifact(run.info.run_id, str(path), place)
@@ -193,6 +199,26 @@ class Mirror:
                     self.client.log_table(run.info.run_id, columns(path), f"{path.stem}.json")
             self.added.files += len(files)
             self.client.set_terminated(run.info.run_id)
+
+    def _parent(self) -> Run:
+        """The run `results`, under which MLflow shows all others; it goes on until there are results."""
+        note = {NOTE: result_note(self.folder)}
+        return self._current(RESULTS, {}, lambda run: True) or self._create(RESULTS, {NAME: RESULTS, **note})
+
+    def _adopt(self, parent: Run) -> None:
+        """Put all other runs under this one, and offer a view of what they came to."""
+        runs = [run for run in self._ours() if run.info.run_id != parent.info.run_id]
+        for run in runs:
+            self._set(run, {PARENT: parent.info.run_id})
+        shown = overview({name for run in runs for name in run.data.metrics}, parent.info.run_id)
+        if self.client.get_experiment(self.experiment_id).tags.get(VIEW) != shown:
+            self.client.set_experiment_tag(self.experiment_id, VIEW, shown)
+
+    def _set(self, run: Run, tags: dict[str, str]) -> None:
+        """Set those tags that are not so yet; the one of MLflow's own for a run's name is its name."""
+        for name, value in tags.items():
+            if run.data.tags.get(name) != value:
+                self.client.set_tag(run.info.run_id, name, value)
 
     def forget_all_but(self, names: set[str]) -> None:
         """Delete our mirrored runs whose folder is gone (all of them, for no names); other people's stay."""
@@ -227,7 +253,7 @@ class Mirror:
     def _create(self, name: str, tags: dict[str, str], began: int | None = None) -> Run:
         owned = {OWNER: self.owner} if self.owner else {}
         every = {RUN: name, **tags, **owned}
-        run = self.client.create_run(self.experiment_id, start_time=began, run_name=name, tags=every)
+        run = self.client.create_run(self.experiment_id, start_time=began, tags=every)
         self.added.runs += 1
         return run
 

@@ -12,8 +12,6 @@ from hiper.manifest import MANIFEST
 from hiper.records import read_jsonl, sha256_file
 from hiper.trajectory import evaluated_on
 
-NOTE_LENGTH = 5000  # characters of a table in a description; MLflow refuses more than 8000 in all
-ARTIFACTS = "The page report.html, all tables and figures are under Artifacts."
 FOLLOWED = "tracking.log"  # what a follower says, from before its run's first metrics
 COUNTERS = ("iteration", "step")  # what a row of metrics.jsonl counts
 GROWING = {"metrics.jsonl": "", "timings.jsonl": "seconds/"}  # file to the prefix of its metrics
@@ -131,21 +129,3 @@ def ended(folder: Path) -> int:
 def spent(manifest: dict[str, Any]) -> int:
     """The wall time of the stage that made a run, in milliseconds."""
     return int(1000 * (manifest.get("wall_time_seconds") or 0.0))
-
-
-def origin(manifest: dict[str, Any]) -> dict[str, str]:
-    """The commit (marked when files differed from it) and the data's hash, as tags that a person can copy."""
-    git, data = manifest.get("git") or {}, manifest.get("data") or {}
-    commit = f"{git['commit']}{'-dirty' if git.get('dirty') else ''}" if git else "unknown"
-    return {"hiper.commit": commit, "hiper.data": next(iter(data.values()), "unknown")}
-
-
-def result_note(experiment: Path) -> str:
-    """A table as the description of the run that holds the results: of all success rates or, where that is too long, of
-    their interquartile means; without one that fits, where to look."""
-    for name in ("success", "aggregate"):
-        path = experiment / "tables" / f"{name}.md"
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        if 0 < len(text) <= NOTE_LENGTH:
-            return f"{text}\n\n{ARTIFACTS}"
-    return ARTIFACTS

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -37,7 +38,17 @@ SERVER_SECONDS, DATABASE_SECONDS = 2.0, 0.5
 def diagnose(root: Path, experiment: str | None = None, executor: str = LOCAL) -> list[Finding]:
     """Everything looked at in the project at `root`; what `experiment` (default: the demo) cannot do without is
     `missing`. `executor`: who runs its jobs, as Snakemake calls it. UserError for an experiment that does not exist."""
-    found = list(examine(root))
+    return list(look(root, experiment, executor))
+
+
+def look(root: Path, experiment: str | None = None, executor: str = LOCAL) -> Iterator[Finding]:
+    """The same one after the other: importing torch and composing every experiment take seconds."""
+    if experiment is not None:
+        with suppress(ImportError):  # said below
+            from hiper.layers import configuration_file
+
+            configuration_file("experiment", experiment, root)  # for its error, before anything is shown
+    yield from examine(root)
     parts: list[Callable[[], Iterator[Finding]]] = [
         lambda: _commit(root),
         lambda: _experiments(root, experiment or DEMO, experiment is not None, executor),
@@ -47,10 +58,9 @@ def diagnose(root: Path, experiment: str | None = None, executor: str = LOCAL) -
     ]
     for part in parts:
         try:
-            found += part()
+            yield from part()
         except ImportError as error:  # said above, under packages, with what to do about it
-            found.append(Finding("Project", "not looked at", "missing", f"{error}"))
-    return found
+            yield Finding("Project", "not looked at", "missing", f"{error}")
 
 
 def able(findings: Sequence[Finding]) -> bool:
@@ -67,13 +77,11 @@ def _commit(root: Path) -> Iterator[Finding]:
 
 def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterator[Finding]:
     """Each experiment's configurations, then the data sets of those that compose; `alone`: only the target's."""
-    from hiper.compose import available, configuration_file
+    from hiper.compose import available
     from hiper.grids import compose_grid
     from hiper.views.needs import data_needs, needs
 
     names = available("experiment", root)
-    if alone:
-        configuration_file("experiment", target, root)  # for its error
     shared: dict[str, Finding] = {}
     for name in [target] if alone else names:
         lacking: State = "missing" if name == target else "optional"
@@ -97,9 +105,7 @@ def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterato
 
 
 def _command(experiment: str, executor: str) -> str:
-    if executor != LOCAL:
-        return f"snakemake --profile {executor} --config experiment={experiment}"
-    return "make demo" if experiment == DEMO else f"snakemake --cores 2 --config experiment={experiment}"
+    return f"hiper run {experiment}{'' if executor == LOCAL else ' --cluster'}"
 
 
 def _tracking(root: Path, executor: str) -> Iterator[Finding]:
@@ -180,27 +186,25 @@ def _leftovers(root: Path) -> Iterator[Finding]:
             yield Finding("Runs", name, "optional", "unfinished, with checkpoints", remedy)
 
 
-def show(console: Console, findings: Sequence[Finding], subject: str) -> None:
-    """One section after the other, then the sentence that matters."""
+def show(console: Console, findings: Iterable[Finding], subject: str) -> bool:
+    """One section after the other, each as soon as it is complete, then the sentence that matters; whether it can."""
     from rich.table import Table
     from rich.text import Text
 
-    for section, group in groupby(sorted(findings, key=_order(findings)), key=lambda finding: finding.section):
+    found: list[Finding] = []
+    for section, group in groupby(findings, key=lambda finding: finding.section):
+        with console.status("looking …"):  # on a terminal alone
+            found += (own := list(group))
         console.print(Text(f"\n{section}", "bold"))
         table = Table.grid(padding=(0, 2))
-        for finding in group:
+        for finding in own:
             word, style = MARKS[finding.state]
             remedy = f"\n→ {finding.remedy}" if finding.remedy else ""
             table.add_row(Text(word, style), finding.name, Text(finding.detail).append(remedy, "cyan"))
         console.print(table)
-    if not able(findings):
-        missing = dict.fromkeys(finding.name for finding in findings if finding.state == "missing")
+    if not able(found):
+        missing = dict.fromkeys(finding.name for finding in found if finding.state == "missing")
         console.print(Text(f"\n{subject} cannot run here yet; see: {', '.join(missing)}", "bold red"))
     else:
         console.print(Text(f"\n{subject} can run here", "bold green"))
-
-
-def _order(findings: Sequence[Finding]) -> Callable[[Finding], int]:
-    """Sections in the order of their first finding."""
-    sections = list(dict.fromkeys(finding.section for finding in findings))
-    return lambda finding: sections.index(finding.section)
+    return able(found)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from hiper.learning import pretrained
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.memory import Memory
 from hiper.planning.shapes import cache_bytes, parameters
+from hiper.views.durations import Durations
 from hiper.views.estimates import HOUR, Plan, plans
 from hiper.views.needs import model_problems
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 GB = 1e9
+FEW_ENOUGH = 64  # the most that `fewest_gpus` looks at
 
 
 def show(
@@ -41,7 +42,8 @@ def show(
         console.print(Text(f"{line}\n"))
     if not found:
         return
-    console.print(_jobs(found, measured(experiment, root)))
+    runs = {name: plan.settings for plan in found for name in (plan.name.warm_start, plan.name)}
+    console.print(_jobs(found, Durations(experiment, runs, root)))
     console.print(_disk(found))
     kinds = _kinds([plan for plan in found if plan.on_gpu])
     if not kinds:
@@ -94,17 +96,6 @@ def _measuring(found: Sequence[Plan]) -> dict[RunName, list[Plan]]:
     return starts
 
 
-def measured(experiment: str, root: Path) -> dict[str, list[float]]:
-    """Seconds of the jobs that have run, by rule: Snakemake's benchmark files."""
-    found: dict[str, list[float]] = {}
-    folder = root / "results" / experiment / "benchmarks"
-    for path in sorted(folder.glob("*/*.tsv")):
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.DictReader(stream, delimiter="\t")]
-        found.setdefault(path.parent.name, []).extend(float(row["s"]) for row in rows if row.get("s"))
-    return found
-
-
 def _kinds(found: Sequence[Plan]) -> list[list[Plan]]:
     """The runs that cost the same together, dear ones first within a benchmark and model."""
 
@@ -115,29 +106,31 @@ def _kinds(found: Sequence[Plan]) -> list[list[Plan]]:
 
 
 def _table(title: str, *names: str) -> Table:
+    """The first column gives way where there is no room; figures are never cut."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for number, name in enumerate(names):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+        left = number == 0
+        table.add_column(name, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     return table
 
 
-def _jobs(found: Sequence[Plan], spent: dict[str, list[float]]) -> Table:
-    table = _table("Jobs", "rule", "jobs", "have run", "seconds each (mean)")
+def _jobs(found: Sequence[Plan], known: Durations) -> Table:
+    """How many there are, how many have run, and from the seconds of these minutes of one and of those to come."""
+    table = _table("Jobs", "rule", "jobs", "have run", "minutes each", "minutes to come")
     for rule, count in jobs(found).items():
-        times = spent.get(rule, [])
-        mean = f"{sum(times) / len(times):,.0f}" if times else ""
-        table.add_row(rule, f"{count:,}", str(len(times)) if times else "", mean)
+        times = list(known.own(rule).values())
+        mean = sum(times) / len(times) / 60 if times else 0.0
+        minutes = [f"{mean:,.1f}", f"{mean * max(0, count - len(times)):,.1f}"] if times else ["", ""]
+        table.add_row(rule, f"{count:,}", str(len(times)) if times else "", *minutes)
     return table
 
 
 def _disk(found: Sequence[Plan]) -> Table:
     """Runs of one model together; checkpoints of those that go on at the same time come on top."""
-    table = _table("Disk, GB", "model", "runs", "kept by one", "kept by all", "checkpoints while one goes on")
+    table = _table("Disk, GB", "model", "runs", "kept by one", "kept by all", "checkpoints\nof one at work")
     total = 0.0
     for model, group in _by_model(found):
         starts = list({plan.name.warm_start: plan for plan in group}.values())
@@ -165,7 +158,7 @@ def _time(kinds: Sequence[Sequence[Plan]], measuring: Sequence[Sequence[Plan]]) 
         plan, one = group[0], group[0].step
         if plan.name.model != model:
             model = plan.name.model
-            table.add_row(f"{model}, {plan.gpus} GPU{'s' if plan.gpus > 1 else ''}", style="italic")
+            table.add_row(f"{model}\n{_count(plan.gpus)}", style="italic")
         played = plan.episodes(plan.settings.training.episodes)
         training, evaluation = plan.training_seconds / HOUR, plan.evaluation_seconds / HOUR
         spent = (training * plan.gpus + evaluation) * len(group)
@@ -193,42 +186,49 @@ def _variance_hours(measuring: Sequence[Sequence[Plan]]) -> dict[str, list[float
 
 
 def _memory(found: Sequence[Plan], assumed: Assumptions) -> Table:
+    """A row for runs of one model and benchmark that need the same, in name after the networks that they train."""
     size = assumed.card.memory
-    names = ("actor", "critic", "ref.", "update", "play", "peak", f"fits {size / GB:g}", "shared", "host")
-    table = _table("Peak memory of one GPU, GB (update and play come one after the other)", "run", *names)
-    shown: dict[tuple[str, ...], None] = {}
-    for plan in found:
-        fits = "yes" if plan.memory.peak <= size else "NO"
-        fewest = f"{plan.fewest_gpus or 'over 64'} GPU{'' if plan.fewest_gpus == 1 else 's'}"
-        shown[
-            (
-                _networks(plan),
-                *_parts(plan.memory),
-                fits,
-                fewest,
-                f"{plan.host.peak / GB:,.0f}",
-            )
-        ] = None
-    for row in shown:
-        table.add_row(*row)
-    facts: dict[str, Callable[[Plan], str]] = {
-        "parameters": lambda plan: f"{parameters(plan.shape):,}",
-        "trained, with the critic's": lambda plan: f"{plan.models.trained:,}",
-        "bytes of KV cache per token": lambda plan: f"{cache_bytes(plan.shape, plan.sampler.value_bytes):,}",
-    }
-    said = [f"{plan.name.model}: {what} {tell(plan)}" for what, tell in facts.items() for plan in found]
-    shared = (
-        "shared: fits from so many GPUs with ZeRO 3, activations computed again, a bfloat16 sampler\n"
-        "host: a node's own memory, for models in reading or an offloaded optimiser and a checkpoint;\n"
-        "libraries and environments of the processes come on top"
+    names = ("actor", "critic", "ref.", "update", "play", "peak", "fits", "host")
+    table = _table(f"Peak memory of one of a run's GPUs, of {size / GB:g} GB (update and play in turn)", "run", *names)
+    for model, group in _by_model(found):
+        table.add_row(f"{model}\n{_count(group[0].gpus)}", style="italic")
+        rows: dict[tuple[str, ...], Plan] = {}
+        for plan in group:
+            fits = "yes" if plan.memory.peak <= size else "NO"
+            rows.setdefault((plan.name.benchmark, *_parts(plan.memory), fits, f"{plan.host.peak / GB:,.0f}"), plan)
+        heads = [_networks(plan) for plan in rows.values()]
+        for (_, *cells), plan in rows.items():
+            head = _networks(plan)
+            table.add_row(f"  {head}{f' {plan.name.algorithm}' if heads.count(head) > 1 else ''}", *cells)
+    facts = [line for model, group in _by_model(found) for line in _facts(model, group)]
+    host = (
+        "host: a node's own memory, for models in reading or an offloaded optimiser\n"
+        "and a checkpoint; libraries and environments of the processes come on top"
     )
-    table.caption, table.caption_justify = "\n".join(dict.fromkeys([shared, *said])), "left"
+    table.caption, table.caption_justify = "\n".join([host, *facts]), "left"
     return table
 
 
+def _facts(model: str, group: Sequence[Plan]) -> Iterator[str]:
+    """What is said of a model once."""
+    first = group[0]
+    yield f"{model}: {parameters(first.shape):,} parameters"
+    trained: dict[int, str] = {}
+    for plan in group:
+        trained.setdefault(plan.models.trained, "with the critic's" if plan.memory.critic else "without a critic")
+    yield "  trained: " + ", ".join(f"{count:,} {whose}" for count, whose in trained.items())
+    yield f"  {cache_bytes(first.shape, first.sampler.value_bytes):,} bytes of KV cache per token"
+    fewest = max((plan.fewest_gpus or FEW_ENOUGH + 1) for plan in group)
+    needed = f"at least {_count(fewest)}" if fewest <= FEW_ENOUGH else f"more than {FEW_ENOUGH} GPUs"
+    yield f"  {needed} if all is shared out (ZeRO 3) and nothing offloaded"
+
+
+def _count(gpus: int) -> str:
+    return f"{gpus} GPU{'s' if gpus > 1 else ''}"
+
+
 def _networks(plan: Plan) -> str:
-    alone = "" if plan.memory.critic else ", no critic"
-    return f"{plan.name.model} {plan.name.benchmark}{alone}"
+    return f"{plan.name.benchmark}{'' if plan.memory.critic else ', no critic'}"
 
 
 def _parts(memory: Memory) -> list[str]:

@@ -30,6 +30,7 @@ class Person:
     def __init__(self, console: Console, read: Callable[[], str], max_turns: int) -> None:
         self.console, self.read, self.max_turns = console, read, max_turns
         self.asked = 0
+        self.free = False  # whether this game has shown an action with a free text
 
     def fits(self, prompt: str) -> bool:
         return True  # it reads no prompt
@@ -41,6 +42,7 @@ class Person:
     def _answer(self, request: Request) -> str:
         self.asked += 1
         actions = request.admissible_actions
+        self.free |= FREE_ACTION in actions
         self.console.print(Text(seen(request.observation)))
         numbered = [f"{number:>3} {action}" for number, action in enumerate(actions, start=1)]
         self.console.print(Columns(numbered, padding=(0, 2), column_first=True))
@@ -48,7 +50,8 @@ class Person:
             typed = self._read()
             if typed.isdecimal() and 1 <= int(typed) <= len(actions):
                 return self._filled(actions[int(typed) - 1])
-            if any(_is_form_of(typed, action) for action in actions):
+            # a game that knows free texts takes them wherever it is, also where it does not offer them
+            if any(_is_form_of(typed, action) for action in (*actions, *([FREE_ACTION] if self.free else []))):
                 return self._filled(typed)
             if typed == "help":
                 self.console.print(HELP)

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+
+from hiper.cli.main import main
+from hiper.records import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = Path("results/demo/tables")
-SUCCESS = (
-    "benchmark,model,algorithm,split,temperature,protocol,checkpoint,task_type,mean,low,high\n"
-    "alfworld_small,tiny,hiper,unseen,0.4,exhaustive,last,all,{},0.4,0.6\n"
-)
-CURVES = "benchmark,model,algorithm,seed,episodes,smoothed_success\nalfworld_small,tiny,hiper,0,64,0.25\n"
+RESULTS = Path("results/demo")
+RATES = RESULTS / "tables" / "rates" / "alfworld_small-tiny"
+FIGURES = [RESULTS / "figures" / f"{name}.png" for name in ("learning_curves", "success")]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A git repository with the project's DVC files; `results/` is ignored as in the project."""
     files = ("dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore")
-    for name in (*files, ".dvc/plots", "configs/benchmark", "hiper"):
+    for name in (*files, "configs/benchmark", "hiper"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -49,10 +51,14 @@ def dvc(folder: Path, *arguments: str) -> str:
 
 
 def write_results(folder: Path, rate: float) -> None:
-    (folder / TABLES).mkdir(parents=True, exist_ok=True)
-    (folder / TABLES / "rates.json").write_text(f'{{"alfworld_small-tiny-hiper": {{"unseen_t0.4": {rate}}}}}\n')
-    (folder / TABLES / "success.csv").write_text(SUCCESS.format(rate))
-    (folder / TABLES / "curves.csv").write_text(CURVES)
+    """As the report writes them: a file for each algorithm, and pictures."""
+    for algorithm in ("hiper", "ppo"):
+        write_json(folder / RATES / f"{algorithm}.json", {"seen_t0.4": 0.25, "unseen_t0.4": rate})
+    for path in FIGURES:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        figure = Figure()
+        figure.suptitle(f"{rate}")
+        figure.savefig(folder / path)
 
 
 def test_missing_results_stop_nothing(checkout: Path) -> None:
@@ -63,16 +69,37 @@ def test_missing_results_stop_nothing(checkout: Path) -> None:
 
 
 def test_results_are_compared_with_those_of_a_commit(checkout: Path) -> None:
-    """As the guide says: add the tables by force, commit, run again, look at the difference; dvc.lock stays."""
+    """As the guide says: add them by force, commit, run again, look at the difference. A line for each algorithm and
+    pictures side by side, without a complaint and without the network; dvc.lock stays."""
     write_results(checkout, 0.5)
-    git(checkout, "add", "--force", *(str(TABLES / name) for name in ("rates.json", "curves.csv", "success.csv")))
+    git(checkout, "add", "--force", str(RATES.parent), *map(str, FIGURES))
     git(checkout, "commit", "--quiet", "--message", "results")
     write_results(checkout, 0.625)
-    assert "0.625" in dvc(checkout, "metrics", "show")
-    (line,) = (line for line in dvc(checkout, "metrics", "diff", "HEAD").splitlines() if "unseen_t0.4" in line)
-    assert line.split()[-3:] == ["0.5", "0.625", "0.125"]
+    head, *lines = dvc(checkout, "metrics", "show").strip().splitlines()
+    assert head.split() == ["Path", "seen_t0.4", "unseen_t0.4"]
+    assert [line.split() for line in lines] == [[f"{RATES}/{name}.json", "0.25", "0.625"] for name in ("hiper", "ppo")]
+    lines = [line for line in dvc(checkout, "metrics", "diff", "HEAD").splitlines() if "unseen_t0.4" in line]
+    assert [line.split()[-3:] for line in lines] == [["0.5", "0.625", "0.125"]] * 2
     dvc(checkout, "plots", "diff", "HEAD")
     page = (checkout / "dvc_plots" / "index.html").read_text(encoding="utf-8")
-    for shown in ('"mean": "0.5"', '"mean": "0.625"', '"smoothed_success"', "<DVC_METRIC"):
-        assert (shown in page) == (shown != "<DVC_METRIC")
+    assert page.count("<img") == 4 and "http" not in page
     assert git(checkout, "status", "--porcelain", "--untracked-files=no", "dvc.lock", "dvc.yaml") == ""
+
+
+def test_data_sets_that_were_never_made_are_said_to_be_so(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line for each; one that was made says whether what it is made of has changed."""
+    monkeypatch.chdir(checkout)
+    assert main(["data", "repro", "babyai_test"]) == 0
+    assert main(["data", "status"]) == 0
+    told = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    states = {name.strip(): state.strip() for name, state in told.items()}
+    assert states.pop("babyai_test") == "up to date"
+    assert set(states.values()) == {"not made here; a run makes it"}
+    changed = checkout / "configs" / "benchmark" / "babyai_test.yaml"
+    changed.write_text(changed.read_text().replace("seed: ", "seed: 1"))
+    assert main(["data", "status"]) == 0
+    assert re.search(
+        r"babyai_test +changed since it was made: configs/benchmark/babyai_test.yaml", capsys.readouterr().out
+    )

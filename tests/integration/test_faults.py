@@ -186,10 +186,10 @@ def test_records_killed_while_they_are_written_are_complete_after_one_command(
     client = MlflowClient(f"sqlite:///{folder / results / 'tracking' / 'mlflow.db'}")
     (experiment,) = (found for found in client.search_experiments() if found.name == "test")
     runs = client.search_runs([experiment.experiment_id])
-    assert sorted(run.info.run_name for run in runs) == sorted([WARM_FOLDER.name, RUN_FOLDER.name, "results"])
+    assert sorted(run.data.tags["hiper.run"] for run in runs) == sorted([WARM_FOLDER.name, RUN_FOLDER.name, "results"])
     for run in runs:
-        if run.info.run_name != "results":
-            source = folder / results / "runs" / run.info.run_name
+        if run.data.tags["hiper.run"] != "results":
+            source = folder / results / "runs" / run.data.tags["hiper.run"]
             histories = [client.get_metric_history(run.info.run_id, name) for name in run.data.metrics]
             logged = [((metric.key, metric.step), metric.value) for history in histories for metric in history]
             wanted = RunFiles(source).read()

@@ -20,7 +20,8 @@ from waiting import wait_for
 from hiper import tracking
 from hiper.compose import compose_run, write_config
 from hiper.records import read_json, write_json, write_jsonl
-from hiper.tracking.mirror import RUN, Mirror
+from hiper.tracking.mirror import RESULTS, RUN, Mirror
+from hiper.tracking.shown import PARENT
 
 pytestmark = pytest.mark.xdist_group("mlflow")
 MANIFEST = {"git": {"commit": "c0ffee", "dirty": False}, "data": {"dvc": "1e.dir"}}
@@ -79,7 +80,10 @@ def test_nodes_that_begin_at_once_share_one_experiment(
     tracking.sync(experiment)  # what two that collided have left undone
     mirror = Mirror(experiment)
     runs = mirror.client.search_runs([mirror.experiment_id])
-    assert sorted(run.data.tags[RUN] for run in runs) == sorted([TRAINED, STARTED])
+    assert sorted(run.data.tags[RUN] for run in runs) == sorted([TRAINED, STARTED, RESULTS])
+    (parent,) = (run.info.run_id for run in runs if run.data.tags[RUN] == RESULTS)
+    runs = [run for run in runs if run.info.run_id != parent]
+    assert {run.data.tags[PARENT] for run in runs} == {parent}  # whichever of them began it
     assert mirror.client.get_experiment(mirror.experiment_id).name == "test"
     for run in runs:
         history = mirror.client.get_metric_history(run.info.run_id, "train/success")

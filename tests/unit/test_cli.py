@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,7 @@ COMMANDS = [
         ["track", "rebuild"],
         ["track", "follow"],
     ),
-    *(["data", "repro"], ["compare"], ["doctor"]),
+    *(["data", "repro"], ["data", "status"], ["compare"], ["diff"], ["doctor"], ["run"], ["plan"], ["track", "serve"]),
 ]
 DEV_COMMANDS = {
     "dev.parity": ((), ("hae",), ("groups",), ("alfworld",), ("webshop",)),
@@ -132,10 +133,39 @@ def test_a_mistake_is_one_message_without_traceback(arguments: list[str], wanted
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_command_lists_the_known_ones() -> None:
-    """argparse's own status 2."""
-    done = hiper("trian")
-    assert done.returncode == 2 and "train" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["trian"], "did you mean 'train'?; there are run, "),
+        (["run", "dmo"], "did you mean 'demo'?"),
+        (["run", "demo", "trein"], "did you mean 'train'?"),
+        (["summary", "hipr"], "did you mean 'hiper'?"),
+        (["evaluate", "configz/model"], "did you mean 'configs/model'?"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(
+    arguments: list[str], wanted: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands, experiments, stages and paths alike; status 2."""
+    from hiper.cli.main import main
+
+    monkeypatch.chdir(ROOT)
+    try:
+        status: object = main(arguments)
+    except SystemExit as end:  # argparse's own
+        status = end.code
+    assert status == 2 and wanted in capsys.readouterr().err
+
+
+def test_hiper_alone_shows_its_help_and_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither is an error."""
+    from hiper.cli.main import main
+
+    assert main([]) == 0
+    assert "usage: hiper" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0 and re.match(r"hiper \d+\.\d+", capsys.readouterr().out)
 
 
 def test_a_terminal_without_utf_8_shows_what_it_can(tmp_path: Path) -> None:

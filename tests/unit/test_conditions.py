@@ -110,14 +110,14 @@ def test_everything_but_the_success_table_is_about_the_main_conditions(experimen
 
 
 def test_files_for_machines_have_every_condition(experiment: Path) -> None:
-    """Protocol and model as columns, the temperature as a number; `rates.json` keeps to the main ones."""
+    """Protocol and model as columns, the temperature as a number; `rates` keeps to the main ones."""
     write_tables([study_of(experiment)], experiment / "tables")
     rows = [row for row in read_csv(experiment / "tables" / "success.csv") if row["task_type"] == "all"]
     found = {(row["temperature"], row["protocol"], row["checkpoint"]) for row in rows if row["algorithm"] == "hiper"}
     last, best = ("exhaustive", "last"), ("exhaustive", "best")
     assert found == {("0.4", *last), ("0.0", *last), ("0.4", *best), ("0.4", "sampled", "last")}
-    rates = json.loads((experiment / "tables" / "rates.json").read_text())["alfworld_small-tiny_1.5b-hiper"]
-    assert rates == {"unseen_t0.4": 0.875, "unseen_t0.0": 0.75}
+    rates = experiment / "tables" / "rates" / "alfworld_small-tiny_1.5b" / "hiper.json"
+    assert json.loads(rates.read_text()) == {"unseen_t0.4": 0.875, "unseen_t0.0": 0.75}
 
 
 def test_without_an_exhaustive_evaluation_the_sampled_one_is_the_main_one(tmp_path: Path) -> None:

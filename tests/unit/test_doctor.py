@@ -209,8 +209,8 @@ def test_the_report_is_plain_text_with_sections_and_a_conclusion() -> None:
     """Away from a terminal there are no escape sequences; brackets are text."""
     findings = [
         Finding("Data", "games", "missing", "none [yet]", "make them"),
-        Finding("Machine", "cores", "ok", "2"),
         Finding("Data", "more", "optional", "none"),
+        Finding("Machine", "cores", "ok", "2"),
     ]
     stream = StringIO()
     doctor.show(console(stream), findings, "the demo")

@@ -200,6 +200,25 @@ def test_an_unknown_turn_is_answered_with_the_range(run: Path) -> None:
         shown(run, "train:1:0", turn=3)
 
 
+def test_an_experiments_folder_lists_its_runs_or_shows_the_one_that_is_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Words of a name choose, whole parts before pieces; where several are meant they are listed."""
+    experiment = tmp_path / "results" / "mine"
+    for algorithm in ("hiper", "hiper_traced"):
+        for seed in (0, 1):
+            make_run(experiment / "runs" / f"alfworld_test-test-{algorithm}-seed{seed}")
+    assert main(["inspect", str(experiment)]) == 0
+    listed = capsys.readouterr().out
+    assert len(re.findall(r"alfworld_test-test-hiper(?:_traced)?-seed[01] +evaluated +unseen \d+ %", listed)) == 4
+    assert main(["inspect", str(experiment), "--filter", "hiper seed1"]) == 0
+    assert capsys.readouterr().out.startswith("alfworld_test-test-hiper-seed1")
+    assert main(["inspect", str(experiment), "train:1:0"]) == 2
+    assert "which of its runs?" in capsys.readouterr().err
+    assert main(["play", "--run", str(experiment), "--filter", "grpo"]) == 2
+    assert "alfworld_test-test-hiper_traced-seed0" in capsys.readouterr().err
+
+
 def test_an_unknown_run_is_answered_with_its_neighbours(run: Path) -> None:
     """A folder without config.yaml is no run; those beside it are named."""
     with pytest.raises(UserError, match=f"there are: {re.escape(str(run))}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from dataclasses import replace
@@ -50,7 +51,8 @@ from hiper.planning.step import (
     step,
 )
 from hiper.views.estimates import Plan, plan_of, plans, split_size
-from hiper.views.plan import jobs
+from hiper.views.plan import jobs, show
+from hiper.views.terminal import console
 
 ROOT = Path(__file__).resolve().parents[2]
 # products: 2 layers · (2·4² + 2·4·2 + 3·4·6) = 2 · (32 + 16 + 72) = 240; vocabulary 10 · 4 = 40
@@ -394,16 +396,31 @@ def test_episodes_of_an_evaluation(small: list[Plan]) -> None:
 def test_the_cpu_has_no_counted_times(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """There are jobs and disk; jobs that have run have the seconds they took."""
+    """There are jobs and disk; from the seconds of jobs that have run follow the minutes of those to come."""
     monkeypatch.chdir(project)
     folder = project / "results" / "small" / "benchmarks" / "train"
     folder.mkdir(parents=True)
     for number, seconds in enumerate((20, 40)):
-        (folder / f"{number}.tsv").write_text(f"s\th:m:s\n{seconds}.0\t0:00:20\n")
+        (folder / f"alfworld_small-tiny-hiper-seed{number}.tsv").write_text(f"s\th:m:s\n{seconds}.0\t0:00:20\n")
     assert main(["plan", "small"]) == 0
     shown = capsys.readouterr().out
     assert "measured, not counted" in shown and "GPU h" not in shown
-    assert re.search(r"train +8 +2 +30 ", shown)
+    assert re.search(r"train +8 +2 +0\.5 +3\.0 ", shown)
+
+
+def test_tables_are_whole_in_eighty_columns(project: Path) -> None:
+    """Nothing is cut, no row of a table has the name of another one, and what fits here is told apart from what would
+    fit elsewhere."""
+    screen = console(stream := io.StringIO())
+    screen.width = 80
+    show(screen, "few", project, Assumptions())
+    shown = stream.getvalue()
+    assert "…" not in shown and max(map(len, shown.splitlines())) <= 80
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    begin, end = (next(n for n, line in enumerate(lines) if line.startswith(head)) for head in ("Peak memory", "host:"))
+    names = [re.split(r"  +", line)[0] for line in lines[begin:end]]
+    assert len(set(names)) == len(names) and "4 GPUs" in names
+    assert re.search(r"at least 2 GPUs if all is shared out", shown)
 
 
 def test_the_command_takes_other_numbers(

@@ -236,15 +236,20 @@ def test_mistakes_say_what_to_do(
 
 
 def test_a_search_is_typed_whole_or_asked_for(tmp_path: Path) -> None:
-    """In a shop the search's number asks for its words; `search[…]` is taken as typed, but nothing else like it."""
+    """In a shop the search's number asks for its words; `search[…]` is taken as typed, also on a page of
+    results, which takes it without offering it, but nothing else like it."""
     data = tmp_path / "data"
     settings = load_benchmark(ROOT / "configs" / "benchmark" / "webshop_test.yaml")
     assert isinstance(settings, WebshopSettings)
     make_shop(settings, data / settings.dataset)
     benchmark = open_benchmark(settings, data)
     game = Game(benchmark, benchmark.tasks("test")[0], 0)
-    for typed in (["1", "", "soap", "quit"], ["search[", "searching[soap]", "search[soap]", "quit"]):
+    for turns, typed in (
+        (1, ["1", "", "soap", "quit"]),
+        (1, ["search[", "searching[soap]", "search[soap]", "quit"]),
+        (2, ["search[soap]", "search[soap]", "quit"]),
+    ):
         lines, stream = iter(typed), io.StringIO()
         play_oneself(console(stream), game, settings.max_turns, lambda lines=lines: next(lines))
         assert "Page 1 (Total results: " in stream.getvalue()
-        assert "Stopped after 1 of 6 turns." in stream.getvalue()
+        assert f"Stopped after {turns} of 6 turns." in stream.getvalue()

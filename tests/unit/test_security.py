@@ -37,6 +37,7 @@ from hiper.manifest import command
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, without_credentials, write_json
 from hiper.stages import checkpoint
+from hiper.tracking.server import HOST
 from hiper.yaml_files import _Strict
 
 SOURCES = sorted(path for room in ("hiper", "dev") for path in (ROOT / room).rglob("*.py"))
@@ -320,7 +321,7 @@ def test_documented_servers_serve_this_machine_only() -> None:
     """Every command that starts one binds to 127.0.0.1, in the Makefile, the documents and the workflow."""
     assert exposed("\tmlflow server --port 5000") and exposed("tensorboard --host 0.0.0.0")
     texts = {path.name: path.read_text(encoding="utf-8") for path in PAGES if path.exists()}
-    assert "--host 127.0.0.1" in texts["Makefile"]
+    assert HOST == "127.0.0.1" and '"--host", HOST' in (ROOT / "hiper" / "tracking" / "server.py").read_text()
     assert {name: found for name, text in texts.items() if (found := exposed(text))} == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ from hiper.errors import UserError
 from hiper.records import append_jsonl, read_json, write_json, write_jsonl
 from hiper.tracking import database, destination
 from hiper.tracking.mirror import RESULTS, RUN, WRITER, Mirror
-from hiper.tracking.readings import RunFiles, flatten, result_note
+from hiper.tracking.readings import RunFiles, flatten
+from hiper.tracking.shown import NOTE, PARENT, SOURCE, VIEW, result_note
 
 pytestmark = pytest.mark.xdist_group("mlflow")  # one process makes the database that the tests copy
 
@@ -107,6 +109,42 @@ def test_a_reader_sees_how_long_a_run_took_and_the_result_table(experiment: Path
     assert runs[TRAINED].info.end_time == int(manifest.stat().st_mtime * 1000)
     assert runs[TRAINED].info.end_time - runs[TRAINED].info.start_time == 90_000
     assert "| HiPER | 49.8 |" in runs[RESULTS].data.tags["mlflow.note.content"]
+
+
+def test_a_list_of_runs_tells_them_apart(experiment: Path) -> None:
+    """Names differ in their first letters; tags, description and source say what a run is of; all lie under `results`,
+    also after that was made anew; the view that an address names groups success by algorithm."""
+    tracking.sync(experiment)
+    (experiment / "tables" / "success.csv").write_text("algorithm,success\nhiper,0.75\n")
+    tracking.sync(experiment)
+    mirror = Mirror(experiment)
+    runs = {run.data.tags[RUN]: run for run in mirror.client.search_runs([mirror.experiment_id])}
+    tags = runs[TRAINED].data.tags
+    assert (runs[TRAINED].info.run_name, runs[STARTED].info.run_name) == (
+        "hiper · alfworld_test · s0 · test",
+        "warmstart · alfworld_test · s0 · test",
+    )
+    told = {"algorithm": "hiper", "benchmark": "alfworld_test", "model": "test", "seed": "0", "stage": "train"}
+    assert told.items() <= tags.items() and tags["commit"] == "c0ffee"
+    assert runs[STARTED].data.tags["stage"] == "warmstart"
+    assert f"hiper inspect results/test/runs/{TRAINED}" in tags[NOTE] and "report.html" in tags[NOTE]
+    assert tags[SOURCE] == f"hiper train results/test/runs/{TRAINED} --start results/test/runs/{STARTED}/model"
+    assert {runs[name].data.tags.get(PARENT) for name in (TRAINED, STARTED)} == {runs[RESULTS].info.run_id}
+    view = json.loads(mirror.client.get_experiment(mirror.experiment_id).tags[VIEW])
+    assert {"mode": "tag", "groupByData": "algorithm"} in view["groupBy"]["groupByKeys"]
+    assert "evaluation/unseen/T0.4/success" in {chart["metricKey"] for chart in view["compareRunCharts"]}
+
+
+def test_artifacts_are_found_after_a_move(experiment: Path) -> None:
+    """MLflow's addresses of files are absolute; whoever opens the database in its new place finds them there."""
+    tracking.sync(experiment)
+    moved = experiment.rename(experiment.parent / "elsewhere")
+    mirror = Mirror(moved)
+    numbers = [found.experiment_id for found in mirror.client.search_experiments() if found.name == experiment.name]
+    (run,) = mirror.client.search_runs(numbers, f"tags.`{RUN}` = '{TRAINED}'")
+    assert run.info.artifact_uri.startswith((moved / "tracking").as_uri())
+    page = Path(mirror.client.download_artifacts(run.info.run_id, "config.yaml", str(moved)))
+    assert page.read_text() == (moved / "runs" / TRAINED / "config.yaml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_the_runs_are_in_mlflow(finished: Path) -> None:
     results = finished / "results" / "test"
     described = json.loads((results / "tracking" / "experiment.json").read_text())
     client = MlflowClient(f"sqlite:///{results / 'tracking' / 'mlflow.db'}")
-    runs = {run.info.run_name: run for run in client.search_runs([described["experiment_id"]])}
+    runs = {run.data.tags["hiper.run"]: run for run in client.search_runs([described["experiment_id"]])}
     assert set(runs) == {*RUNS, "results"}
     assert "evaluation/unseen/T0.4/success" in runs[TRAINED].data.metrics
     steps = [metric.step for metric in client.get_metric_history(runs[TRAINED].info.run_id, "train/success")]

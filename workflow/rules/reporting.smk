@@ -22,6 +22,7 @@ rule report:
         ),
         page=report("results/{experiment}/report.html", caption="../report/page.rst", category="Report"),
         tables=expand("results/{{experiment}}/{table}", table=FURTHER_TABLES),
+        rates=directory("results/{experiment}/tables/rates"),
         figures=report(
             expand("results/{{experiment}}/{figure}", figure=FIGURES),
             caption="../report/figures.rst",

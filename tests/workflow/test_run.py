@@ -1,0 +1,37 @@
+"""`hiper run` on a real experiment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hiper", "run", "test", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_what_is_missing_is_shown_run_and_pointed_to(reference: Path, tmp_path: Path) -> None:
+    """A table of the jobs with measured times; progress of the grid; what to look at; and Snakemake's exit status."""
+    finished = shutil.copytree(reference, tmp_path / "project", symlinks=True)
+    table = finished / "results" / "test" / "tables" / "success.md"
+    before = table.read_bytes()
+    table.unlink()
+    looked = run(finished, "--dry-run")
+    assert looked.returncode == 0, looked.stderr
+    assert "snakemake --cores" in looked.stdout and "measured" in looked.stdout and not table.exists()
+    assert len(looked.stdout.splitlines()) < 20
+    done = run(finished, "report", "--cores", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert table.read_bytes() == before
+    assert "grid: 1 of 1 jobs (100 %)" in done.stderr and "results/test/report.html" in done.stdout
+    refused = run(finished, "--", "no_such_target")
+    assert refused.returncode == 1 and "no_such_target" in refused.stdout + refused.stderr
