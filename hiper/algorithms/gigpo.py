@@ -20,7 +20,7 @@ from hiper.fields import Probability
 
 
 class GigpoSettings(GroupedSettings):
-    gamma: Probability
+    gamma: Probability  # discount of a turn
     group: StepComparison
 
 

@@ -37,7 +37,7 @@ class PotentialComparison(StepComparison):
 
 
 class GraphHcaSettings(GroupedSettings):
-    gamma: Probability
+    gamma: Probability  # discounts potentials, turn by turn
     group: PotentialComparison
 
 

@@ -30,7 +30,7 @@ class HistoryComparison(Comparison):
 
 
 class HgpoSettings(GroupedSettings):
-    gamma: Probability
+    gamma: Probability  # discount of a turn
     group: HistoryComparison
 
     def idle(self) -> Collection[str]:
