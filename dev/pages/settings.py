@@ -33,6 +33,7 @@ from hiper.plugins import ALGORITHMS, BUILT_IN, ENVIRONMENTS, load
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 GROUPS = {"benchmark": ENVIRONMENTS, "algorithm": ALGORITHMS}
+LONGEST = 110  # characters of a line of facts
 MOST = 4  # values that are listed with the files that have them
 CHOSEN = ("benchmark", "model", "algorithm", "engine", "rollout")  # sections with a folder of files to choose from
 NUMBERS: dict[Any, str] = {int: "whole number", float: "number"}
@@ -288,7 +289,13 @@ def _entry(one: Setting, whose: bool, readers: bool) -> list[str]:
     if one.owners and len(one.owners) < len(BUILT_IN[GROUPS[one.name.split(".")[0]]]):
         facts.insert(0, f"of {owners}")
     said = [f"{one.remark[0].upper()}{one.remark[1:]}.".replace("..", "."), ""] if one.remark else []
-    return ["", f":::{{setting}} {one.name}{f' ({owners})' if whose else ''}", *said, " · ".join(facts), ":::"]
+    return ["", f":::{{setting}} {one.name}{f' ({owners})' if whose else ''}", *said, *_on_lines(facts), ":::"]
+
+
+def _on_lines(facts: list[str]) -> list[str]:
+    """On one line where they are short, else each on its own."""
+    line = " · ".join(facts)
+    return [line] if len(line) <= LONGEST else "\\\n".join(f"{one[0].upper()}{one[1:]}" for one in facts).splitlines()
 
 
 def _shown_defaults(one: Setting) -> str:
