@@ -1,7 +1,7 @@
 """The documentation site: `make docs` builds it into `site/`, without network, and fails at the first warning.
 
 A line `<!-- KIND: WORDS -->` of a page stands for what `dev/pages` makes of the code: `settings: SECTION`,
-`contract: MODULE NAME…`, `choices: FOLDER`.
+`contract: MODULE NAME…`, `choices: FOLDER`, `commands:`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from dev.pages import choices, contracts, settings
+from dev.pages import choices, commands, contracts, settings
 
 project = "hiper"
 author = "the hiper maintainers"
@@ -35,6 +35,7 @@ MADE = {
     "settings": lambda section="": settings.markdown(section),
     "contract": lambda module, *names: contracts.markdown(module, list(names)),
     "choices": choices.markdown,
+    "commands": commands.markdown,
 }
 MARK = re.compile(r"^<!-- (\w+):(.*) -->$", flags=re.MULTILINE)
 
