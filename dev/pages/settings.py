@@ -38,10 +38,10 @@ MOST = 4  # values that are listed with the files that have them
 CHOSEN = ("benchmark", "model", "algorithm", "engine", "rollout")  # sections with a folder of files to choose from
 NUMBERS: dict[Any, str] = {int: "whole number", float: "number"}
 # Types whose limits a validator of their own holds.
-SPECIAL = {
-    get_args(ProbabilityOrAuto)[1]: "number from 0 to 1, or `auto`",
-    get_args(Blocks)[1]: "whole number ≥ 1, or `all`",
-}
+SPECIAL = (
+    (get_args(ProbabilityOrAuto)[1], "number from 0 to 1, or `auto`"),
+    (get_args(Blocks)[1], "whole number ≥ 1, or `all`"),
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _defaults(name: str, owner: str) -> Iterator[tuple[str, Any]]:
         if (value := _at(_read(CONFIGS / "config.yaml"), name)) is not _NONE:
             yield "", value
         return
-    first = owner or _at(_read(CONFIGS / "config.yaml"), "defaults")[CHOSEN.index(section)][section]
+    first = owner or next(one[section] for one in _read(CONFIGS / "config.yaml")["defaults"] if section in one)
     files = {path.stem: _whole(path) for path in sorted((CONFIGS / section).glob("*.yaml"))}
     usual = _at(files[first], ".".join(keys))
     for stem in sorted(files, key=lambda stem: stem != first):
@@ -164,11 +164,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _readers(name: str) -> str:
+    def holds(names: tuple[str, ...]) -> bool:
+        return any(name == above or name.startswith(f"{above}.") for above in names)
+
     read = stages_read(RunSettings)
-    covers = lambda above: name == above or name.startswith(f"{above}.")  # noqa: E731
-    if any(map(covers, read.unread)):
+    if holds(read.unread):
         return f"no stage ({_reason(name)})"
-    return ", ".join(stage for stage in STAGES if any(map(covers, read.by[stage])))
+    return ", ".join(stage for stage in STAGES if holds(read.by[stage]))
 
 
 def _reason(name: str) -> str:
@@ -209,9 +211,9 @@ def _remarks(path: Path) -> dict[tuple[str, str], str]:
 
 def described(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     """A field's type and limits in words."""
-    for said in metadata:
-        if said in SPECIAL.keys() - {None}:
-            return SPECIAL[said]
+    for mark, words in SPECIAL:
+        if any(said is mark for said in metadata):
+            return words
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return described(parts[0], (*parts[1:], *metadata))

@@ -63,7 +63,7 @@ def test_missing_results_stop_nothing(checkout: Path) -> None:
 
 
 def test_results_are_compared_with_those_of_a_commit(checkout: Path) -> None:
-    """As the guide says: add the tables by force, commit, run again, look at the difference; dvc.lock stays."""
+    """As docs/which_tool.md says: tables added by force, committed, made again, compared; dvc.lock stays."""
     write_results(checkout, 0.5)
     git(checkout, "add", "--force", *(str(TABLES / name) for name in ("rates.json", "curves.csv", "success.csv")))
     git(checkout, "commit", "--quiet", "--message", "results")
