@@ -3,6 +3,7 @@
 # make test-deepspeed   the checks on real DeepSpeed processes alone; `make test` has them too
 # make test-slurm   the checks on a real Slurm alone; `make test` has them too (root on Debian or Ubuntu, else skipped)
 # make test-vllm   the checks on the real vLLM, in an environment of its own (.venv-vllm, 3.6 GB); not part of `make test`
+# make docs   the documentation as a site in site/, without network; a dead link is an error
 # make lint   the checks that need no run: style, types, import contracts
 # make bench  this code against the obvious alternative, ratios measured in one run (minutes)
 # make mlflow browse the runs of EXPERIMENT (default: demo) at PORT (default: 5000) of 127.0.0.1
@@ -12,7 +13,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deepspeed test-slurm test-vllm lint bench mlflow clean
+.PHONY: help demo test test-deepspeed test-slurm test-vllm docs lint bench mlflow clean
 
 EXPERIMENT ?= demo
 PORT ?= 5000
@@ -41,7 +42,7 @@ help:
 demo: $(READY)
 	snakemake --cores 2
 	@hiper summary results/demo
-	@echo "How to go on: source .venv/bin/activate, then docs/guide.md"
+	@echo "How to go on: source .venv/bin/activate, then docs/first_hour.md, or make docs"
 
 # three workers on two cores: the one with the cluster waits for Slurm most of the time
 test: lint
@@ -55,6 +56,10 @@ test-slurm: $(READY)
 
 test-vllm: $(VLLM_READY)
 	$(VLLM)/bin/python -m pytest -m vllm tests/vllm
+
+docs: $(READY)
+	sphinx-build -E -W --keep-going -q -b html docs site
+	@echo "open site/index.html"
 
 lint: $(READY)
 	ruff check .
@@ -87,7 +92,7 @@ $(READY): pyproject.toml envs/constraints.txt
 	@command -v c++ >/dev/null || { echo "a C++ compiler is needed: two packages that alfworld requires come as source only. On Debian and Ubuntu: apt install g++"; exit 1; }
 	@command -v cmake >/dev/null || $(BIN)/python -m pip install $(PIP_OPTIONS) cmake
 	@echo "installing the pinned packages (about 2.4 GB, once; a few minutes, silently)"
-	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[dev,deepspeed]'
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[dev,deepspeed,docs]'
 	@echo "installed in .venv"
 	@touch $(READY)
 

@@ -21,7 +21,7 @@ from hiper.fields import Probability
 
 
 class GigpoSettings(GroupedSettings, Planning):
-    gamma: Probability
+    gamma: Probability  # discount of a turn
     group: StepComparison
 
 

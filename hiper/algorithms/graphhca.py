@@ -38,7 +38,7 @@ class PotentialComparison(StepComparison):
 
 
 class GraphHcaSettings(GroupedSettings, Planning):
-    gamma: Probability
+    gamma: Probability  # discounts potentials, turn by turn
     group: PotentialComparison
 
 

@@ -31,7 +31,7 @@ class HistoryComparison(Comparison):
 
 
 class HgpoSettings(GroupedSettings, Planning):
-    gamma: Probability
+    gamma: Probability  # discount of a turn
     group: HistoryComparison
 
     def idle(self) -> Collection[str]:

@@ -25,9 +25,10 @@ from hiper.fields import Probability, ProbabilityOrAuto
 
 
 class HiperSettings(GaeSettings):
-    lam_seg: Probability
+    lam_seg: Probability  # λ of the subgoals' advantages, from segment to segment
     # 0: as published; auto: by V_high's explained variance
     lam_boundary: Annotated[ProbabilityOrAuto, Before(0.0)]
+    # of the switch tokens: return, a head of its own (as released); paper, from the other two heads; none
     switch_advantage: Literal["return", "paper", "none"]
     penalties: HierarchyPenalties
 

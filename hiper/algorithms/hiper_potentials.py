@@ -24,7 +24,7 @@ from hiper.fields import Probability
 
 
 class HiperPotentialsSettings(GroupedSettings):
-    gamma: Probability
+    gamma: Probability  # discount of a turn
     switch_advantage: Literal["return", "none"]
     penalties: HierarchyPenalties
     group: PotentialComparison

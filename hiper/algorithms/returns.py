@@ -18,8 +18,8 @@ from hiper.fields import Probability
 class GaeSettings(AlgorithmSettings):
     """What an algorithm has that estimates generalised advantages over turns."""
 
-    gamma: Probability
-    lam_turn: Probability
+    gamma: Probability  # discount of a turn
+    lam_turn: Probability  # λ of the advantages from turn to turn
     # every λ of the values' targets; None: those of the advantages. VC-PPO's (arXiv 2503.01491) is 1
     target_lambda: Annotated[Probability | None, Before(None)]
     bootstrap_truncated: bool  # the value of the real next state stands for what a truncated episode would still earn

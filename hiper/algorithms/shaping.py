@@ -20,12 +20,12 @@ class HierarchyPenalties(Penalties):
     """Those of the plan-execute interface; the functions below say what each number does."""
 
     keep: Annotated[float, Field(le=0.0)]  # added on KEEP turns
-    keep_mode: Literal["fixed", "normalized", "none"]
-    keep_skip_first: bool
+    keep_mode: Literal["fixed", "normalized", "none"]  # normalized: divided by the number of turns
+    keep_skip_first: bool  # turn 0 is neither charged nor counted
     consistency: Annotated[float, Field(le=0.0)]  # added where KEEP comes with an altered subgoal
-    consistency_requires_both: bool
+    consistency_requires_both: bool  # exempt where this subgoal or the last is missing
     switch_floor: NonNegative  # coefficient of the switch-rate floor of the authors' logged runs
-    switch_floor_rate: Probability
+    switch_floor_rate: Probability  # share of SWITCH turns below which it is paid
 
 
 def shape_rewards(turns: Turns, penalties: HierarchyPenalties) -> Floats:

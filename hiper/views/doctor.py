@@ -125,7 +125,8 @@ def _tracking(root: Path, executor: str) -> Iterator[Finding]:
         return
     if executor != LOCAL:
         detail = "records of jobs on nodes come at the workflow's end: no server is named"
-        yield Finding("Tracking", "MLflow", "optional", detail, f"for live ones: {destination.ADDRESS}, docs/guide.md")
+        remedy = f"for live ones: {destination.ADDRESS}, docs/which_tool.md"
+        yield Finding("Tracking", "MLflow", "optional", detail, remedy)
     databases = sorted(root.glob("results/*/tracking/mlflow.db"))
     if not databases:
         yield Finding("Tracking", "MLflow", "ok", "records go to results/<experiment>/tracking/mlflow.db")

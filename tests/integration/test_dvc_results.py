@@ -69,8 +69,8 @@ def test_missing_results_stop_nothing(checkout: Path) -> None:
 
 
 def test_results_are_compared_with_those_of_a_commit(checkout: Path) -> None:
-    """As the guide says: add them by force, commit, run again, look at the difference. A line for each algorithm and
-    pictures side by side, without a complaint and without the network; dvc.lock stays."""
+    """As docs/which_tool.md says: add them by force, commit, run again, look at the difference. A line for each
+    algorithm and pictures side by side, without a complaint and without the network; dvc.lock stays."""
     write_results(checkout, 0.5)
     git(checkout, "add", "--force", str(RATES.parent), *map(str, FIGURES))
     git(checkout, "commit", "--quiet", "--message", "results")

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import yaml
 from project import ROOT, project_files
 
 NAME = re.compile(r"[a-z0-9_.]+")
@@ -92,6 +93,13 @@ def test_the_installed_packages_are_the_pinned_ones() -> None:
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     for name in ("torch", "transformers", "numpy", "snakemake", "hydra-core", "dvc", "mlflow", "alfworld"):
         assert version(name).split("+")[0] == pins[name]
+
+
+def test_what_others_cite_is_this_version() -> None:
+    """CITATION.cff has the version and the licence of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
 def test_the_package_imports_on_its_own() -> None:

@@ -1,4 +1,4 @@
-"""docs/guide.md, followed to the letter: an algorithm in a package of its own."""
+"""docs/tutorials/algorithm.md, followed to the letter: an algorithm in a package of its own."""
 
 from __future__ import annotations
 
@@ -40,12 +40,11 @@ def environment_with(package: Path, folder: Path) -> str:
     return python
 
 
-def test_the_algorithm_of_the_guide_trains(finished: Path, tmp_path: Path) -> None:
+def test_the_algorithm_of_the_tutorial_trains(finished: Path, tmp_path: Path) -> None:
     """Its module, its entry point and its defaults, as printed, are all that a new algorithm needs, in at most 40
     lines; its own hyper-parameter is checked, shown in the run's configuration and trained with."""
-    page = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
-    part = page.split("## Add an algorithm")[1].split("\n## ")[0]
-    module, package, defaults = re.findall(r"```(?:python|toml|yaml)\n(.*?)```", part, flags=re.DOTALL)
+    page = (ROOT / "docs" / "tutorials" / "algorithm.md").read_text(encoding="utf-8")
+    module, package, defaults = re.findall(r"```(?:python|toml|yaml)\n(.*?)```", page, flags=re.DOTALL)
     assert sum(bool(line.strip()) for text in (module, package, defaults) for line in text.splitlines()) <= 40
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "reinforce.py").write_text(module, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/guide.md, "Add an environment", followed to the letter."""
+"""docs/tutorials/environment.md, followed to the letter."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from checkout import ROOT, copy_project, give_database, snakemake
 pytestmark = [pytest.mark.timeout(3600)]
 
 RUN = "results/test/runs/corridor-test-hiper-seed0"
-SECTION = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8").split("## Add an environment")[1].split("\n## ")[0]
-MODULE, PACKAGE, SETTINGS, CHECK = re.findall(r"```(?:python|toml|yaml)\n(.*?)```", SECTION, flags=re.DOTALL)
+PAGE = (ROOT / "docs" / "tutorials" / "environment.md").read_text(encoding="utf-8")
+MODULE, PACKAGE, SETTINGS, CHECK = re.findall(r"```(?:python|toml|yaml)\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guide's package, installed into a folder of its own as pip installs any."""
+    """The tutorial's package, installed into a folder of its own as pip installs any."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     (source / "corridor.py").write_text(MODULE, encoding="utf-8")
     (source / "pyproject.toml").write_text(PACKAGE, encoding="utf-8")
@@ -34,7 +34,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def project(installed: Path, empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the guide's configuration and the package's data, made by the command."""
+    """A copy of the project with the tutorial's configuration and the package's data, made by the command."""
     folder = copy_project(tmp_path_factory.mktemp("environment") / "project")
     (folder / "configs" / "benchmark" / "corridor.yaml").write_text(SETTINGS, encoding="utf-8")
     experiment = folder / "configs" / "experiment" / "test.yaml"
@@ -55,13 +55,13 @@ def hiper(folder: Path, installed: Path, *arguments: str, status: int = 0) -> st
     return done.stdout + done.stderr
 
 
-def test_the_environment_is_as_short_as_the_guide_says() -> None:
+def test_the_environment_is_as_short_as_it_should_be() -> None:
     """At most 80 lines."""
     assert len(MODULE.splitlines()) <= 80
 
 
 def test_its_record_passes_the_check(project: Path, installed: Path) -> None:
-    """The guide's own call."""
+    """The tutorial's own call."""
     subprocess.run([sys.executable, "-c", CHECK], cwd=project, env=surroundings(project, installed), check=True)
 
 

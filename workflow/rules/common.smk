@@ -27,7 +27,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.env
 os.environ.setdefault("PYTHONHASHSEED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-ROOT = Path(workflow.basedir)
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 if workflow.is_main_process:
     ALIVE = join_workflow(Path(".snakemake"))  # kept open until this process ends
 # What the report stage writes, below results/<experiment>/.
