@@ -19,7 +19,7 @@ import pandas as pd
 
 from hiper.compose import RunName, config_text, leaves, recorded_settings
 from hiper.config import RunSettings
-from hiper.digests import READ
+from hiper.config.declared import stages_read
 from hiper.errors import UserError
 from hiper.grids import unread
 from hiper.layers import GRID
@@ -133,7 +133,7 @@ def _read(folder: Path) -> Tried:
             "and train it again"
         )
     values = leaves(settings.model_dump(mode="json", exclude={"seed"}))
-    apart = tuple(f"{name}." for name in READ.unread)
+    apart = tuple(f"{name}." for name in stages_read(RunSettings).unread)
     told = {key: value for key, value in values.items() if not f"{key}.".startswith(apart)}
     git = manifest.get("git") or {}
     commit = f"{str(git.get('commit', ''))[:10]}{'+' * bool(git.get('dirty'))}"

@@ -21,7 +21,7 @@ from hiper.errors import UserError
 from hiper.manifest import read_manifest
 from hiper.paths import near
 from hiper.records import absolute, atomic_write
-from hiper.report.figures import COLOURS
+from hiper.report.colours import colour
 from hiper.report.formats import to_text
 from hiper.report.measures import interval_of
 from hiper.report.study import Study, load_studies
@@ -195,16 +195,15 @@ def draw(pairs: Sequence[Pair], path: Path) -> bool:
         return False
     figure = Figure(figsize=(6.4 * len(by_place), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    names = sorted({pair.algorithm for pair in pairs})
     for axis, (place, own) in zip(figure.subplots(1, len(by_place), squeeze=False).flat, by_place.items(), strict=True):
         for pair in own:
-            colour = COLOURS[names.index(pair.algorithm) % len(COLOURS)]
+            drawn = colour(pair.algorithm)
             for letter, study, line in (("A", pair.first, "-"), ("B", pair.second, "--")):
                 if found := courses(study, pair.algorithm):
                     common = min(len(one.success) for one in found)
                     mean = sum(smooth(one.success[:common], averaged(common)) for one in found) / len(found)
                     label = f"{study.label(pair.algorithm)}, {letter}"
-                    axis.plot(found[0].spent["episodes"][:common], 100 * mean, line, color=colour, label=label)
+                    axis.plot(found[0].spent["episodes"][:common], 100 * mean, line, color=drawn, label=label)
         axis.set(title=", ".join(place), xlabel="training episodes (moving average)", ylabel="success in training (%)")
         axis.set_ylim(0, 100)
         axis.grid(alpha=0.25)
