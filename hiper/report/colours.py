@@ -1,7 +1,7 @@
 """The colour and the dash of an algorithm: by its name alone, so that every figure, page and report has the same.
 
 The algorithms that most comparisons hold have Okabe and Ito's palette, which readers with any colour vision tell apart;
-the others were chosen to stay as far from those and from each other as seventeen colours can under simulated
+the others were chosen to stay as far from those and from each other as so many colours can under simulated
 protanopia, deuteranopia and tritanopia (Machado et al. 2009), and have a dash besides. Each can be seen on white and on
 the page's dark ground.
 """
@@ -31,6 +31,12 @@ _COLOURS = {
     "hiper_no_norm": "#bbaa66",
     "hiper_no_keep": "#cc1100",
     "hiper_potentials": "#9988cc",
+    "hiper_groups": "#99bbbb",
+    "mgrpo": "#cc0099",
+    "dvao": "#aa9944",
+    "adora": "#006688",
+    "hicra": "#0077dd",
+    "grpo_ranks": "#8855ff",
 }
 _SOLID = 7  # the first so many; the others are dashed, in turn
 _DASHES = ("dashed", "dashdot", "dotted")
