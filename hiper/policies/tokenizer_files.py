@@ -8,6 +8,7 @@ from looping for days or filling the memory, so its first rendering here has a l
 from __future__ import annotations
 
 import codecs
+import json
 import resource
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -112,6 +113,7 @@ def open_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         # limits that a saved tokenizer brings along would cut or fill prompts
+        tokenizer = _without_added_space(tokenizer)
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
         known, spelled = frozenset(tokenizer.get_vocab().values()), _spelled(tokenizer)
@@ -132,6 +134,33 @@ def open_tokenizer(folder: Path) -> Any:
             "a tokenizer like Qwen's is needed, which keeps letters and spaces"
         )
     return tokenizer
+
+
+def _without_added_space(tokenizer: Any) -> Any:
+    """Tokenizers made by SentencePiece (Llama 2, TinyLlama, Mistral) put a space before every text and take one away
+    from the beginning of what they decode. Answers are encoded and decoded piece by piece, so both are left out here;
+    what the folder holds stays as it is."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    plain = {key: _plain(content.get(key)) for key in ("normalizer", "pre_tokenizer", "decoder")}
+    if any(content.get(key) != part for key, part in plain.items()):
+        tokenizer._tokenizer = type(tokenizer.backend_tokenizer).from_str(json.dumps(content | plain))
+    return tokenizer
+
+
+def _plain(part: Any) -> Any:
+    """A step of a tokenizer without what adds or removes a space; None where nothing is left."""
+    if (
+        not isinstance(part, dict)
+        or part.get("type") == "Prepend"
+        or (part.get("type") == "Strip" and "content" in part)
+    ):
+        return None
+    if part.get("type") == "Metaspace":
+        return part | {"prepend_scheme": "never"}
+    for name in ("normalizers", "pretokenizers", "decoders"):
+        if name in part:
+            part = part | {name: [left for one in part[name] if (left := _plain(one)) is not None]}
+    return part
 
 
 def _require_no_mark(folder: Path) -> None:

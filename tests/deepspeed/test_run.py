@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from deepspeed_launch import launch, succeed
+from library_models import make_with_tokenizer
 from pipeline import run_settings
 
 from hiper.errors import UserError
 from hiper.learning.folders import WEIGHTS
 from hiper.records import read_json, read_jsonl
-from hiper.stages import training
+from hiper.stages import training, warmstart
 
 pytestmark = [pytest.mark.deepspeed, pytest.mark.xdist_group("deepspeed"), pytest.mark.timeout(3600)]
 
@@ -31,7 +32,7 @@ def run(prepared: Path, folder: Path, processes: int, **changes: Any) -> dict[st
     """The description of a run for the worker; `dies` cuts it off."""
     dies = {"dies": changes.pop("dies")} if "dies" in changes else {}
     changes = SHORT | {"engine__name": "deepspeed", "engine__gpus": processes, "engine__zero_stage": 3} | changes
-    start, data = prepared / "warmstart" / "model", prepared / "data"
+    start, data = changes.pop("start", prepared / "warmstart" / "model"), prepared / "data"
     return {"train": {"changes": changes, "start": str(start), "folder": str(folder), "data": str(data), **dies}}
 
 
@@ -78,12 +79,26 @@ def test_the_model_is_an_ordinary_folder(prepared: Path, resumed: tuple[Path, st
     assert all(weight.equal(library[name]) for name, weight in ours.items())
 
 
-def test_the_first_iteration_is_that_of_the_local_engine(prepared: Path, tmp_path: Path) -> None:
-    """One DeepSpeed process plays the same episodes as plain torch and gets the same losses, to 1e-4."""
+@pytest.fixture
+def start(request: pytest.FixtureRequest, prepared: Path, tmp_path: Path) -> Path:
+    """A model to begin with: the prepared one, or a random one of a family."""
+    if request.param == "prepared":
+        return prepared / "warmstart" / "model"
+    make_with_tokenizer(request.param, tmp_path / "source", prepared / "tokenizer")
+    brought = {"model__path": str(tmp_path / "source"), "model__scratch": None, "warm_start__method": "none"}
+    rows = prepared / "demonstrations" / "demonstrations.jsonl"
+    warmstart.run(run_settings(**brought), rows, None, tmp_path / "start", prepared / "data")
+    return tmp_path / "start" / "model"
+
+
+@pytest.mark.parametrize("start", ["prepared", "qwen3", "gemma3_text"], indirect=True)
+def test_the_first_iteration_is_that_of_the_local_engine(prepared: Path, tmp_path: Path, start: Path) -> None:
+    """One DeepSpeed process plays the same episodes as plain torch and gets the same losses, to 1e-4; also with a class
+    of the library."""
     changes = {"training__iterations": 1}
-    succeed(1, run(prepared, tmp_path / "sharded", 1, **changes), tmp_path)
+    succeed(1, run(prepared, tmp_path / "sharded", 1, start=start, **changes), tmp_path)
     settings = run_settings(**SHORT | changes)
-    training.run(settings, prepared / "warmstart" / "model", tmp_path / "local", prepared / "data")
+    training.run(settings, start, tmp_path / "local", prepared / "data")
     (ours,), (theirs,) = (read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("sharded", "local"))
     validation = {name for name in theirs if name.startswith("validation/")}  # after the update: may differ
     for name in set(theirs) - validation:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from library_models import OTHERS, OWN, make
+from library_models import OTHERS, make_with_tokenizer
 from pipeline import WARM, run_settings
 
 from hiper.cli.model import facts
 from hiper.compose import RunName
-from hiper.learning.folders import TOKENIZER_FILES, load_decoder
-from hiper.policies.tokenizer_files import load_tokenizer
+from hiper.learning.folders import load_decoder
 from hiper.records import read_json, read_jsonl
 from hiper.stages import evaluation, training, warmstart
 from hiper.views.needs import needs
@@ -33,15 +31,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_a_family_is_taught_trained_and_evaluated(prepared: Path, tmp_path: Path, name: str) -> None:
     """From a random folder of the library; what comes out is a folder of the same class with other weights, which the
     library reads; `hiper model` and `hiper doctor` know who computes it."""
-    tokenizer = load_tokenizer(prepared / "tokenizer")
-    tokens = {"eos_token_id": int(tokenizer.eos_token_id), "pad_token_id": int(tokenizer.pad_token_id)}
-    family, said = (OWN | OTHERS)[name]
     source = tmp_path / "source"
-    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 1024, **tokens}
-    make(name, source, family, said | sizes)
-    for file in TOKENIZER_FILES:
-        if (prepared / "tokenizer" / file).exists():
-            shutil.copy(prepared / "tokenizer" / file, source)
+    make_with_tokenizer(name, source, prepared / "tokenizer")
     settings = run_settings(
         model__path=str(source),
         model__scratch=None,
