@@ -80,9 +80,7 @@ class Durations:
         return {
             key.name: seconds
             for key, seconds in self.measured.items()
-            if key.rule == rule
-            and key.experiment in ("", self.experiment)
-            and (rule not in ON_GPU or key.name in names)
+            if key.rule == rule and key.experiment in ("", self.experiment) and key.name in names
         }
 
     def of(self, job: Key) -> Duration | None:
@@ -125,6 +123,8 @@ class Durations:
         return Duration(plan.training_seconds if job.rule == "train" else plan.evaluation_seconds, "counted")
 
 
-def _names(run: RunName) -> tuple[str, str]:
-    """What the benchmark files of jobs about a run are called: after it, or after the warm start it begins from."""
-    return str(run), f"{run.benchmark}-{run.model}-seed{run.seed}"
+def _names(run: RunName) -> tuple[str, ...]:
+    """What the benchmark files of jobs about a run are called: after it, after the warm start that it begins from, or
+    after the part of its name that several runs share."""
+    cell = f"{run.benchmark}-{run.model}"
+    return str(run), f"{cell}-seed{run.seed}", cell, run.benchmark
