@@ -18,7 +18,7 @@ from dev.pages import choices, commands, contracts, settings
 project = "hiper"
 author = "the hiper maintainers"
 extensions = ["myst_parser"]
-exclude_patterns = ["guide.md"]
+exclude_patterns: list[str] = []
 html_theme = "furo"
 html_title = "hiper"
 html_static_path = ["_static"]
