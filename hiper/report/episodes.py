@@ -36,6 +36,7 @@ LARGEST = 48 << 20  # bytes of turns in a page, compressed and in base64
 OUTCOMES = {"won": "won", "lost": "lost", "truncated": "out of turns", "failed": "broken"}
 COLUMNS = ("run", "place", "type", "task", "outcome", "turns", "return", "score", "number", "iteration", "part", "at")
 TRAINING = "training"
+TURN = ("observation", "switch", "subgoal", "action", "problems", "reward")  # what every turn tells
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "task": str,
     "task_type": str,
@@ -198,9 +199,10 @@ def _reader(run: Run, row: Mapping[str, Any]) -> Callable[[str], str]:
 
 
 def _episode(row: Mapping[str, Any], part: Part, read: Callable[[str], str]) -> list[Any] | None:
-    """[turns, what was seen last, what broke it, what it was used for]; None where its turns were not recorded."""
+    """[turns, what was seen last, what broke it, what it was used for]; None where its turns were not recorded, or by a
+    version that kept less of them."""
     decisions = row.get("decisions")
-    if not decisions or not isinstance(decisions[0], Mapping):
+    if not decisions or not isinstance(decisions[0], Mapping) or not {*TURN} <= decisions[0].keys():
         return None
     used = len(row["updated"]) if "updated" in row else None  # None: evaluation; else how many networks it trained
     turns = [_turn(turn, part, read) for turn in decisions]

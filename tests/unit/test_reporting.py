@@ -12,18 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from synthetic_runs import TYPES, add_run, episode, make_experiment, metrics
+from synthetic_runs import TYPES, add_run, add_validations, episode, make_experiment, metrics
 
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_jsonl
-from hiper.report.figures import FIGURES, draw_band
+from hiper.report.colours import colour
+from hiper.report.figures import FIGURES, draw_band, make
 from hiper.report.improvement import improvement_table
 from hiper.report.measures import differences
 from hiper.report.outputs import summary, write_report
 from hiper.report.page import write_page
 from hiper.report.study import load_studies
 from hiper.report.success import success_table
-from hiper.report.table import SHARED, Column, Table
+from hiper.report.table import SHARED, Column, Table, known
 from hiper.report.tables import FILES, write_tables
 from hiper.report.training import course, smooth, window_sums
 from hiper.yaml_files import read_yaml
@@ -290,6 +291,34 @@ def test_bands_contain_how_much_seeds_vary(tmp_path: Path, seeds: int) -> None:
     draw_band(axis, load_studies(tmp_path)[0], "hiper")
     found = [sorted(set(band.get_paths()[0].vertices[:, 1].round(2))) for band in axis.collections]
     assert found == [[[29.46, 52.85]], [], [[25.16, 74.84]]][seeds - 1]
+
+
+def test_held_out_curves_stand_below_training_curves(experiment: Path) -> None:
+    """As they were measured, each with its temperature in the label; without validation tasks there is no room for
+    them."""
+    assert len(make("learning_curves", load_studies(experiment)).axes) == 1
+    for run in (experiment / "runs").glob("*-hiper-*"):
+        add_validations(run, {2: 0.25, 4: 0.75})
+        text = (run / "config.yaml").read_text().replace("mode: guided", "mode: guided, temperature: 1.0")
+        (run / "config.yaml").write_text(f"{text}training: {{validation: {{temperature: 0.4}}}}\n")
+    training, held_out = make("learning_curves", load_studies(experiment)).axes
+    assert training.get_ylabel().startswith("training tasks, T = 1.0")
+    assert held_out.get_ylabel().startswith("held-out tasks, T = 0.4")
+    assert {(*line.get_xdata(), *line.get_ydata()) for line in held_out.lines} == {(32, 64, 25, 75)}
+    assert {line.get_color() for line in held_out.lines} == {colour("hiper")}
+
+
+def test_differences_are_drawn_with_their_intervals(experiment: Path) -> None:
+    """Those of the table, under the condition that asks most, in the colour of the algorithm that is named first; a
+    hollow dot stands for one seed."""
+    (axis,) = make("differences", load_studies(experiment)).axes
+    rows = [*differences(load_studies(experiment)[0]).itertuples()]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == [row.comparison for row in rows]
+    _, *lines = axis.lines  # the first is zero
+    for row, span, dot in zip(rows, lines[::2], lines[1::2], strict=True):
+        assert [*span.get_xdata()] == [100 * end for end in known(row)] and [*dot.get_xdata()] == [100 * row.difference]
+        assert span.get_color() == colour(row.algorithm)
+        assert (dot.get_markerfacecolor() == "white") == (row.seeds == 1)
 
 
 def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:

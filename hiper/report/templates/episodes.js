@@ -211,7 +211,7 @@
         make("p", "quiet", make("code", "", `hiper inspect ${folder} ${all.number[one]}`)),
       );
       if (all.part[one] === null) {
-        made.append(make("p", "", "Its turns are not on this page."));
+        made.append(make("p", "", "Its turns were not recorded in full, or this page has no room for them."));
         return made;
       }
       const { texts, episodes } = await part(all.part[one]);
