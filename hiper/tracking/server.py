@@ -24,7 +24,8 @@ HOST = "127.0.0.1"  # whoever reaches the server can write
 
 
 def serve(experiment: Path, port: int) -> int:
-    """Serve until interrupted; the server's exit status. UserError without a database, or where the port is taken."""
+    """Serve until interrupted; the exit status, 0 after a signal. UserError without a database, or where the port is
+    taken."""
     tracking, name = absolute(experiment) / "tracking", absolute(experiment).name
     if not (tracking / database.DATABASE).exists():
         raise UserError(f"{experiment}: no runs are recorded yet; `hiper run {name}` makes them")
@@ -44,13 +45,12 @@ def serve(experiment: Path, port: int) -> int:
     # one reader needs one worker, which on a busy machine is not killed for answering slowly, and none for jobs
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    process = subprocess.Popen([*command, "--backend-store-uri", address], env={**os.environ, **quiet})
+    command += ["--backend-store-uri", address]
+    process = subprocess.Popen(command, env={**os.environ, **quiet}, start_new_session=True)
     threading.Thread(target=_announce, args=(process, f"http://{HOST}:{port}", str(number)), daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        return process.wait()
-    except KeyboardInterrupt:  # Ctrl-C has reached the server, too
-        return process.wait()
+    for caught in (signal.SIGTERM, signal.SIGINT):  # MLflow does not pass them on to the process that serves
+        signal.signal(caught, lambda *_: os.killpg(process.pid, signal.SIGTERM))
+    return max(0, process.wait())
 
 
 def _announce(process: subprocess.Popen[bytes], server: str, number: str) -> None:
