@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from damage import edited
 from library_models import OTHERS, OWN, make
 from safetensors.torch import load_file, save_file
 from torch.nn import ModuleDict
@@ -20,6 +21,7 @@ from hiper.learning.folders import WEIGHTS, load_decoder, save_decoder
 from hiper.learning.lora import LoraLinear, adapt, merged_weights, trainable
 from hiper.learning.model_config import shape_of
 from hiper.planning.shapes import adapter_parameters, backbone_parameters, parameters
+from hiper.policies.tokenizer_files import PROBE, load_tokenizer
 from hiper.records import read_json
 
 FAMILIES = {**OWN, **OTHERS}
@@ -220,3 +222,32 @@ def test_tied_weights_that_differ_are_refused(tmp_path: Path) -> None:
     save_file(tensors | {"lm_head.weight": output + 1}, tmp_path / WEIGHTS, {"format": "pt"})
     with pytest.raises(UserError, match=r"differs from .*, with which config\.json ties it"):
         load_decoder(tmp_path)
+
+
+@pytest.mark.parametrize("spaces", ["prepended", "metaspace"])
+def test_a_tokenizer_of_sentencepiece_keeps_spaces_and_lines(copied_pipeline: Path, spaces: str) -> None:
+    """As those of Llama 2 and Mistral, which put a space before a text: no piece of an answer gains or loses one."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    folder = copied_pipeline / "warmstart" / "model"
+    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    if spaces == "prepended":
+        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        first = [decoders.Replace("▁", " ")]
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        first = [decoders.Metaspace(prepend_scheme="first")]
+    made.decoder = decoders.Sequence([*first, decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    made.train_from_iterator([PROBE, "go to desk 1", "look"] * 3, trainers.BpeTrainer(400, special_tokens=special))
+    made.save(str(folder / "tokenizer.json"))
+    edited(
+        folder / "tokenizer_config.json", eos_token="</s>", pad_token="</s>", bos_token="<s>", extra_special_tokens={}
+    )
+    edited(folder / "generation_config.json", eos_token_id=2)
+    tokenizer = load_tokenizer(folder)
+    for text in (PROBE, "look", "  two  spaces ", "<subgoal>\n go to desk 1</subgoal> é 中"):
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(ids) == text
+        if text.isascii():
+            assert "".join(tokenizer.decode([one]) for one in ids) == text

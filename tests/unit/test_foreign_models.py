@@ -26,7 +26,7 @@ from hiper.learning.model_files import end_tokens
 from hiper.plan_execute import opens_thought
 from hiper.policies.base import Request
 from hiper.policies.local import LocalPolicy
-from hiper.policies.tokenizer_files import PROBE, Chat, chat_frame, load_tokenizer
+from hiper.policies.tokenizer_files import Chat, chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.records import read_json, write_json
 
@@ -307,34 +307,6 @@ def test_limits_in_a_tokenizer_do_not_cut_prompts(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     assert tokenizer.encode(text, add_special_tokens=False) == wanted
     assert tokenizer([text, "a"], add_special_tokens=False)["input_ids"][0] == wanted
-
-
-@pytest.mark.parametrize("spaces", ["prepended", "metaspace"])
-def test_a_tokenizer_of_sentencepiece_keeps_spaces_and_lines(folder: Path, spaces: str) -> None:
-    """As those of Llama 2 and Mistral, which put a space before a text: no piece of an answer gains or loses one."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-
-    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    if spaces == "prepended":
-        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-        first = [decoders.Replace("▁", " ")]
-    else:
-        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-        first = [decoders.Metaspace(prepend_scheme="first")]
-    made.decoder = decoders.Sequence([*first, decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    made.train_from_iterator([PROBE, "go to desk 1", "look"] * 3, trainers.BpeTrainer(400, special_tokens=special))
-    made.save(str(folder / "tokenizer.json"))
-    edited(
-        folder / "tokenizer_config.json", eos_token="</s>", pad_token="</s>", bos_token="<s>", extra_special_tokens={}
-    )
-    edited(folder / "generation_config.json", eos_token_id=2)
-    tokenizer = load_tokenizer(folder)
-    for text in (PROBE, "look", "  two  spaces ", "<subgoal>\n go to desk 1</subgoal> é 中"):
-        ids = tokenizer.encode(text, add_special_tokens=False)
-        assert tokenizer.decode(ids) == text
-        if text.isascii():
-            assert "".join(tokenizer.decode([one]) for one in ids) == text
 
 
 @pytest.mark.parametrize(
