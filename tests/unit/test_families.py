@@ -239,7 +239,8 @@ def test_a_tokenizer_of_sentencepiece_keeps_spaces_and_lines(copied_pipeline: Pa
         first = [decoders.Metaspace(prepend_scheme="first")]
     made.decoder = decoders.Sequence([*first, decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    made.train_from_iterator([PROBE, "go to desk 1", "look"] * 3, trainers.BpeTrainer(400, special_tokens=special))
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special)
+    made.train_from_iterator([PROBE, "go to desk 1", "look"] * 3, trainer)
     made.save(str(folder / "tokenizer.json"))
     edited(
         folder / "tokenizer_config.json", eos_token="</s>", pad_token="</s>", bos_token="<s>", extra_special_tokens={}
