@@ -27,6 +27,12 @@ ALGORITHM_LABELS = {
     "gigpo": "GiGPO",
     "hgpo": "HGPO",
     "graphhca": "GraphHCA",
+    "hicra": "HICRA",
+    "grpo_ranks": "GRPO, by rank",
+    "adora": "ADORA",
+    "dvao": "DVAO",
+    "mgrpo": "M-GRPO",
+    "hiper_groups": "HiPER, without a critic",
 }
 ZERO_SHOT = "Base model (zero-shot)"  # a warm start without training
 

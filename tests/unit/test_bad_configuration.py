@@ -370,7 +370,7 @@ def test_what_yaml_forgives_is_an_error_with_its_line(tmp_path: Path, content: b
     ("file", "old", "new", "wanted"),
     [
         ("experiment/test", "  iterations: 2", "  iterations: 2\n  iterations: 3", "/test.yaml: not valid YAML, line"),
-        ("config", "  epochs: 1\n  mini", "  epochs: 1\n  epochs: 2\n  mini", "/config.yaml: not valid YAML, line"),
+        ("config", "  kl: 0.01", "  kl: 0.01\n  kl: 0.02", "/config.yaml: not valid YAML, line"),
         ("engine/cuda", "threads: 4", "threads: 4\nthreads: 2", "engine/cuda.yaml: not valid YAML, line"),
         ("config", "  - model: qwen2.5_1.5b_instruct", "  - modle: tiny", "experiment/test.yaml: "),
         ("experiment/test", "iterations: 2", "iterations: ${nosuch}", "training.iterations"),
