@@ -35,7 +35,7 @@ _COLOURS = {
     "mgrpo": "#cc0099",
     "dvao": "#aa9944",
     "adora": "#006688",
-    "hicra": "#0077dd",
+    "grpo_hicra": "#0077dd",
     "grpo_ranks": "#8855ff",
 }
 _SOLID = 7  # the first so many; the others are dashed, in turn

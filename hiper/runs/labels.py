@@ -27,7 +27,7 @@ ALGORITHM_LABELS = {
     "gigpo": "GiGPO",
     "hgpo": "HGPO",
     "graphhca": "GraphHCA",
-    "hicra": "HICRA",
+    "grpo_hicra": "HICRA",
     "grpo_ranks": "GRPO, by rank",
     "adora": "ADORA",
     "dvao": "DVAO",

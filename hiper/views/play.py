@@ -130,7 +130,8 @@ def _play(
 
 def bare_prompt(name: str) -> Prompt:
     """For players that read the observation and no prompt: only how their answers are parsed matters."""
-    return Prompt.model_validate({"interface": name, "style": "compact", "history_length": 0, "max_tokens": 1})
+    unused = {"history_length": 0, "max_tokens": 1, "system": None, "thinking": False}
+    return Prompt.model_validate({"interface": name, "style": "compact", **unused})
 
 
 def _show_task(console: Console, game: Game, remark: str) -> None:

@@ -35,7 +35,7 @@ def test_every_group_file_is_reached_by_some_composition() -> None:
     places = [("alfworld_small", "tiny"), ("webshop", "qwen2.5_1.5b_instruct")]
     cells += [(*place, algorithm) for place in places for algorithm in available("algorithm", ROOT)]
     for benchmark, model, algorithm in cells:
-        experiment = "paper" if model.startswith("qwen") else "demo"
+        experiment = {"tiny": "demo", "test": "demo", "smollm2_135m": "smollm"}.get(model, "paper")
         settings = compose_run(experiment, f"{benchmark}-{model}-{algorithm}-seed3", ROOT)
         # a variant is called like its algorithm and what is different: hiper_no_norm
         assert algorithm.startswith(settings.algorithm.name)
@@ -106,7 +106,9 @@ def test_a_wrong_setting_is_explained(values: dict[str, Any], key: str, value: A
 def test_a_setting_of_a_group_baseline_is_explained() -> None:
     """By the model of the algorithm that is named: HiPER has no group."""
     values = compose_run("demo", "alfworld_small-tiny-grpo-seed0", ROOT).model_dump()
-    with pytest.raises(UserError, match=r"algorithm\.group\.mode = 'std'.*'mean_norm' or 'mean_std_norm'"):
+    with pytest.raises(
+        UserError, match=r"algorithm\.group\.mode = 'std'.*'mean_norm', 'mean_std_norm' or 'normal_scores'"
+    ):
         parse_run(changed(values, "algorithm.group.mode", "std"), "config.yaml")
 
 

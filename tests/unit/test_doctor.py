@@ -88,7 +88,9 @@ def test_a_model_folder_with_weights_is_enough(project: Path, tmp_path: Path) ->
     )
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (weights / name).write_text("{}")
-    assert not any("lacks" in one.detail or "not on this" in one.detail for one in doctor.diagnose(project, "paper"))
+    assert not any(
+        "lacks config" in one.detail or "not on this" in one.detail for one in doctor.diagnose(project, "paper")
+    )
 
 
 def test_a_mistake_in_a_configuration_is_shown(project: Path) -> None:

@@ -30,7 +30,9 @@ DOCUMENTS = [
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", flags=re.MULTILINE | re.DOTALL)
 # What the tutorials make, by name or by a file of this name.
-MADE = re.compile(r"configs/(experiment/(mine|first_gpu)|algorithm/(hiper_90|reinforce)|benchmark/corridor)\.yaml")
+MADE = re.compile(
+    r"configs/(experiment/(mine|first_gpu)|model/mine|algorithm/(hiper_90|reinforce)|benchmark/corridor)\.yaml"
+)
 
 
 def lines_of(text: str) -> list[str]:
@@ -166,7 +168,9 @@ def test_every_setting_is_in_the_reference_with_type_readers_and_defaults() -> N
     assert {one.name for one in settings.settings()} >= {"seed", "training.critic.gate", "algorithm.group.omega"}
     for one in settings.settings():
         assert one.kind and one.readers and not re.search(r"<\w|\[", one.kind), one
-        assert one.defaults or one.name in ("experiment", "seed") or one.name.startswith("model.lora."), one
+        assert one.defaults or one.name in ("experiment", "seed") or one.name.startswith(("model.lora.", "trials.")), (
+            one
+        )
 
 
 def test_the_site_builds_without_a_warning_and_needs_no_network(tmp_path: Path) -> None:

@@ -88,6 +88,8 @@ rule preflight:
         "results/{experiment}/preflight/{model}.json",
     log:
         "results/{experiment}/logs/preflight/{model}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/preflight/{model}.tsv"
     threads: node_cores
     resources:
         **ALL_PROCESSES,
