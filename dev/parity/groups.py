@@ -133,6 +133,8 @@ def _read_settings(algorithm: str, given: dict[str, Any]) -> Any:
     group |= {key: value for key, value in given.items() if key not in ("gamma", "norm_std")}
     values = {"name": algorithm, "group_size": 8, "normalize": False, "penalties": {"invalid": 0.0}, "group": group}
     values["planning_weight"] = 0.0
+    if algorithm != "rloo":
+        group["by_rank"] = False
     if algorithm == "grpo":
         group["mode"] = "mean_std_norm" if given.get("norm_std", True) else "mean_norm"
     if algorithm in ("gigpo", "hgpo"):

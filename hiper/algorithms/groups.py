@@ -39,12 +39,7 @@ class Comparison(Counting):
     """How an episode is compared with its group."""
 
     mode: Literal["mean_norm", "mean_std_norm"]  # advantages divided by their group's standard deviation, or not
-
-
-class RankedComparison(Counting):
-    """How an episode is compared with its group where nothing but episodes is compared."""
-
-    mode: Literal["mean_norm", "mean_std_norm", "normal_scores"]  # the last: by rank
+    by_rank: Annotated[bool, Before(False)]  # episodes by their rank alone, each counting once, as a normal sample
 
 
 class StepComparison(Comparison):
@@ -115,10 +110,10 @@ def normal_scores(values: Floats, groups: Ints) -> Floats:
     return scores
 
 
-def episode_advantages(turns: Turns, reward: Floats, group: Comparison | RankedComparison) -> Floats:
-    """R_i against its group in the mode of the settings, Bessel's correction in std; `[trajectory]`. With
-    `normal_scores` every episode counts once."""
-    if group.mode == "normal_scores":
+def episode_advantages(turns: Turns, reward: Floats, group: Comparison) -> Floats:
+    """R_i against its group in the mode of the settings, Bessel's correction in std; `[trajectory]`. `by_rank`:
+    `normal_scores` instead."""
+    if group.by_rank:
         return normal_scores(reward.sum(axis=1), turns.group)
     weights = episode_weights(turns.present, group)
     divide = group.mode == "mean_std_norm"

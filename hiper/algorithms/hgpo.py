@@ -35,7 +35,7 @@ class HgpoSettings(GroupedSettings, Planning):
     group: HistoryComparison
 
     def idle(self) -> Collection[str]:
-        return () if self.group.base_group else ("group.cross_steps", "group.lone_return")
+        return () if self.group.base_group else ("group.by_rank", "group.cross_steps", "group.lone_return")
 
 
 def credit(turns: Turns, values: Mapping[str, Floats], settings: HgpoSettings) -> Credit:

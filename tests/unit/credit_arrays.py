@@ -41,6 +41,7 @@ PLAIN: dict[str, Any] = {
     },
     "group": {
         "mode": "mean_norm",
+        "by_rank": False,
         "cross_steps": False,
         "lone_return": False,
         "omega": 1.0,

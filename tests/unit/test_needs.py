@@ -205,7 +205,7 @@ def another_architecture(folder: Path) -> None:
 
 
 def scaled(folder: Path) -> None:
-    edited(folder / "config.json", rope_scaling={"type": "linear", "factor": 4.0})
+    edited(folder / "config.json", rope_scaling={"type": "stretched", "factor": 4.0})
 
 
 def other_weights(folder: Path) -> None:

@@ -78,7 +78,7 @@ def test_planning_tokens_learn_more_from_success_and_less_from_failure() -> None
 
 def test_normal_scores_go_by_rank() -> None:
     """Returns 1, 1, 0: two share the ranks 2 and 3, (2.5 − ½) / 3; one has (1 − ½) / 3."""
-    settings = settings_of("grpo", group={"mode": "normal_scores"})
+    settings = settings_of("grpo", group={"by_rank": True})
     found = ALGORITHMS["grpo"].credit(THREE, {}, settings).other[:, 0]
     np.testing.assert_allclose(found, [0.430727, 0.430727, -0.967422], atol=1e-6)  # Φ⁻¹ of 2/3 and 1/6
     alike = make_turns([1, 1, 2], reward=[[1, 9], [1, 9], [0, 1]], group=[0, 0, 0])
