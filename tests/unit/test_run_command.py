@@ -1,4 +1,4 @@
-"""`hiper run`: the call it composes, how long jobs take, how far a grid is; tests/workflow/test_hiper_run.py runs one."""
+"""`hiper run`: the call it composes, how long jobs take, how far a grid is; test_hiper_run.py of the workflow runs one."""
 
 from __future__ import annotations
 
