@@ -1,4 +1,4 @@
-"""`hiper run`: the call it composes, how long jobs take, how far a grid is; test_hiper_run.py of the workflow runs one."""
+"""`hiper run`: its call, how long jobs take, how far a grid is; test_hiper_run.py of the workflow runs one."""
 
 from __future__ import annotations
 
