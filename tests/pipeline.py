@@ -40,6 +40,16 @@ STAGES: dict[str, list[str]] = {
     "report": ["report", str(RESULTS)],
 }
 
+# `rollout` as configs/rollout/vllm.yaml has it, but for a share of memory that tests can have.
+VLLM: dict[str, Any] = {
+    "backend": "vllm",
+    "memory_share": 0.4,
+    "importance_cap": 2.0,
+    "difference_limit": 0.2,
+    "keep_prefixes": False,
+    "dtype": None,
+}
+
 # Enough for demonstrations, a tokenizer and a warm start of one step that tests only want to be there.
 FEW_GAMES: dict[str, Any] = {
     "benchmark__data__generate__train": 14,

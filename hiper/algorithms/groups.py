@@ -69,15 +69,15 @@ def against_group(
 
     mean = Σ w x / Σ w,   std² = Σ w (x − mean)² / (Σ w − 1), or / Σ w unless `unbiased`
 
-    `weights` are whole numbers: an element of weight w counts as w equal ones. A group of total weight 1 gives 0, or x
-    with `lone_return`. Deviations within rounding are exactly 0.
+    An element of weight w counts as w equal ones; `unbiased` needs whole numbers. A group of total weight 1 gives 0, or
+    x with `lone_return`. Deviations within rounding are exactly 0.
     """
     _, index = np.unique(groups, return_inverse=True)
     count = np.bincount(index, weights)
     mean = np.bincount(index, weights * values) / np.maximum(count, 1.0)
     deviation = values - mean[index]
     deviation[np.abs(deviation) <= ROUNDING * np.abs(values).max(initial=0.0)] = 0.0
-    lone = count[index] <= 1
+    lone = count[index] <= 1 + ROUNDING  # thirds, for one, add up to a little more or less
     if divide:
         square = np.bincount(index, weights * deviation**2)
         std = np.sqrt(square / np.maximum(count - unbiased, 1.0))

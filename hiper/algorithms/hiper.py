@@ -103,6 +103,26 @@ def deal(
     )
 
 
+def deal_without_critic(turns: Turns, low: Floats, high: Floats, switch: Floats | None, *, normalize: bool) -> Credit:
+    """As `deal`, for levels `[trajectory, turn]` that no value head stands behind: actions at every turn, subgoals at
+    boundaries with a subgoal block, switches (None: 0) at turns with a switch block; with `normalize` each standardised
+    over those."""
+    present, none = turns.present, np.zeros(turns.present.shape)
+    boundary = boundaries(turns.switch, present)
+    scale = standardize if normalize else masked
+    levels = Hierarchy(
+        boundary=boundary,
+        low=scale(low, present),
+        low_return=none,
+        high=scale(high, boundary & turns.has_subgoal),
+        high_return=none,
+        switch=none if switch is None else scale(switch, present & turns.has_switch),
+        segment_return=none,
+        returns=none,
+    )
+    return deal(turns, levels, targets={})
+
+
 def unexplained(turns: Turns, values: Mapping[str, Floats], settings: HiperSettings) -> Unexplained:
     """What V_high leaves unexplained of this batch's shaped Monte-Carlo returns at segment boundaries."""
     boundary = boundaries(turns.switch, turns.present)

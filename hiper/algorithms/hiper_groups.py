@@ -13,11 +13,10 @@ from typing import Literal
 import numpy as np
 
 from hiper.algorithms.groups import GroupedSettings, against_group
-from hiper.algorithms.hae import Hierarchy, boundaries, segment_ends, segment_returns
-from hiper.algorithms.hiper import deal
+from hiper.algorithms.hae import boundaries, segment_ends, segment_returns
+from hiper.algorithms.hiper import deal_without_critic
 from hiper.algorithms.interface import Algorithm, Bools, Credit, Floats, Turns
-from hiper.algorithms.normalize import standardize
-from hiper.algorithms.returns import discounted_returns, masked
+from hiper.algorithms.returns import discounted_returns
 from hiper.algorithms.shaping import HierarchyPenalties, shape_rewards
 from hiper.fields import Probability, Settings
 
@@ -60,20 +59,15 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: HiperGroupsSett
         ones = np.ones(int(members.sum()))
         divide = group.mode == "mean_std_norm"
         advantage[members] = against_group(gain[members], labels[members], ones, divide=divide)
-        return standardize(advantage, members) if settings.normalize else masked(advantage, members)
+        return advantage
 
-    none = np.zeros(present.shape)
-    levels = Hierarchy(
-        boundary=boundary,
-        low=level(reached, present),
-        low_return=none,
-        high=level(reached, boundary & turns.has_subgoal),
-        high_return=none,
-        switch=level(switch, present & turns.has_switch),
-        segment_return=none,
-        returns=none,
+    return deal_without_critic(
+        turns,
+        level(reached, present),
+        level(reached, boundary & turns.has_subgoal),
+        level(switch, present & turns.has_switch),
+        normalize=settings.normalize,
     )
-    return deal(turns, levels, targets={})
 
 
 ALGORITHM = Algorithm(HiperGroupsSettings, credit, hierarchical=True)

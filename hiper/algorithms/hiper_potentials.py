@@ -14,11 +14,9 @@ from pydantic import field_validator
 
 from hiper.algorithms.graphhca import PotentialComparison, among_alike, logarithm, potentials, states
 from hiper.algorithms.groups import GroupedSettings, broadcast, episode_advantages
-from hiper.algorithms.hae import Hierarchy, boundaries, segment_ends, segment_returns
-from hiper.algorithms.hiper import deal
+from hiper.algorithms.hae import boundaries, segment_ends, segment_returns
+from hiper.algorithms.hiper import deal_without_critic
 from hiper.algorithms.interface import Algorithm, Bools, Credit, Floats, Turns
-from hiper.algorithms.normalize import standardize
-from hiper.algorithms.returns import masked
 from hiper.algorithms.shaping import HierarchyPenalties, shape_rewards
 from hiper.fields import Probability
 
@@ -67,20 +65,15 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: HiperPotentials
     episode = broadcast(episode_advantages(turns, shape_rewards(turns, settings.penalties), group), present)
 
     def level(reached: Floats, members: Bools) -> Floats:
-        advantage = episode + group.omega * among_alike(logarithm(reached, group), members, state, group)
-        return standardize(advantage, members) if settings.normalize else masked(advantage, members)
+        return episode + group.omega * among_alike(logarithm(reached, group), members, state, group)
 
-    levels = Hierarchy(
-        boundary=boundary,
-        low=level(after, present),
-        low_return=none,
-        high=level(segment, boundary & turns.has_subgoal),
-        high_return=none,
-        switch=none if settings.switch_advantage == "none" else level(segment, present & turns.has_switch),
-        segment_return=none,
-        returns=none,
+    return deal_without_critic(
+        turns,
+        level(after, present),
+        level(segment, boundary & turns.has_subgoal),
+        None if settings.switch_advantage == "none" else level(segment, present & turns.has_switch),
+        normalize=settings.normalize,
     )
-    return deal(turns, levels, targets={})
 
 
 ALGORITHM = Algorithm(HiperPotentialsSettings, credit, hierarchical=True)

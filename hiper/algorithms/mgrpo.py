@@ -19,11 +19,9 @@ from hiper.algorithms.groups import (
     episode_advantages,
     shaped_rewards,
 )
-from hiper.algorithms.hae import Hierarchy, boundaries
-from hiper.algorithms.hiper import deal
-from hiper.algorithms.interface import Algorithm, Bools, Credit, Floats, Ints, Turns
-from hiper.algorithms.normalize import standardize
-from hiper.algorithms.returns import masked
+from hiper.algorithms.hae import boundaries
+from hiper.algorithms.hiper import deal_without_critic
+from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
 from hiper.fields import Probability
 
 
@@ -48,38 +46,15 @@ def credit(turns: Turns, values: Mapping[str, Floats], settings: MgrpoSettings) 
     episode = broadcast(episode_advantages(turns, shaped_rewards(turns, settings), group), present)
     number = np.cumsum(boundary, axis=1) - 1  # of each turn's segment in its episode
     rows, order = np.nonzero(boundary)
-    episodes = rows.astype(np.int64)
     calls = number[rows, order]
-    malformed = np.zeros((len(present), present.shape[1]))
+    malformed = np.zeros(present.shape)
     np.add.at(malformed, (np.nonzero(present)[0], number[present]), ~turns.valid[present])
     earned = np.where(malformed[rows, calls] > 0, 0.0, np.where(turns.won[rows], 1.0, settings.lost_call))
-    compared = _weighted(earned, turns.group[rows], episodes, divide=group.mode == "mean_std_norm")
+    weights, divide = 1.0 / boundary.sum(axis=1)[rows], group.mode == "mean_std_norm"
     of_call = np.zeros(present.shape)
-    of_call[rows, calls] = compared
+    of_call[rows, calls] = against_group(earned, turns.group[rows], weights, divide=divide, unbiased=False)
     low = np.where(present, np.take_along_axis(of_call, np.maximum(number, 0), axis=1), 0.0)
-
-    def level(advantage: Floats, members: Bools) -> Floats:
-        return standardize(advantage, members) if settings.normalize else masked(advantage, members)
-
-    none = np.zeros(present.shape)
-    levels = Hierarchy(
-        boundary=boundary,
-        low=level(low, present),
-        low_return=none,
-        high=level(episode, boundary & turns.has_subgoal),
-        high_return=none,
-        switch=level(episode, present & turns.has_switch),
-        segment_return=none,
-        returns=none,
-    )
-    return deal(turns, levels, targets={})
-
-
-def _weighted(earned: Floats, groups: Ints, episodes: Ints, *, divide: bool) -> Floats:
-    """Each segment `[n]` against its group, the segments of one episode weighing 1 together."""
-    _, episode = np.unique(episodes, return_inverse=True)
-    weights = 1.0 / np.bincount(episode)[episode]
-    return against_group(earned, groups, weights, divide=divide, unbiased=False)
+    return deal_without_critic(turns, low, episode, episode, normalize=settings.normalize)
 
 
 ALGORITHM = Algorithm(MgrpoSettings, credit, hierarchical=True)

@@ -36,11 +36,12 @@ from hiper.stages.training import Trainer
 
 log = logging.getLogger(__name__)
 
-SMALL = {"num_hidden_layers": 2, "hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2}
+SMALL: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2}
 TURNS, ANSWER = 2, 32  # of an episode, and tokens of a free answer
 REMEDIES = {
     "the processes": "`NCCL_DEBUG=INFO` makes NCCL say what it tries; where nodes have several networks, name one "
     "under network_interface in profiles/slurm/config.yaml",
+    "a tiny model": "`hiper model NAME` opens the folder that it is made after",
     "the engine and the sampler": "`hiper doctor` compares packages with their pins and the driver with torch",
     "two iterations": "the part that failed is named above; docs/scaling.md has what each needs",
     "a checkpoint": "the results folder must be one that all nodes write to",
@@ -57,6 +58,7 @@ def run(settings: RunSettings, tokenizer_folder: Path | None, output: Path, data
             device = torch_setup.prepare(settings.engine)
             processes = stack.enter_context(joined(settings.engine))
             hosts = _greeted(processes, device)
+        with _part("a tiny model", seconds):
             if processes.first:
                 shutil.rmtree(folder, ignore_errors=True)
                 _make_model(settings, tokenizer_folder, folder / "start")
@@ -107,8 +109,10 @@ def _make_model(settings: RunSettings, tokenizer_folder: Path | None, folder: Pa
         if not isinstance(shape_of(config, source / CONFIG), DecoderShape):
             shutil.copytree(source, folder)  # the library's class is taken as it is
             return
-        heads = {"num_key_value_heads": min(config.get("num_key_value_heads") or 1, 2)}
-        write_json(folder / CONFIG, config | SMALL | heads)
+        small = SMALL | {"num_key_value_heads": min(config.get("num_key_value_heads") or 1, 2)}
+        if "layer_types" in config:
+            small["layer_types"] = config["layer_types"][: SMALL["num_hidden_layers"]]
+        write_json(folder / CONFIG, config | small)
         shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
     else:
         room = settings.prompt.max_tokens + settings.decoding.max_response_tokens

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pipeline import ROOT, run_settings
+from pipeline import ROOT, VLLM, run_settings
 
 from hiper.compose import available, compose_run
 from hiper.config import Engine, RolloutSettings, RunSettings
@@ -16,15 +16,6 @@ from hiper.errors import UserError
 from hiper.learning.engines import ENGINES
 from hiper.policies.backends import BACKENDS, make_backend
 from hiper.yaml_files import read_yaml
-
-VLLM = {
-    "backend": "vllm",
-    "memory_share": 0.4,
-    "importance_cap": 2.0,
-    "difference_limit": None,
-    "keep_prefixes": False,
-    "dtype": None,
-}
 
 
 def changed(rollout: dict[str, Any]) -> RunSettings:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import RUN, run_settings
+from pipeline import RUN, VLLM, run_settings
 
 from hiper import plugins
 from hiper.config import RunSettings
@@ -20,14 +20,7 @@ digest of each stage that reads it, and all results are made again: declare it. 
 or with a new algorithm or benchmark, `python tests/unit/test_recorded_digests.py` writes {RECORDED.name}."""
 SWITCHED_ON = {
     "model__lora": {"rank": 4, "alpha": 8.0},
-    "rollout": {
-        "backend": "vllm",
-        "memory_share": 0.4,
-        "importance_cap": 2.0,
-        "difference_limit": None,
-        "keep_prefixes": False,
-        "dtype": None,
-    },
+    "rollout": VLLM | {"difference_limit": None},
     "engine__name": "deepspeed",
     "engine__zero_stage": 2,
 }

@@ -123,6 +123,15 @@ def test_mgrpo_compares_plans_by_episodes_and_actions_by_segments() -> None:
     np.testing.assert_allclose(found, np.array([0, 0, 0.1]) - 2.05 / 3, atol=1e-12)
 
 
+def test_segments_of_an_episode_alone_in_its_group_have_nothing_to_be_compared_with() -> None:
+    """However many there are, and whatever they earned: their weights, 1/n each, need not add up to 1 exactly."""
+    for count in range(1, 60):
+        spoiled = np.arange(count) % 2 == 0
+        turns = make_turns([count], group=[0], valid=[spoiled])
+        credit = ALGORITHMS["mgrpo"].credit(turns, {}, settings_of("mgrpo", lost_call=0.1))
+        assert not credit.action.any() and not credit.subgoal.any()
+
+
 def test_hiper_without_a_critic_compares_returns_among_blocks_of_a_kind() -> None:
     """Every turn of a won episode is followed by 1. Actions: 3 of 6 turns, mean ½; subgoals: 2 of 4 boundaries."""
     credit = ALGORITHMS["hiper_groups"].credit(THREE, {}, settings_of("hiper_groups", returns="episode"))

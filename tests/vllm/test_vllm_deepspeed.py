@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pipeline import ROOT, RUN_FOLDER, WARM_FOLDER, run_settings
+from pipeline import ROOT, RUN_FOLDER, VLLM, WARM_FOLDER, run_settings
 from vllm_model import SIZES
 
 from hiper.compose import write_config
@@ -17,14 +17,7 @@ from hiper.records import read_json, read_jsonl
 pytestmark = pytest.mark.vllm
 
 CHANGES = SIZES | {
-    "rollout": {
-        "backend": "vllm",
-        "memory_share": 0.3,
-        "importance_cap": 2.0,
-        "difference_limit": 0.2,
-        "keep_prefixes": False,
-        "dtype": None,
-    },
+    "rollout": VLLM,
     "engine__name": "deepspeed",
     "engine__gpus": 2,
     "engine__zero_stage": 3,
