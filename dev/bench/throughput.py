@@ -14,7 +14,7 @@ FORWARD_AND_BACKWARD = 3.0  # in units of a forward pass
 
 def useful_operations(shape: DecoderShape, rows: Sequence[TurnRow]) -> float:
     """Floating-point operations that training on `rows` needs: no padding, logits at response tokens alone."""
-    sizes = ModelShape.of(vars(shape))
+    sizes = ModelShape.of(shape)
     lengths = [len(row.tokens) for row in rows]
     parts = (forward_operations(sizes, n, n / 2, len(row.trained)) for n, row in zip(lengths, rows, strict=True))
     return FORWARD_AND_BACKWARD * sum(parts)
@@ -44,5 +44,5 @@ def logits_note(shapes: dict[str, DecoderShape]) -> str:
 
 
 def _logits_share(shape: DecoderShape) -> float:
-    sizes = ModelShape.of(vars(shape))
+    sizes = ModelShape.of(shape)
     return embedding_parameters(sizes) / (product_parameters(sizes) + embedding_parameters(sizes))

@@ -70,6 +70,13 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """The number of a port, as the `type` of an option."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
+    return int(text)
+
+
 def existing(path: Path) -> Path:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder{near(path)}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STAGES = ("data", "demonstrations", "tokenizer", "warmstart", "train", "evaluate", "variance", "report")
 CLUSTER = "slurm"  # the profile behind --cluster
+QUIET = ("progress", "rules", "host", "reason", "all")  # what may follow Snakemake's --quiet
 LOOK_SECONDS, SAY_SECONDS = 2.0, 300.0
 EXAMPLES = """\
 hiper run demo --dry-run              what there is to do, how long it takes
@@ -67,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     where = ["--profile", CLUSTER] if arguments.cluster else ["--cores", str(cores)]
     command = call(arguments.experiment, arguments.stage, where, passed)
     print(shlex.join(command), flush=True)
-    looked = _snakemake([*command[:1], "--dry-run", "--quiet", "host", *command[1:]], capture=True)
+    looking = call(arguments.experiment, arguments.stage, where, _without_quiet(passed))
+    looked = _snakemake([*looking[:1], "--dry-run", "--quiet", "host", *looking[1:]], capture=True)
     if looked.returncode:
         sys.stderr.write(looked.stdout)
         return looked.returncode
@@ -85,6 +87,16 @@ def call(experiment: str, stage: str | None, where: Sequence[str], passed: Seque
         return ["snakemake", *where, *passed, *until, "--config", own]
     passed.insert(passed.index(flag) + 1, own)
     return ["snakemake", *where, *passed, *until]
+
+
+def _without_quiet(passed: Sequence[str]) -> list[str]:
+    """What is passed on, as it must be for a look at the jobs: Snakemake's last `--quiet` wins."""
+    kept, values = list[str](), False
+    for part in passed:
+        values = part in ("-q", "--quiet") or (values and part in QUIET)
+        if not values:
+            kept.append(part)
+    return kept
 
 
 def _snakemake(command: Sequence[str], capture: bool) -> subprocess.CompletedProcess[str]:
@@ -113,7 +125,7 @@ def _go_on(
         screen.print(grid.table(jobs, known))
         if cores is not None:
             screen.print(grid.here(jobs, known, cores))
-    else:
+    elif not passed:
         screen.print("nothing to do: all of it is there and up to date")
     if only_look:
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hiper.cli.command import Commands, declare, existing, natural, path, run_folder
+from hiper.cli.command import Commands, declare, existing, path, port, run_folder
 
 
 def add(commands: Commands) -> None:
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
         )
     show = declare(parts, "serve", serve, "show an experiment in MLflow's pages, on this machine alone, until Ctrl-C")
     show.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
-    show.add_argument("--port", type=natural, default=5000, metavar="N", help="of 127.0.0.1 (default: 5000)")
+    show.add_argument("--port", type=port, default=5000, metavar="N", help="of 127.0.0.1 (default: 5000)")
     follow = declare(parts, "follow", follow_run, "mirror one run while it goes on, until it ends")
     run_folder(follow)
     follow.add_argument("--process", type=int, metavar="ID", help="stop when this process is gone")

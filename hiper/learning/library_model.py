@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -114,8 +115,11 @@ def _positions(config: Any) -> int:
     return longest
 
 
-def _made(shape: LibraryShape, source: Path, weights: dict[str, Tensor] | None = None) -> Any:
-    """The class with these weights, or uninitialised, behind our contract."""
+def _made(
+    shape: LibraryShape, source: Path, weights: dict[str, Tensor] | None = None, initialized: bool = False
+) -> Any:
+    """The class with these weights, or without, as memory has it or as the class initialises itself, behind our
+    contract."""
     from transformers import AttentionInterface
     from transformers.initialization import no_init_weights
     from transformers.utils import logging
@@ -126,7 +130,7 @@ def _made(shape: LibraryShape, source: Path, weights: dict[str, Tensor] | None =
     options = {"dtype": torch.float32, "attn_implementation": ATTENTION}
     try:
         if weights is None:
-            with no_init_weights():
+            with nullcontext() if initialized else no_init_weights():
                 model = kind._from_config(config, **options).eval()
             model.tie_weights()
         else:
@@ -193,6 +197,13 @@ def library_model(shape: LibraryShape, weights: Mapping[str, Tensor], source: Pa
     model = _made(shape, source, {name: value.float() for name, value in weights.items()})
     _require_alike(model, source)
     return model
+
+
+def initial_model(shape: LibraryShape, source: Path, seed: int) -> Any:
+    """The model as its class initialises it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _made(shape, source, initialized=True)
 
 
 def in_files(model: nn.Module, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -375,10 +386,19 @@ def _attention(
         raise ValueError("its class does not hand down what its attention needs")
     if unknown := [name for name in ("s_aux", "position_bias", "indices") if said.get(name) is not None]:
         raise ValueError(f"its attention depends on {unknown[0]}")
+    if "sliding_window" not in said and _windowed(module):
+        raise ValueError("its class keeps its sliding window to itself")
     rule = _Rule(said.get("scaling"), said.get("sliding_window"), said.get("softcap"))
     # under autocast the rotated ones are float32
     flat = (part[0].transpose(0, 1).to(value.dtype) for part in (query, key, value))
     return packed_rows.attend(module.layer_idx, *flat, rule)[None], None
+
+
+def _windowed(module: Any) -> bool:
+    """Whether the layer's tokens see only the last ones, by the configuration."""
+    config = module.config
+    kinds = getattr(config, "layer_types", None)
+    return bool(getattr(config, "sliding_window", None)) and (not kinds or "sliding" in kinds[module.layer_idx])
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, rule: _Rule) -> Tensor:

@@ -284,8 +284,8 @@ def _impossible(shape: DecoderShape) -> str | None:
     for name in (*SIZES, *(("head_dim",) if shape.head_dim is not None else ())):
         if not 1 <= getattr(shape, name) <= LARGEST:
             return f"{name} = {getattr(shape, name)} must be between 1 and {LARGEST}"
-    if not 1.0 <= shape.rope_theta <= 1e12:
-        return f"rope_theta = {shape.rope_theta} must be between 1 and 1e12"
+    if not 1.0 < shape.rope_theta <= 1e12:
+        return f"rope_theta = {shape.rope_theta} must be above 1 and at most 1e12"
     if not (math.isfinite(shape.rms_norm_eps) and 0.0 < shape.rms_norm_eps < 1.0):
         return f"rms_norm_eps = {shape.rms_norm_eps} must be between 0 and 1"
     if (shape.head_dim is None and shape.hidden_size % shape.num_attention_heads) or shape.head_size % 2:

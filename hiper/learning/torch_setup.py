@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import logging
+import os
 import sys
 
 import torch
@@ -33,6 +34,8 @@ def prepare_process(device: str, threads: int, deterministic: bool = False) -> N
     torch.set_num_threads(threads)
     # use_deterministic_algorithms would also set this for compiled models, and import the compiler: 2 s a process
     wanted = "warn" if deterministic else "default"
+    if deterministic and device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it matrix products may vary
     torch.set_deterministic_debug_mode(wanted if device == "cuda" else "error")
     # would write NaN into every new tensor before its result is written; nothing here reads what it has not written
     torch.utils.deterministic.fill_uninitialized_memory = False

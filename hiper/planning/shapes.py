@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Parameters of a model of any other layout, layer by layer: of matrices (`products`) and others (`small`), rows
-    and columns of linear modules together (`sides`); of what the `body` has beside layers and token embeddings, and
-    the `head` beside its matrix."""
+    """Parameters of a model of any other layout, layer by layer, all experts of a mixture among them: of matrices
+    (`products`) and others (`small`), rows and columns of linear modules together (`sides`); of what the `body` has
+    beside layers and token embeddings, and the `head` beside its matrix."""
 
     products: tuple[int, ...]
     small: tuple[int, ...]
@@ -49,9 +47,9 @@ class ModelShape:
         return self.num_attention_heads * self.head_size
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> ModelShape:
-        """From the content of a `config.json`; other keys are left alone. KeyError names one that is missing."""
-        return cls(**{field.name: config[field.name] for field in fields(cls)})
+    def of(cls, shape: ModelShape) -> ModelShape:
+        """The sizes of a shape that says more."""
+        return cls(**{field.name: getattr(shape, field.name) for field in fields(cls)})
 
 
 # From the `config.json` of each model on the Hugging Face hub, or of the folder that `hiper model` makes.

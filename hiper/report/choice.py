@@ -92,7 +92,7 @@ def _outcomes(folders: Mapping[str, Path]) -> Outcomes:
     if missing := [f"{folders[trial]}/runs/{name}" for trial, name in pairs if name not in runs[trial]]:
         raise UserError(
             f"missing, so that algorithms would not have the same number of trials: {', '.join(missing)}; run "
-            "`snakemake --cores 2 --until train --config experiment=TRIAL` for each trial"
+            "`hiper run TRIAL train` for each trial"
         )
     found: Outcomes = {}
     for name in wanted:
@@ -121,7 +121,7 @@ def _runs(folder: Path) -> Iterator[tuple[RunName, Path]]:
 def _read(folder: Path) -> Tried:
     manifest = read_manifest(folder)
     if manifest is None:
-        raise UserError(f"{folder}: its training is not finished (no manifest.json); the same `snakemake` goes on")
+        raise UserError(f"{folder}: its training is not finished (no manifest.json); `hiper run TRIAL train` goes on")
     recorded, _, metrics = run_files.read(folder)
     own = {key: value for key, value in recorded.items() if key in RunSettings.model_fields}
     settings = recorded_settings(own, str(folder))
@@ -157,7 +157,7 @@ def _differing(cell: Cell, by_trial: Mapping[str, Mapping[int, Tried]]) -> list[
         seeds = [one.values for one in by_seed.values()]
         if uneven := [key for key in differing if any(one.get(key) != seeds[0].get(key) for one in seeds)]:
             raise UserError(
-                f"{trial}: seeds of {who} differ in {', '.join(uneven)}; the same `snakemake --until train` makes "
+                f"{trial}: seeds of {who} differ in {', '.join(uneven)}; `hiper run TRIAL train` makes "
                 "those again whose settings have changed since"
             )
     read = [key for key in differing if unread(key, first.settings) is None]
@@ -177,7 +177,8 @@ def _rows(cell: Cell, by_trial: Mapping[str, Mapping[int, Tried]], keys: set[str
     best = max(means, key=lambda trial: means[trial])  # of equal ones the first
     for trial, by_seed in by_trial.items():
         for seed, one in by_seed.items():
-            settings = {key: one.values[key] for key in sorted(keys) if key in one.values}
+            read = [key for key in sorted(keys) if key in one.values and unread(key, one.settings) is None]
+            settings = {key: one.values[key] for key in read}
             yield Trial(*cell, trial, seed, one.commit, one.success, trial == best, settings)
 
 

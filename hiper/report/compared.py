@@ -87,8 +87,12 @@ def _differing(study: Study) -> dict[str, list[list[str]]]:
         values = [one.get(key) for one in settings]
         if len({*values}) > 1 or key in tried:
             own = key.startswith("algorithm.") or key in tried or len({*values} - {None}) > 1
-            found["differing" if own else "partly"].append([key, *(value or NOT_READ for value in values)])
+            found["differing" if own else "partly"].append([key, *map(_told, values)])
     return found
+
+
+def _told(value: str | None) -> str:
+    return NOT_READ if value is None else value
 
 
 def _trials(study: Study) -> list[Trials]:

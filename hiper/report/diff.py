@@ -76,7 +76,7 @@ def diff(first: Path, second: Path, picture: Path) -> Iterator[str]:
     if not pairs:
         raise UserError(f"{first} and {second} have no benchmark, model and algorithm in common")
     settings = differing(pairs)
-    yield _settings_text(settings) if settings else "Settings: no difference."
+    yield _settings_text(settings, len(pairs)) if settings else "Settings: no difference."
     others = [pair.name for pair in pairs if not pair.same_data]
     if others:
         yield f"Played on other data, so not paired: {', '.join(others)}."
@@ -128,8 +128,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _settings_text(found: Mapping[tuple[str, str, str], Sequence[str]]) -> str:
-    every = max(len(names) for names in found.values())
+def _settings_text(found: Mapping[tuple[str, str, str], Sequence[str]], every: int) -> str:
+    """`every`: the number of pairs; where fewer differ, it is said which."""
     lines = ["Settings that differ:"]
     for (key, one, other), names in found.items():
         whose = "" if len(names) == every else f"   ({', '.join(names)})"

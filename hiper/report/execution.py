@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hiper.report.origin import Made
+from hiper.runs.labels import WARM_START
 from hiper.runs.run_files import value_at
 
 BENCHMARKS = "benchmarks"  # Snakemake's measurements of the jobs, in the folder of an experiment
@@ -39,7 +40,7 @@ def execution(experiment: Path, made: Sequence[Made]) -> dict[str, str]:
         "Commit": _commits(manifests),
         "Hardware": "; ".join(dict.fromkeys(map(_machine, manifests))) or "not recorded",
         "Duration": "; ".join(_durations(manifests, ends, jobs)) or "not recorded",
-        "Cost": ", ".join(_costs(manifests, jobs)),
+        "Cost": ", ".join(_costs(made, jobs)),
     }
 
 
@@ -82,7 +83,7 @@ def _machine(manifest: Mapping[str, Any]) -> str:
     told = value_at(manifest, "hardware")
     parts = list(_parts(told)) if isinstance(told, Mapping) else []
     if isinstance(engine, Mapping) and engine.get("device") == "cuda":
-        parts.append(f"{engine.get('nodes', 1)} × {engine.get('gpus', 1)} GPUs used")
+        parts.append("cuda")
     elif isinstance(engine, Mapping):
         threads = engine.get("threads", 1)
         parts.append(f"{engine.get('device', 'cpu')} with {threads} thread{'s' * (threads != 1)}")
@@ -111,18 +112,25 @@ def _durations(manifests: Sequence[Mapping[str, Any]], ends: Sequence[datetime],
         yield f"trainings and evaluations took {spoken(wall)} together"
 
 
-def _costs(manifests: Iterable[Mapping[str, Any]], jobs: Jobs) -> Iterator[str]:
-    gpu = sum(
-        _wall(one) * (value_at(one, "settings.engine.nodes") or 1) * (value_at(one, "settings.engine.gpus") or 1)
-        for one in manifests
-        if value_at(one, "settings.engine.device") == "cuda"
-    )
-    yield f"{gpu / 3600:,.1f} GPU-hours" if gpu else "no GPU"
+def _costs(made: Iterable[Made], jobs: Jobs) -> Iterator[str]:
+    gpu = 0.0
+    for run in made:
+        # trainings alone are shared out; a warm start and an evaluation are one process each
+        shared = run.run.algorithm != WARM_START
+        gpu += _gpu_seconds(run.training, shared) + _gpu_seconds(run.evaluation, False)
+    yield f"{gpu / 3600:,.1f} GPU-hours of trainings and evaluations" if gpu else "no GPU"
     if jobs.count:
         yield f"{_one_digit(jobs.cpu_seconds / 3600)} CPU-hours"
         yield f"up to {_one_digit(jobs.memory / 1024)} GiB of memory in a job"
     else:
         yield "CPU time not recorded"
+
+
+def _gpu_seconds(manifest: Mapping[str, Any] | None, shared: bool) -> float:
+    if manifest is None or value_at(manifest, "settings.engine.device") != "cuda":
+        return 0.0
+    nodes, gpus = (value_at(manifest, f"settings.engine.{name}") or 1 for name in ("nodes", "gpus"))
+    return _wall(manifest) * (nodes * gpus if shared else 1)
 
 
 def _one_digit(amount: float) -> str:

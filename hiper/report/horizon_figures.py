@@ -32,10 +32,10 @@ MARKERS, BOUND = "osDvPX", "^"  # one for each study; of a lower bound
 HORIZON = "horizon (turns to a win)"
 NOTHING = "nothing to show for these runs"
 LEGEND = (
-    "A panel for each algorithm, grey: the baseline (PPO). Whiskers are 95 % intervals for new seeds and new tasks "
-    "(with one seed: for new tasks alone). Filled: the interval of the gap excludes zero; hollow: it does not, so that "
-    "the difference may be chance, or there is one seed. Every interval holds by itself; of twenty, one may be expected"
-    " to miss."
+    "A panel for each algorithm, grey: the baseline (PPO), where it was trained. Whiskers are 95 % intervals for new "
+    "seeds and new tasks (with one seed: for new tasks alone). Filled: the gap's interval excludes zero; hollow: it "
+    "does not, so that the difference may be chance, or there is one seed or no baseline. Every interval holds by "
+    "itself; of twenty, one may be expected to miss."
 )
 
 

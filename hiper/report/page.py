@@ -132,7 +132,7 @@ def _headline(number: int, study: Study) -> dict[str, Any] | None:
         return None
     algorithm = {"algorithm": MAIN} if MAIN in study.algorithms else {}
     found = pick(differences(study), condition=condition, **algorithm)
-    seeds = {len(study.outcomes.get((name, condition), ())) for name in study.algorithms}
+    seeds = {len(study.outcomes.get((name, condition), ())) for name in study.algorithms} - {0}
     rows = [*found.itertuples()]
     scale = max((abs(end) for row in rows for end in (*known(row), row.difference)), default=1.0) or 1.0
     return {

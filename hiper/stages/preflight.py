@@ -2,7 +2,7 @@
 
 What can fail on a node fails here, in words, before anything waits in a queue for it: drivers and libraries, processes
 that cannot reach each other, a sampler that does not sleep, wake up and take new weights, log probabilities that do not
-agree, a folder that cannot be written.
+agree (`rollout.difference_limit`), a folder that cannot be written.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hiper.errors import Interrupted, UserError
 from hiper.learning import pretrained, torch_setup
 from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.learning.folders import CONFIG, save_decoder
+from hiper.learning.library_model import initial_model
 from hiper.learning.model_config import shape_of
 from hiper.learning.processes import Processes, joined
 from hiper.manifest import package_versions
@@ -36,7 +37,8 @@ from hiper.stages.training import Trainer
 
 log = logging.getLogger(__name__)
 
-SMALL: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2}
+LAYERS, WIDTHS = 2, {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2}
+LEFT_OUT = (CONFIG, "model.safetensors.index.json")  # of what lies beside the weights
 TURNS, ANSWER = 2, 32  # of an episode, and tokens of a free answer
 REMEDIES = {
     "the processes": "`NCCL_DEBUG=INFO` makes NCCL say what it tries; where nodes have several networks, name one "
@@ -61,6 +63,7 @@ def run(settings: RunSettings, tokenizer_folder: Path | None, output: Path, data
         with _part("a tiny model", seconds):
             if processes.first:
                 shutil.rmtree(folder, ignore_errors=True)
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 _make_model(settings, tokenizer_folder, folder / "start")
                 checkpoint.begin(folder / "checkpoints", {})
             processes.wait()
@@ -76,7 +79,6 @@ def run(settings: RunSettings, tokenizer_folder: Path | None, output: Path, data
         measured = read_jsonl(folder / METRICS)[-1]
         agreement = {name: value for name, value in measured.items() if "logprob_difference" in name}
         write_json(output, _facts(device) | {"hosts": hosts, "seconds": seconds} | agreement)
-        shutil.rmtree(folder)
         log.info("%d processes on %s: ready (%.0f s)", processes.size, ", ".join(hosts), sum(seconds.values()))
 
 
@@ -101,32 +103,33 @@ def reduced(settings: RunSettings) -> RunSettings:
 
 
 def _make_model(settings: RunSettings, tokenizer_folder: Path | None, folder: Path) -> None:
-    """A model of the run's architecture and vocabulary, two layers deep, with random weights and its tokenizer."""
+    """A model of the run's architecture and vocabulary, two layers deep, with random weights and its tokenizer. A class
+    of the library keeps its widths."""
     source = tokenizer_folder or pretrained.find(settings.model.path or "")
     tokenizer = load_tokenizer(source)
+    folder.mkdir(parents=True)
+    for path in source.iterdir():
+        if path.is_file() and path.suffix in (".json", ".jinja", ".txt", ".model") and path.name not in LEFT_OUT:
+            shutil.copyfile(path, folder / path.name)
     if (source / CONFIG).exists():
         config = read_json(source / CONFIG)
-        if not isinstance(shape_of(config, source / CONFIG), DecoderShape):
-            shutil.copytree(source, folder)  # the library's class is taken as it is
-            return
-        small = SMALL | {"num_key_value_heads": min(config.get("num_key_value_heads") or 1, 2)}
-        if "layer_types" in config:
-            small["layer_types"] = config["layer_types"][: SMALL["num_hidden_layers"]]
+        small: dict[str, Any] = {"num_hidden_layers": LAYERS}
+        if config.get("layer_types"):
+            small["layer_types"] = config["layer_types"][:LAYERS]
+        if isinstance(shape_of(config, source / CONFIG), DecoderShape):
+            small |= WIDTHS | {"num_key_value_heads": min(config.get("num_key_value_heads") or 1, 2)}
         write_json(folder / CONFIG, config | small)
         shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
     else:
         room = settings.prompt.max_tokens + settings.decoding.max_response_tokens
-        shape = DecoderShape(len(tokenizer), 128, 256, 2, 2, 2, True, room, 10000.0, 1e-6)
-    assert isinstance(shape, DecoderShape)
-    decoder = Decoder(shape)
-    decoder.initialize(torch.Generator().manual_seed(0))
-    for path in source.iterdir():
-        if path.is_file() and path.suffix in (".json", ".jinja", ".txt") and path.name != CONFIG:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / path.name)
-    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+        shape = DecoderShape(len(tokenizer), 128, 256, LAYERS, 2, 2, True, room, 10000.0, 1e-6)
+    if isinstance(shape, DecoderShape):
+        model = Decoder(shape)
+        model.initialize(torch.Generator().manual_seed(0))
+    else:
+        model = initial_model(shape, folder / CONFIG, 0)
     end = int(tokenizer.eos_token_id)
-    save_decoder(decoder, folder, folder, end, end if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id))
+    save_decoder(model, folder, folder, end, end if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id))
 
 
 def _greeted(processes: Processes, device: str) -> list[str]:

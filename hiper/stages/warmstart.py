@@ -71,7 +71,10 @@ def _make(
     notice: Notice,
 ) -> None:
     started = time.monotonic()
-    device = torch_setup.prepare(settings.engine)
+    sft = settings.warm_start.method == "sft"
+    # a model that is only copied needs no GPU, and on a cluster its job has none
+    engine = settings.engine if sft else settings.engine.model_copy(update={"device": "cpu"})
+    device = torch_setup.prepare(engine)
     data = None
     if demonstrations is not None:
         verify_outputs(demonstrations.parent)
@@ -80,7 +83,6 @@ def _make(
     source = tokenizer_folder or pretrained.find(settings.model.path or "")
     tokenizer = load_tokenizer(source) if tokenizer_folder else usable_tokenizer(settings, source)
     decoder = _initial_decoder(settings, tokenizer, source, device)
-    sft = settings.warm_start.method == "sft"
     if sft and demonstrations is None:
         raise UserError("warm_start.method=sft needs --demonstrations")
     examples = _examples(settings, demonstrations, tokenizer) if sft and demonstrations else None

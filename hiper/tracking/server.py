@@ -24,8 +24,8 @@ HOST = "127.0.0.1"  # whoever reaches the server can write
 
 
 def serve(experiment: Path, port: int) -> int:
-    """Serve until interrupted; the exit status, 0 after a signal. UserError without a database, or where the port is
-    taken."""
+    """Serve until interrupted; the exit status, 0 when asked to stop. UserError without a database, or where the port
+    is taken."""
     tracking, name = absolute(experiment) / "tracking", absolute(experiment).name
     if not (tracking / database.DATABASE).exists():
         raise UserError(f"{experiment}: no runs are recorded yet; `hiper run {name}` makes them")
@@ -48,9 +48,18 @@ def serve(experiment: Path, port: int) -> int:
     command += ["--backend-store-uri", address]
     process = subprocess.Popen(command, env={**os.environ, **quiet}, start_new_session=True)
     threading.Thread(target=_announce, args=(process, f"http://{HOST}:{port}", str(number)), daemon=True).start()
-    for caught in (signal.SIGTERM, signal.SIGINT):  # MLflow does not pass them on to the process that serves
-        signal.signal(caught, lambda *_: os.killpg(process.pid, signal.SIGTERM))
-    return max(0, process.wait())
+    asked = threading.Event()
+
+    def stop(*_: object) -> None:
+        asked.set()
+        os.killpg(process.pid, signal.SIGTERM)  # MLflow does not pass it on to the process that serves
+
+    for caught in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(caught, stop)
+    status = process.wait()
+    if asked.is_set():
+        return 0
+    return status if status >= 0 else 128 - status
 
 
 def _announce(process: subprocess.Popen[bytes], server: str, number: str) -> None:

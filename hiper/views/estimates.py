@@ -48,7 +48,7 @@ def shape_of(settings: RunSettings) -> ModelShape | None:
 
     path = folder / pretrained.CONFIGURATION
     try:
-        return ModelShape.of(vars(model_config.shape_of(read_json(path), path)))
+        return ModelShape.of(model_config.shape_of(read_json(path), path))
     except UserError:
         return None  # `needs` says why
 

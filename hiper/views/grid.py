@@ -128,10 +128,11 @@ def here(jobs: Sequence[Job], known: Durations, cores: int) -> str:
     shared = sum(one.seconds * min(job.threads, cores) for job, one in expected if one) / cores
     busy = max(shared, sum(longest.values()))
     unknown = sorted({job.key.rule for job, one in expected if one is None}, key=_place)
+    here = f"{cores} core{'s' * (cores != 1)}"
     if not unknown:
-        return f"about {words(busy)} on {cores} cores"
+        return f"about {words(busy)} on {here}"
     rest = f"no time is known of {', '.join(unknown)} before one of each has run"
-    return f"{words(busy)} on {cores} cores and more: {rest}" if busy >= MINUTE else rest
+    return f"{words(busy)} on {here} and more: {rest}" if busy >= MINUTE else rest
 
 
 def words(seconds: float) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from deepspeed_launch import ENVIRONMENT
+from library_models import OTHERS, make_with_tokenizer
 from pipeline import run_settings
 
 from hiper.compose import write_config
 from hiper.errors import UserError
-from hiper.records import read_json
+from hiper.learning.folders import load_decoder
+from hiper.records import read_json, write_json
 from hiper.stages import preflight
 
 pytestmark = [pytest.mark.deepspeed, pytest.mark.xdist_group("deepspeed"), pytest.mark.timeout(3600)]
@@ -58,3 +60,18 @@ def test_only_the_amount_of_work_is_reduced() -> None:
     assert (small.engine, small.rollout, small.model) == (settings.engine, settings.rollout, settings.model)
     assert small.training.kl == 0.01 and small.training.critic.backbone == settings.training.critic.backbone
     assert small.training.episodes == 2 and small.benchmark.max_turns == preflight.TURNS
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma3_text"])
+def test_the_tiny_model_is_of_the_runs_kind(prepared: Path, tmp_path: Path, name: str) -> None:
+    """Two layers of the four, with what its configuration says of each, the source's vocabulary and tokenizer: a folder
+    that loads."""
+    layers = ["sliding_attention", "full_attention"] * 2 if name in OTHERS else ["full_attention"] * 4
+    make_with_tokenizer(name, tmp_path / "source", prepared / "warmstart" / "model")
+    config = read_json(tmp_path / "source" / "config.json") | {"num_hidden_layers": 4, "layer_types": layers}
+    write_json(tmp_path / "source" / "config.json", config)
+    settings = run_settings(model__path=str(tmp_path / "source"), model__scratch=None)
+    preflight._make_model(settings, None, tmp_path / "tiny")
+    made = load_decoder(tmp_path / "tiny")
+    assert (made.shape.num_hidden_layers, made.shape.vocab_size) == (2, config["vocab_size"])
+    assert read_json(tmp_path / "tiny" / "config.json")["layer_types"] == layers[:2]

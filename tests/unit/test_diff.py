@@ -40,6 +40,13 @@ def test_two_experiments_are_compared_by_name(sides: list[Path], capsys: pytest.
     assert (sides[0].parent / "diff-first-second.png").stat().st_size > 1000
 
 
+def test_a_setting_that_differs_for_some_names_them(sides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """Both sides have two algorithms; one of them has another gamma."""
+    add_run(sides[0], "ppo_turn", 0, [True] * 8)
+    assert main(["diff", "first", "second"]) == 0
+    assert "algorithm.gamma: 0.9 → 0.95   (alfworld_small tiny_1.5b hiper)" in capsys.readouterr().out
+
+
 def test_what_was_played_on_other_data_is_not_paired(sides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     """The same names may stand for other games; the rates are shown, no difference."""
     run = sides[1] / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"

@@ -252,3 +252,17 @@ def test_a_tokenizer_of_sentencepiece_keeps_spaces_and_lines(copied_pipeline: Pa
         assert tokenizer.decode(ids) == text
         if text.isascii():
             assert "".join(tokenizer.decode([one]) for one in ids) == text
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("Phimoe", {"num_local_experts": 2}),
+        ("Qwen2Moe", {"num_experts": 2, "num_experts_per_tok": 2, "use_sliding_window": True}),
+    ],
+)
+def test_a_window_that_a_class_keeps_to_itself_is_refused(tmp_path: Path, family: str, said: dict[str, Any]) -> None:
+    """It lies in the mask alone, which packed rows do not have: longer texts would be read without it."""
+    make(family.lower(), tmp_path, family, {**said, "sliding_window": 16, "moe_intermediate_size": 16})
+    with pytest.raises(UserError, match="keeps its sliding window to itself"):
+        load_decoder(tmp_path)

@@ -100,11 +100,13 @@ def test_a_name_that_cannot_be_one_is_no_accident(cache: Path, name: str) -> Non
 
 
 def test_the_warm_start_takes_a_model_by_name(cache: Path, model: Path, tmp_path: Path) -> None:
-    """With method none the run's model folder has the same weights as the one in the cache."""
+    """With method none the run's model folder has the same weights as the one in the cache; it is copied where no
+    GPU is, whatever trains later."""
     from hiper.stages import warmstart
 
     put(cache, model)
-    settings = run_settings(model__path=NAME, model__scratch=None, warm_start__method="none", prompt__style="full")
+    named = {"model__path": NAME, "model__scratch": None, "warm_start__method": "none", "prompt__style": "full"}
+    settings = run_settings(**named, engine__device="cuda", engine__dtype="bfloat16")
     warmstart.run(settings, None, None, tmp_path / "run", tmp_path)
     written = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
     assert written == (model / "model.safetensors").read_bytes()

@@ -19,6 +19,7 @@ from hiper.algorithms.registry import ALGORITHMS
 from hiper.benchmarks.record import record_of
 from hiper.compose import compose_run, config_text
 from hiper.errors import UserError
+from hiper.manifest import EVALUATION_MANIFEST
 from hiper.plugins import ENVIRONMENTS, known
 from hiper.records import (
     dumps,
@@ -285,33 +286,34 @@ def test_a_run_says_what_it_was_made_from(experiment: Path) -> None:
 
 
 def test_the_top_says_when_where_and_at_what_cost(experiment: Path, tmp_path: Path) -> None:
-    """From manifests and Snakemake's measurements, in one line; nothing else on the page depends on a clock, and
-    folders that differ in it alone are equal."""
-    other = tmp_path / "other" / "demo"
+    """From manifests and Snakemake's measurements, in one line; a training counts all its GPUs, an evaluation one.
+    Nothing else on the page depends on a clock, and folders that differ in it alone are equal."""
+    other, run = tmp_path / "other" / "demo", Path("runs/alfworld_small-tiny_1.5b-hiper-seed0")
+    write_json(experiment / run / EVALUATION_MANIFEST, MANIFEST)
     shutil.copytree(experiment, other)
     page_of(experiment)
     hardware = {"processor": "Abacus 3", "cores": 2, "memory_gib": 24, "gpus": ["H200", "H200"]}
     engine = {"device": "cuda", "nodes": 1, "gpus": 2, "threads": 1}
     late = {"finished": "2026-11-30T22:31:00+00:00", "hardware": hardware, "wall_time_seconds": 5400.0}
-    write_json(
-        other / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "manifest.json",
-        MANIFEST | late | {"settings": {"engine": engine}},
-    )
+    write_json(other / run / "manifest.json", MANIFEST | late | {"settings": {"engine": engine}})
     header = "s\th:m:s\tmax_rss\tcpu_time\n"
     write_text(other / "benchmarks" / "train" / "x.tsv", f"{header}7200.0\t2:00:00\t2048.0\t1800.0\n")
     write_text(other / "benchmarks" / "warm_start" / "x.tsv", f"{header}0.1\t0:00:00\tNA\t-\n")
     write_text(other / "benchmarks" / "report.tsv", f"{header}9.0\t0:00:09\t9999.0\t9.0\n")
+    evaluated = MANIFEST | late | {"settings": {"engine": engine}, "wall_time_seconds": 1800.0}
+    write_json(other / run / EVALUATION_MANIFEST, evaluated)
     text = page_of(other).text
     for fact in (
-        "2026-11-30 22:31 UTC", "c0ffee0123", "2 × H200, Abacus 3, 2 cores, 24 GiB, 1 × 2 GPUs used",
+        "2026-11-30 22:31 UTC", "c0ffee0123", "2 × H200, Abacus 3, 2 cores, 24 GiB, cuda",
         "1 h 30 min from the first start of a run to the last end; 2 jobs took 2 h 00 min together",
-        "3.0 GPU-hours, 0.5 CPU-hours, up to 2.0 GiB of memory in a job",
+        "3.5 GPU-hours of trainings and evaluations, 0.5 CPU-hours, up to 2.0 GiB of memory in a job",
     ):  # fmt: skip
         assert fact in text
     lines = [(folder / "report.html").read_text(encoding="utf-8").splitlines() for folder in (experiment, other)]
     kept = [[line for line in page if not line.startswith(EXECUTION_LINE)] for page in lines]
     assert [len(page) - len(rest) for page, rest in zip(lines, kept, strict=True)] == [1, 1]
-    write_json(other / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0" / "manifest.json", MANIFEST | late)
+    for name in ("manifest.json", EVALUATION_MANIFEST):
+        write_json(other / run / name, MANIFEST | late)
     page_of(other)
     assert compare(experiment, other)[1] == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hiper.cli.run import STAGES, call
+from hiper.cli.run import STAGES, _without_quiet, call
 from hiper.compose import RunName
 from hiper.views import grid
 from hiper.views.durations import Durations, Key
@@ -39,6 +39,12 @@ def test_the_call_keeps_targets_and_settings_where_snakemake_looks_for_them() ->
     assert call("mine", "warmstart", cores, ["a/target"]) == ["snakemake", *cores, *until]
     both = ["--config", mine, "container=x"]
     assert call("mine", None, cores, ["--config", "container=x"]) == ["snakemake", *cores, *both]
+
+
+def test_a_look_at_the_jobs_is_not_silenced() -> None:
+    """Snakemake's last `--quiet` wins, and quiet about rules it would list no job."""
+    passed = ["-q", "rules", "a/target", "--quiet", "--forcerun", "report", "--quiet", "all"]
+    assert _without_quiet(passed) == ["a/target", "--forcerun", "report"]
 
 
 def test_jobs_are_read_from_a_dry_run() -> None:

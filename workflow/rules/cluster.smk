@@ -83,7 +83,7 @@ def if_learned(value):
 
 
 def learns(wildcards):
-    return settings(wildcards.experiment, run_of(wildcards)).warm_start.method != "none"
+    return own(wildcards).warm_start.method != "none"
 
 
 def partition(wildcards):

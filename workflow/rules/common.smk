@@ -186,8 +186,8 @@ def cores(wildcards):
 
 
 def preflight(wildcards):
-    """What a training that needs more than a CPU waits for: a minute with a tiny model on the same kind of node."""
-    chosen = settings(wildcards.experiment, run_of(wildcards))
+    """What a training that needs more than a CPU waits for: a try with a tiny model on the same kind of node."""
+    chosen = own(wildcards)
     plain = chosen.engine.name == "local" and chosen.engine.device == "cpu" and chosen.rollout.backend == "local"
     return [] if plain else f"results/{wildcards.experiment}/preflight/{wildcards.model}.json"
 
@@ -195,7 +195,7 @@ def preflight(wildcards):
 def preflight_materials(wildcards):
     """The data of the run that is tried, and the tokenizer of a model made from scratch."""
     run = RunName.parse(run_of(wildcards))
-    chosen, found = settings(wildcards.experiment, str(run)), {"data": dataset(wildcards)}
+    chosen, found = own(wildcards), {"data": dataset(wildcards)}
     if chosen.model.scratch is not None:
         folder = f"results/{wildcards.experiment}/tokenizers/{run.benchmark}-{run.model}"
         found["tokenizer"] = f"{folder}/tokenizer.json"
