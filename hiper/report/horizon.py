@@ -14,6 +14,7 @@ import pandas as pd
 from hiper.report.critics import RETURNS, TARGETS, TRACE
 from hiper.report.improvement import EACH_ALONE
 from hiper.report.measures import interval_of, of_type, pick, rates
+from hiper.report.selection import SUCCESS as VALIDATED
 from hiper.report.study import Study
 from hiper.report.table import (
     INTERVAL,
@@ -23,21 +24,34 @@ from hiper.report.table import (
     interval,
     joined,
     mean_spread,
+    percent,
     reach,
     signed,
     signed_headline,
     two_digits,
 )
-from hiper.report.training import values
+from hiper.report.training import LEVELS, THERE, amount, values
 from hiper.runs.conditions import Condition
 from hiper.runs.run_files import value_at
-from hiper.statistics import Mean, Outcomes, mean_and_spread, mean_change, mean_difference, over_seeds, paired
+from hiper.statistics import (
+    Mean,
+    Outcomes,
+    first_staying,
+    mean_and_spread,
+    mean_change,
+    mean_difference,
+    needed,
+    over_seeds,
+    paired,
+)
 
 BASELINE = "ppo"  # credit token by token, without a hierarchy
 APART = 1.0  # turns: horizons that differ by less are one
 NONE = (
     "Fewer than two horizons: no benchmark has task types whose wins take different numbers of turns (by one or more)."
 )
+AGAIN = 2  # validations in a row, so that chance seldom passes for a level that was reached
+NO_LEVELS = "No run was validated on tasks of two or more horizons (`training.validation.tasks`)."
 NO_CRITICS = f"No run of HiPER recorded explained variance beside runs of {BASELINE} on the same seeds and tasks."
 EXPERT = (
     "Horizon: turns to a win, the mean over those of the expert's demonstrations (on training tasks) that the turn "
@@ -65,6 +79,13 @@ CRITICS = (
     "points, paired over tasks. Trace: λ_b, the share of credit that goes on through subgoal boundaries; where it "
     "follows explained variance (auto), its mean over training. The intervals are for new tasks alone: of one seed "
     "there is none for others."
+)
+TO_LEVEL = (
+    "Episodes that training had played when success on the validation tasks of a task type reached the level and was "
+    "there again at the next validation; mean ± sample standard deviation over seeds. A seed that did not get there "
+    "counts with all it played, so that the mean is a lower bound: ≥. Of each task type the highest level that at "
+    "least half of all runs reached: it differs between types. Validations are far apart, and few tasks are of one "
+    "type: the figures are coarse."
 )
 POSSIBLE = {"switch_rate": (0.0, 1.0), "segment_length": (1.0, math.inf)}
 HEADS = ("high", "low", "switch")
@@ -222,6 +243,57 @@ def _marked(value: float, excludes_zero: bool) -> str:
 
 def _with_interval(mean: float, low: float, high: float) -> str:
     return two_digits(mean) if math.isnan(low) else f"{two_digits(mean)} {interval(low, high, two_digits)}"
+
+
+@cache
+def levels(study: Study) -> pd.DataFrame:
+    """One row per task type, level that any run reached, and trained algorithm, the shortest horizon first: `episodes`,
+    `episodes_std`, `reached` of `seeds`, as TO_LEVEL says; empty below two horizons."""
+    horizons = study.horizons(study.hardest) if study.hardest else {}
+    if not apart([*horizons.values()]):
+        return pd.DataFrame()
+    found = product(horizons.items(), LEVELS)
+    rows = ({**row, "horizon": turns} for (name, turns), level in found for row in _reached(study, name, level))
+    return pd.DataFrame(rows)
+
+
+def _reached(study: Study, task_type: str, level: float) -> list[dict[str, Any]]:
+    """Of the algorithms that were validated on tasks of the type; none where no run of theirs reached the level."""
+    metric = f"{VALIDATED}/{task_type}"
+    found = []
+    for algorithm in study.trained:
+        rows = [study.training.get(run.name) for run in study.of(algorithm)]
+        seen = [one.dropna(subset=[metric]) for one in rows if one is not None and metric in one]
+        places = [first_staying(one[metric].to_numpy(), level, AGAIN) for one in seen]
+        if seen:
+            to_level = needed([one["episodes"].to_numpy(dtype=float) for one in seen], places)
+            row = {"task_type": task_type, "task": study.task_label(task_type), "level": level}
+            row |= {"episodes": to_level.mean, "episodes_std": to_level.spread}
+            found.append({**study.identity(algorithm), **row, "reached": to_level.reached, "seeds": to_level.runs})
+    return found if any(row["reached"] for row in found) else []
+
+
+def highest(records: pd.DataFrame) -> pd.DataFrame:
+    """Those of the highest level that at least half of all runs reached."""
+    counts = records.groupby("level")[["reached", "seeds"]].sum()
+    common = counts.index[2 * counts["reached"] >= counts["seeds"]]
+    return records[records["level"] == max(common)] if len(common) else records[:0]
+
+
+def level_table(study: Study) -> Table:
+    """One row per algorithm and task type; the records have all levels."""
+    records = levels(study)
+    spent = ("episodes", "episodes_std")
+    shown = [highest(own) for _, own in records.groupby("task_type", sort=False)] if len(records) else []
+    columns = [
+        PLACE[0],
+        *PLACE[2:],
+        Column("Success (%)", ("level",), percent, digits=".1f"),
+        Column("Episodes", (*spent, *THERE), amount, files=spent, digits=".1f"),
+        Column("Seeds there", THERE, "{} of {}".format),
+    ]
+    caption = joined(EXPERT if study.expert else WINNERS, TO_LEVEL)
+    return Table(columns, pd.concat(shown) if shown else records, records, caption, study.setup)
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hiper.report.colours import colour
-from hiper.report.horizon import BASELINE, HEADS, apart, by_horizon, critic_gaps
+from hiper.report.horizon import BASELINE, HEADS, apart, by_horizon, critic_gaps, highest, levels
 from hiper.report.measures import pick
 from hiper.report.study import Study
 from hiper.report.table import known
@@ -108,20 +108,23 @@ def _in_order(study: Study, rows: pd.DataFrame) -> list[Any]:
 
 
 def _levels(studies: Sequence[Study]) -> pd.DataFrame:
-    """Episodes to the level of each study, by its mean horizon."""
+    """Episodes to a level of each task type that was validated, else of the whole benchmark, by its mean horizon."""
     found = []
     for number, study in enumerate(studies):
-        records = efficiency_table(study).records
-        if records is None or records.empty or math.isnan(study.horizon):
-            continue
-        counts = records.groupby("level")[["reached", "seeds"]].sum()
-        levels = counts.index[2 * counts["reached"] >= counts["seeds"]]
-        for row in _in_order(study, pick(records, level=max(levels))) if len(levels) else ():
+        for row in (row for own in _by_length(study) for row in _in_order(study, highest(own))):
             bound = row.reached < row.seeds
             half = student(row.seeds - 1) * row.episodes_std / math.sqrt(row.seeds) if row.seeds > 1 else math.nan
             ends = (math.nan, math.nan) if bound else (max(0.0, row.episodes - half), row.episodes + half)
             found.append([number, _title(study), row.algorithm, row.horizon, row.episodes, *ends, not bound, bound])
     return pd.DataFrame(found, columns=_COLUMNS)
+
+
+def _by_length(study: Study) -> list[pd.DataFrame]:
+    """Levels and what they took, a frame for each horizon."""
+    if len(by_type := levels(study)):
+        return [own for _, own in by_type.groupby("task_type", sort=False)]
+    records = efficiency_table(study).records
+    return [] if records is None or records.empty or math.isnan(study.horizon) else [records]
 
 
 def _ends(low: float, high: float, row: Any) -> tuple[float, float]:
@@ -229,9 +232,10 @@ FIGURES = {
     ),
     "horizon_episodes": Map(
         episodes,
-        "Training episodes until a benchmark's level of success, the highest that at least half of its runs reached, "
-        "against its mean horizon; grey: the baseline. Whiskers are Student's 95 % intervals over seeds; a triangle is "
-        "a lower bound: not all seeds got there.",
+        "Training episodes until a level of success, the highest that at least half of the runs reached, against the "
+        "horizon: on the validation tasks of each task type, or in training on a whole benchmark, by its mean horizon, "
+        "where types were not validated. Grey: the baseline. Whiskers are Student's 95 % intervals over seeds; a "
+        "triangle is a lower bound: not all seeds got there.",
         lambda studies: apart([*_levels(studies)["horizon"]]),
     ),
     "critic_gaps": Map(

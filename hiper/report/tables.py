@@ -44,6 +44,7 @@ TABLES = (  # in the order of the page
     Entry("efficiency", "Sample efficiency", efficiency_table),
     Entry("horizon", "Success by horizon", horizon.horizon_table, horizon.NONE),
     Entry("horizon_switching", "Subgoals by horizon", horizon.switching_table, horizon.NONE),
+    Entry("horizon_episodes", "Episodes to a level by horizon", horizon.level_table, horizon.NO_LEVELS),
     Entry("critics", "Critics", critics.critics_table, critics.NONE),
     Entry("critic_gaps", "What the critic knows, and the gap", horizon.critic_gap_table, horizon.NO_CRITICS),
     Entry("variance", "Gradient variance", variance.variance_table, variance.NONE),

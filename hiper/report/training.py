@@ -21,6 +21,7 @@ SMOOTHED_SHARE = 15  # curves are moving averages over 1/15 of a run
 LEVELS = tuple(tenths / 10 for tenths in range(1, 10))
 SHOWN_LEVELS = 3  # in the table; the CSV file has all
 BUDGETS = ("episodes", "turns", "tokens")
+THERE = ("reached", "seeds")  # how many seeds reached a level, of how many
 STAYED = 6  # iterations in a row, so that chance seldom passes for a level that was reached
 EFFICIENCY_CAPTION = (
     "What training had used when its success reached a level and stayed there: after the first of "
@@ -85,9 +86,9 @@ def efficiency_table(study: Study) -> Table:
     columns = [
         LABEL,
         Column("Success (%)", ("level",), percent, digits=".1f"),
-        Column("", ("reached", "seeds")),
-        *(Column(one[0].capitalize(), (*one, "reached", "seeds"), _amount, files=one, digits=".1f") for one in amounts),
-        Column("Seeds there", ("reached", "seeds"), "{} of {}".format, files=()),
+        Column("", THERE),
+        *(Column(one[0].capitalize(), (*one, *THERE), amount, files=one, digits=".1f") for one in amounts),
+        Column("Seeds there", THERE, "{} of {}".format, files=()),
         Column("", ("horizon",), digits=".2f"),
     ]
     return Table(columns, rows, records, EFFICIENCY_CAPTION, study.setup)
@@ -108,7 +109,8 @@ def _efficiency(study: Study) -> Iterator[dict[str, object]]:
             yield row
 
 
-def _amount(mean: float, spread: float, reached: int, seeds: int) -> str:
+def amount(mean: float, spread: float, reached: int, seeds: int) -> str:
+    """What a level took, or the least it can have taken; `spread` NaN of one seed."""
     shown = f"{mean:,.0f}"
     if reached < seeds:
         return f"≥ {shown}"

@@ -51,7 +51,12 @@ class ModelSelection:
         score = float(np.mean([trajectory.info.get("score", 0.0) for trajectory in played]))
         if self.best is None or success > self.best.success:
             self.best = Best(iteration, success)
-        return {"validation/success": success, "validation/score": score}
+        found = {"validation/success": success, "validation/score": score}
+        won: dict[str, list[bool]] = {}
+        for trajectory in played:
+            won.setdefault(trajectory.task.task_type, []).append(trajectory.won)
+        by_type = {f"validation/success/{name}": float(np.mean(won[name])) for name in sorted(won)}
+        return found | (by_type if len(won) > 1 else {})
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

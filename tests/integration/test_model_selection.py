@@ -17,6 +17,7 @@ from hiper.records import read_jsonl
 from hiper.stages import evaluation, training
 from hiper.stages.selection import Best, ModelSelection
 from hiper.stages.tasks import split_train
+from hiper.trajectory import Task
 
 VALIDATED = {"training__iterations": 5, "training__validation__tasks": 6, "training__validation__every": 2}
 
@@ -52,16 +53,22 @@ def test_the_train_split_falls_into_disjoint_parts(trained: Path) -> None:
 
 
 def test_the_best_model_is_the_earliest_of_the_most_successful() -> None:
-    """Of the validated iterations (every second, and the last) the first with the highest success is kept."""
+    """Of the validated iterations (every second, and the last) the first with the highest success is kept; success on
+    each task type is measured where there are several."""
     wins = iter([[True, False], [True, True], [True, True]])
 
     def play(tasks: Any, groups: Any, seed: Any) -> list[Any]:
-        return [SimpleNamespace(won=won, failure=None, info={"score": 0.5}) for won in next(wins)]
+        return [
+            SimpleNamespace(won=won, failure=None, info={"score": 0.5}, task=task)
+            for task, won in zip(tasks, next(wins), strict=True)
+        ]
 
-    selection = ModelSelection(run_settings(**VALIDATED), SimpleNamespace(play=play), [None, None])  # type: ignore[list-item, arg-type]
+    tasks = [Task("a", "train", "short"), Task("b", "train", "long")]
+    selection = ModelSelection(run_settings(**VALIDATED), SimpleNamespace(play=play), tasks)  # type: ignore[arg-type]
     assert [number for number in range(1, 6) if selection.due(number)] == [2, 4, 5]
-    measured = [selection.measure(number)["validation/success"] for number in (2, 4, 5)]
-    assert measured == [0.5, 1.0, 1.0] and selection.best == Best(4, 1.0)
+    measured = [selection.measure(number) for number in (2, 4, 5)]
+    assert [row["validation/success"] for row in measured] == [0.5, 1.0, 1.0] and selection.best == Best(4, 1.0)
+    assert (measured[0]["validation/success/short"], measured[0]["validation/success/long"]) == (1.0, 0.0)
     again = ModelSelection(run_settings(**VALIDATED), selection.rollout, [])
     again.restore(selection.state())
     assert again.best == selection.best and not again.due(5)

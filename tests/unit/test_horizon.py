@@ -97,6 +97,30 @@ def test_with_one_horizon_there_is_nothing_to_show(tmp_path: Path) -> None:
     assert hidden == ["horizon", "horizon_gap", "horizon_switching", "horizon_episodes", "critic_gaps"]
 
 
+def test_episodes_to_a_level_by_horizon_by_hand(experiment: Path) -> None:
+    """Of each task type the highest level that half of all runs reached twice in a row; PPO's second seed, which does
+    not get there on Look, counts with all it played."""
+    courses = {"hiper": [0.1, 0.5, 0.5, 0.6], "ppo": [0.1, 0.1, 0.5, 0.5]}
+    for run in sorted((experiment / "runs").glob("*")):
+        course = courses["hiper" if "hiper" in run.name else "ppo"]
+        rows = [metrics(i, 0.5, 0.5) for i in range(1, 9)]
+        for row, success in zip(rows[1::2], course, strict=True):
+            look = 0.1 if "ppo-seed1" in run.name else success
+            row |= {"validation/success": 0.5, f"validation/success/{PICK}": 0.9, f"validation/success/{LOOK}": look}
+        write_jsonl(run / "metrics.jsonl", rows)
+    write_tables(load_studies(experiment), experiment / "tables")
+    lines = (experiment / "tables" / "horizon_episodes.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("| HiPER") or line.startswith("| PPO")] == [
+        "| HiPER | Pick | 5.0 | 90.0 | 32 ± 0 | 2 of 2 |",
+        "| PPO | Pick | 5.0 | 90.0 | 32 ± 0 | 2 of 2 |",
+        "| HiPER | Look | 10.0 | 50.0 | 64 ± 0 | 2 of 2 |",
+        "| PPO | Look | 10.0 | 50.0 | ≥ 112 | 1 of 2 |",  # 96 and, of all it played, 128
+    ]
+    (axis,) = figures.make("horizon_episodes", load_studies(experiment)).axes
+    points = [(line.get_xdata()[0], line.get_ydata()[0], line.get_marker()) for line in axis.lines]
+    assert {(5.0, 32.0, "o"), (10.0, 64.0, "o"), (10.0, 112.0, "^")} < set(points)
+
+
 def test_critics_and_gaps_by_hand(experiment: Path) -> None:
     """One row per run of HiPER: explained variance 0.1 to 0.4 over training, 8 − 4 of 8 tasks more than PPO."""
     run = experiment / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"

@@ -30,7 +30,7 @@ from hiper.report.training import course, smooth, window_sums
 from hiper.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
-MAPS = ("horizon", "horizon_switching", "critic_gaps")
+MAPS = ("horizon", "horizon_episodes", "horizon_switching", "critic_gaps")
 FULL = ("success", "selection", "improvement", "efficiency", *MAPS, "critics", "variance")
 
 
