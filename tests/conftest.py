@@ -107,8 +107,8 @@ PASSED = pytest.StashKey[bool]()
 
 @pytest.fixture
 def supports(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
-    """At its end a test says what it has proved of a family of models: `supports("phi", "loads", "trains")`, in the words
-    of dev/pages/support.py. It fails if `support.json` does not have that."""
+    """At its end a test says what it has proved of a family of models: `supports("phi", "loads", "trains")`, in the
+    words of dev/pages/support.py. It fails if `support.json` does not have that."""
     from support import compare
 
     said: dict[str, set[str]] = {}

@@ -1,5 +1,5 @@
-"""What the tests proved of families of models: a test says so at its end (the fixture `supports`), `support.json` has what
-was said when it last ran, and the page of model support is made of that file."""
+"""What the tests proved of families of models: a test says so at its end (the fixture `supports`), `support.json` has
+what was said when it last ran, and the page of model support is made of that file."""
 
 from __future__ import annotations
 

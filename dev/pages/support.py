@@ -1,4 +1,4 @@
-"""What was tried with each family of language models, as a Markdown table: from the records of the tests that tried it."""
+"""What was tried with each family of language models, as a Markdown table of what the tests that tried it recorded."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from damage import edited
-from library_models import OTHERS, OWN, make
+from library_models import OTHERS, OWN, make, without_tags
 from safetensors.torch import load_file, save_file
 from torch.nn import ModuleDict
 
@@ -20,7 +19,6 @@ from hiper.config import Decoding, Lora
 from hiper.errors import UserError
 from hiper.learning.decoder import Decoder, Packing
 from hiper.learning.folders import WEIGHTS, load_decoder, save_decoder
-from hiper.learning.guide import TAGS
 from hiper.learning.lora import LoraLinear, adapt, merged_weights, trainable
 from hiper.learning.model_config import shape_of
 from hiper.plan_execute import parse
@@ -115,10 +113,10 @@ def test_answers_are_the_librarys(made: Made, sequences: list[np.ndarray]) -> No
 
 @pytest.mark.parametrize("tags", ["single", "several"])
 def test_answers_have_the_format(name: str, tags: str, tokenizer: Any, tmp_path: Path, supports: Supports) -> None:
-    """Free and guided decoding keep the contract of policies; a guided answer has an admissible action, also where a tag
-    is several tokens, as in the tokenizers of pretrained models."""
+    """Free and guided decoding keep the contract of policies; a guided answer has an admissible action, also where a
+    tag is several tokens, as in the tokenizers of pretrained models."""
     if tags == "several":
-        tokenizer = _without_tags(tokenizer)
+        tokenizer = without_tags(tokenizer)
     family, said = FAMILIES[name]
     make(name, tmp_path, family, {**said, "vocab_size": len(tokenizer)})
     decoder = load_decoder(tmp_path)
@@ -130,19 +128,6 @@ def test_answers_have_the_format(name: str, tags: str, tokenizer: Any, tmp_path:
         assert parsed.action in request.admissible_actions
         assert parsed.switch or parsed.subgoal == request.subgoal
     supports(name, "samples")
-
-
-def _without_tags(tokenizer: Any) -> Any:
-    """The same, but a tag is text like any other."""
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
-    described = json.loads(tokenizer.backend_tokenizer.to_str())
-    described["added_tokens"] = [one for one in described["added_tokens"] if one["content"] not in TAGS]
-    own = Tokenizer.from_str(json.dumps(described))
-    made = PreTrainedTokenizerFast(tokenizer_object=own, eos_token="<|end|>", chat_template=tokenizer.chat_template)
-    assert all(len(made.encode(tag)) > 1 for tag in TAGS)
-    return made
 
 
 def test_a_saved_folder_differs_in_the_weights_alone(made: Made, tmp_path: Path) -> None:
