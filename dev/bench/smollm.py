@@ -7,7 +7,7 @@
 - training: see `dev.bench.train`, with the experiment's limits for the layout that is padded to limits.
 
 Random weights write texts to their limit, so free text is cut at the length of the expert's subgoals. With one thread
-the times of playing are the processor's: waiting for other processes is left out.
+times are the processor's: waiting for other processes is left out.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def measure(
         root=root,
         limits=(settings.prompt.max_tokens, settings.decoding.max_response_tokens),
         wanted=TRAINED,
+        clock=_clock(machine),
     )
     tags = sum(len(tokenizer.encode(tag, add_special_tokens=False)) for tag in TAGS[:6])
     return Result(
@@ -153,6 +154,10 @@ def _require_equal(policy: LocalPolicy, library: Library, requests: Turns) -> st
     return f"greedy tokens of {CHECKED} episodes in two turns, float32; log probabilities to {worst:.1e}"
 
 
+def _clock(machine: Machine) -> train.Clock:
+    return time.process_time if machine.threads == 1 and machine.device == "cpu" else time.perf_counter
+
+
 def _playing(
     policy: LocalPolicy,
     library: Library,
@@ -179,9 +184,8 @@ def _playing(
         return float(sum(length.sum() for length in lengths))
 
     sides = [Side(OURS, ours), Side(GENERATE, theirs)]
-    clock = time.process_time if machine.threads == 1 and machine.device == "cpu" else time.perf_counter
     title = f"{len(requests[0])} episodes, {len(requests)} turns, guided"
-    comparison = interleave(title, "token", sides, {GENERATE: OURS}, budget, clock, machine.gauge())
+    comparison = interleave(title, "token", sides, {GENERATE: OURS}, budget, _clock(machine), machine.gauge())
     answered = np.mean(np.concatenate(lengths))
     said = (
         f"prompts {np.mean(tokens):.0f} tokens ({100 * policy.prefixes.hit_rate():.0f} % of them kept), "
