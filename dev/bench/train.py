@@ -162,7 +162,8 @@ def measure(
     alter: Callable[[Padded], Padded] = lambda padded: padded,
 ) -> Result:
     """One comparison per shape; `limits`: (prompt, response) to pad to; `peak`: operations per second of a device that
-    is no listed GPU; `wanted`: times the padded way; `clock` as in `interleave`; `alter` may spoil the padded side (for tests of the refusal)."""
+    is no listed GPU; `wanted`: times the padded way; `clock` as in `interleave`; `alter` may spoil the padded side (for
+    tests of the refusal)."""
     machine.prepare()
     known = card_called(machine.card)
     peak = peak if known is None or peak is not None else known.flops
