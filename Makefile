@@ -17,7 +17,7 @@ SHELL := bash
 
 EXPERIMENT ?= demo
 PORT ?= 5000
-BENCHMARKS ?= hae alfworld babyai webshop rollout train parser
+BENCHMARKS ?= hae alfworld babyai webshop rollout train smollm parser
 BIN := .venv/bin
 READY := .venv/.installed
 VLLM := .venv-vllm

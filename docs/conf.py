@@ -1,7 +1,7 @@
 """The documentation site: `make docs` builds it into `site/`, without network, and fails at the first warning.
 
 A line `<!-- KIND: WORDS -->` of a page stands for what `dev/pages` makes of the code: `settings: SECTION`,
-`contract: MODULE NAME…`, `choices: FOLDER`, `commands:`.
+`contract: MODULE NAME…`, `choices: FOLDER`, `commands:`, `support:`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from dev.pages import choices, commands, contracts, settings
+from dev.pages import choices, commands, contracts, settings, support
 
 project = "hiper"
 author = "the hiper maintainers"
@@ -36,6 +36,7 @@ MADE = {
     "contract": lambda module, *names: contracts.markdown(module, list(names)),
     "choices": choices.markdown,
     "commands": commands.markdown,
+    "support": support.markdown,
 }
 MARK = re.compile(r"^<!-- (\w+):(.*) -->$", flags=re.MULTILINE)
 

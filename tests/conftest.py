@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,29 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_file=str(path), eos_token="<|end|>", chat_template=template, clean_up_tokenization_spaces=False
     )
+
+
+PASSED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def supports(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
+    """At its end a test says what it has proved of a family of models: `supports("phi", "loads", "trains")`, in the
+    words of dev/pages/support.py. It fails if `support.json` does not have that."""
+    from support import compare
+
+    said: dict[str, set[str]] = {}
+    yield lambda family, *what: said.setdefault(family, set()).update(what)
+    if request.node.stash.get(PASSED, False):
+        compare(request.node.nodeid.split("@")[0], said)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Generator[None, Any, Any]:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ OWN: Mapping[str, tuple[str, dict[str, Any]]] = {
     "qwen2-yarn": ("Qwen2", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, **ORIGINAL}}),
     "llama": ("Llama", {}),
     "llama-biases": ("Llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 12, "tie_word_embeddings": True}),
+    "llama-dynamic": ("Llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}}),
     "llama3": ("Llama", {"rope_parameters": {"rope_type": "llama3", "rope_theta": 500.0, **LLAMA3}}),
     "mistral": ("Mistral", {"sliding_window": None, "head_dim": 16}),
     "mistral-linear": (
@@ -79,3 +81,30 @@ def make_with_tokenizer(name: str, folder: Path, tokenizer_folder: Path) -> None
     for file in TOKENIZER_FILES:
         if (tokenizer_folder / file).exists():
             shutil.copy(tokenizer_folder / file, folder)
+
+
+# As Qwen3's and SmolLM2's, which has no thoughts.
+CHAT = """{% for message in messages %}<|im_start|>{{ message['role'] }}
+{{ message['content'] }}{{ eos_token }}
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is defined and not enable_thinking %}<think>
+
+</think>
+
+{% endif %}{% endif %}"""
+
+
+def without_tags(tokenizer: Any) -> Any:
+    """The same, but a tag is several tokens, as in tokenizers of pretrained models, and the template names roles."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    from hiper.learning.guide import TAGS
+
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    described["added_tokens"] = [one for one in described["added_tokens"] if one["content"] not in TAGS]
+    own = Tokenizer.from_str(json.dumps(described))
+    ends = {"eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token or tokenizer.eos_token}
+    made = PreTrainedTokenizerFast(tokenizer_object=own, **ends, chat_template=CHAT, clean_up_tokenization_spaces=False)
+    assert all(len(made.encode(tag)) > 1 for tag in TAGS)
+    return made

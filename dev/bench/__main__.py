@@ -74,13 +74,19 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--turns", type=_count, default=16, metavar="N", help="in the mini-batch (default: 16)")
     _machine_options(train)
 
+    smollm = _declare(parts, "smollm", bench_smollm, "a real model's sizes: playing and training SmolLM2-135M", 3, 60)
+    smollm.add_argument("--style", choices=("compact", "full"), default="compact", help="of prompts (default: compact)")
+    smollm.add_argument("--episodes", type=_count, default=4, metavar="N", help="played together (default: 4)")
+    smollm.add_argument("--rows", type=_count, default=3, metavar="N", help="turns in the mini-batch (default: 3)")
+    _machine_options(smollm, dtype="bfloat16 where the processor has it, else float32")
+
     gpu = _declare(parts, "gpu", bench_gpu, "both of the last two at the size of the paper's models, on a GPU", 5, 240)
     gpu.add_argument("--shape", choices=("tiny", *PUBLISHED), default="1.5b", help="of the model (default: 1.5b)")
     gpu.add_argument("--turns", type=_count, default=32, metavar="N", help="in the mini-batch (default: 32)")
     gpu.add_argument("--batch", type=_count, default=64, metavar="N", help="prompts in a batch (default: 64)")
     gpu.add_argument("--flops", type=float, metavar="TFLOPS", help="the device's peak, where it is no GPU known here")
     _machine_options(gpu, device="cuda")
-    for seeded in (hae, alfworld, babyai, webshop, rollout, train, gpu):
+    for seeded in (hae, alfworld, babyai, webshop, rollout, train, smollm, gpu):
         seeded.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
 
     _declare(parts, "parser", bench_parser, "the turn parser: time against length on hostile texts", 5, 60)
@@ -107,11 +113,11 @@ def _declare(
     return parser
 
 
-def _machine_options(parser: argparse.ArgumentParser, device: str = "cpu") -> None:
+def _machine_options(
+    parser: argparse.ArgumentParser, device: str = "cpu", dtype: str = "float32, on cuda bfloat16 (autocast)"
+) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default=device, help=f"(default: {device})")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), help="default: float32, on cuda bfloat16 (autocast)"
-    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help=f"default: {dtype}")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="of both sides (default: 1)")
 
 
@@ -172,6 +178,17 @@ def bench_train(arguments: argparse.Namespace) -> int:
             budget, machine=machine, shapes=shapes, turns=arguments.turns, seed=arguments.seed
         ),
     )
+
+
+def bench_smollm(arguments: argparse.Namespace) -> int:
+    from dev.bench import smollm
+    from hiper.manifest import bfloat16_units
+
+    arguments.dtype = arguments.dtype or ("bfloat16" if arguments.device == "cuda" or bfloat16_units() else "float32")
+    machine = _machine(arguments)
+
+    sizes = {name: getattr(arguments, name) for name in ("style", "episodes", "rows", "seed")}
+    return _conclude(arguments, lambda budget: smollm.measure(budget, machine=machine, **sizes))
 
 
 def bench_gpu(arguments: argparse.Namespace) -> int:

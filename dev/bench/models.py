@@ -21,31 +21,31 @@ from hiper.benchmarks.record import record_of
 from hiper.compose import compose_run
 from hiper.config import RunSettings
 from hiper.learning.decoder import Decoder, DecoderShape
-from hiper.learning.folders import save_decoder
+from hiper.learning.folders import WRITTEN, save_decoder
+from hiper.learning.model_files import CONFIG
 from hiper.learning.torch_setup import prepare_process
 from hiper.plan_execute import render
 from hiper.planning.shapes import PUBLISHED
 from hiper.policies.base import Request
 from hiper.prompts import History, PromptBuilder, State
-from hiper.records import write_jsonl
+from hiper.records import write_json, write_jsonl
 
 QWEN_VOCABULARY = 151_936
 # Fewer than any model here has: with so many, prompts in small and in real rooms have about the tokens that the demo's
 # and the paper's have (200 and 780); learned to the end from so few prompts, it would nearly know them by heart.
 TOKENIZER_SIZE = 420
 LONGEST_PROMPT = 4000
-DEVIATIONS = {200: 0.15, 800: 0.1, 1 << 24: 0.02}  # of random weights, below such a width; the last is Qwen2's own
+DEVIATIONS = {200: 0.15, 500: 0.1, 1 << 24: 0.02}  # of random weights, below such a width; the last is Qwen2's own
 
 
 def _shape(vocabulary: int, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int) -> DecoderShape:
     return DecoderShape(vocabulary, hidden, intermediate, layers, heads, kv_heads, True, 4096, 10000.0, 1e-6)
 
 
-def published(model: str) -> DecoderShape:
+def published(model: str, positions: int = 32_768, theta: float = 1e6, epsilon: float = 1e-6) -> DecoderShape:
     """The sizes of a published model, for random weights."""
-    return DecoderShape(
-        **vars(PUBLISHED[model]), max_position_embeddings=32_768, rope_theta=1_000_000.0, rms_norm_eps=1e-6
-    )
+    rest = {"max_position_embeddings": positions, "rope_theta": theta, "rms_norm_eps": epsilon}
+    return DecoderShape(**vars(PUBLISHED[model]), **rest)
 
 
 SHAPES = {
@@ -54,6 +54,7 @@ SHAPES = {
     "vocabulary": _shape(QWEN_VOCABULARY, 128, 384, 2, 4, 2),  # a small body under Qwen2.5's vocabulary
     "0.5b": published("Qwen/Qwen2.5-0.5B-Instruct"),
     "1.5b": published("Qwen/Qwen2.5-1.5B-Instruct"),
+    "smollm2": published("./models/smollm2_135m", 8192, 1e5, 1e-5),
 }
 
 
@@ -121,12 +122,15 @@ def build_decoder(shape: DecoderShape, seed: int) -> Decoder:
 
 def library_model(decoder: Decoder, folder: Path, end: int, pad: int, device: str) -> Any:
     """The same weights as a `transformers` model, by way of a model folder; it does not stop at an end token."""
-    from transformers.models.qwen2 import Qwen2ForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as library_logging
 
     library_logging.disable_progress_bar()
+    if not decoder.shape.qkv_bias:  # no Qwen2
+        said = {name: getattr(decoder.shape, name) for name in WRITTEN}
+        write_json(folder / CONFIG, {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **said})
     save_decoder(decoder, folder, folder, eos_token_id=end, pad_token_id=pad)
-    model = Qwen2ForCausalLM.from_pretrained(folder, local_files_only=True).eval().to(device)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval().to(device)
     model.generation_config.eos_token_id = None
     return model
 
@@ -165,6 +169,27 @@ def walked_requests(settings: RunSettings, size: int | None, count: int, seed: i
             choices = _choices(info) or ("look",)
             prompt = prompts.build(State(info.instruction, history, observation, subgoal, choices))
             requests.append(Request(prompt, choices, subgoal))
+    return requests
+
+
+def walked_episodes(settings: RunSettings, size: int | None, count: int, turns: int, seed: int) -> list[list[Request]]:
+    """What agents on random walks are asked in each of the first `turns` turns of `count` episodes: [turn][episode]."""
+    requests: list[list[Request]] = [[] for _ in range(turns)]
+    with rooms(settings, size, count) as benchmark:
+        tasks, environment = benchmark.tasks("valid_unseen"), benchmark.environment()
+        prompts = PromptBuilder(settings.prompt, record_of(benchmark.name).words)
+        for number in range(count):
+            random = np.random.default_rng([seed, number])
+            observation, info = environment.reset(tasks[number % len(tasks)])
+            history, subgoal = History(), None
+            for turn in requests:
+                choices = _choices(info) or ("look",)
+                prompt = prompts.build(State(info.instruction, history, observation, subgoal, choices))
+                turn.append(Request(prompt, choices, subgoal))
+                action = str(random.choice(choices))
+                history.add(observation, action)
+                observation, _, _, _, info = environment.step(action)
+                subgoal = f"find something {action.removeprefix('go to ')}"
     return requests
 
 

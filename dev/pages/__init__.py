@@ -1,1 +1,1 @@
-"""Parts of the documentation site that are made from the code: settings, contracts, configuration files."""
+"""Parts of the documentation site that are made from the code: settings, contracts, configuration files, models."""

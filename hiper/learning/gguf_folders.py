@@ -140,14 +140,23 @@ def _write(source: Path, folder: Path) -> None:
     options: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True, "trust_remote_code": False}
     library.disable_progress_bar()
     try:
+        unread = _unread(source)
         tokenizer = AutoTokenizer.from_pretrained(source.parent, **options)
-        model = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **options)
+        options |= {"dtype": torch.float32, "output_loading_info": True}
+        model, loaded = AutoModelForCausalLM.from_pretrained(source.parent, **options)
     except Exception as error:  # whatever a damaged file or an unknown architecture leads to
         lines = str(error).strip().splitlines() or [""]
         raise UserError(f"{source}: cannot be converted ({type(error).__name__}: {lines[0][:200]})") from None
     finally:
         library.enable_progress_bar()
+    if unread:
+        raise UserError(
+            f"{source}: has {unread[0]}, which is not read from files of this kind; take the folder that it was made of"
+        )
+    if missing := sorted(loaded["missing_keys"]):  # they would be random
+        raise UserError(f"{source}: cannot be converted (no weights for {missing[0]}; {len(missing)} are missing)")
     tokenizer.save_pretrained(folder)
+    _keep_own_tokens(folder / "tokenizer.json", model.config.vocab_size)
     # save_pretrained would refuse: the model counts as quantised
     tensors = {name: value.detach().float().contiguous() for name, value in model.state_dict().items()}
     if model.config.tie_word_embeddings:
@@ -156,6 +165,24 @@ def _write(source: Path, folder: Path) -> None:
     described = model.config.to_dict()
     kept = {key: value for key, value in described.items() if not key.startswith("_") and key not in NO_PART}
     write_json(folder / "config.json", kept | {"architectures": [type(model).__name__], "dtype": "float32"})
+
+
+def _keep_own_tokens(path: Path, size: int) -> None:
+    """Leave out tokens that the library adds to a file without them (`<|endoftext|>`): the model has no such rows."""
+    described = read_json(path)
+    kept = [token for token in described["added_tokens"] if token["id"] < size]
+    if kept != described["added_tokens"]:
+        write_json(path, described | {"added_tokens": kept})
+
+
+def _unread(source: Path) -> list[str]:
+    """How a file stretches rotary embeddings, which `transformers` passes over: another model would come out."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(source)
+    said = {name: field.contents() for name, field in reader.fields.items() if ".rope.scaling." in name}
+    tensors = [tensor.name for tensor in reader.tensors if tensor.name.startswith("rope_")]
+    return tensors + [name for name, value in said.items() if value not in ("none", False)]
 
 
 def _installed(packaged: Packaged) -> Path | None:

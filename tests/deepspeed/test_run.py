@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,13 @@ def start(request: pytest.FixtureRequest, prepared: Path, tmp_path: Path) -> Pat
     return tmp_path / "start" / "model"
 
 
-@pytest.mark.parametrize("start", ["prepared", "qwen3", "gemma3_text"], indirect=True)
-def test_the_first_iteration_is_that_of_the_local_engine(prepared: Path, tmp_path: Path, start: Path) -> None:
+STARTS = [("prepared", "qwen2"), *((name, name) for name in ("llama3", "qwen3", "gemma3_text"))]
+
+
+@pytest.mark.parametrize(("start", "family"), STARTS, indirect=["start"])
+def test_the_first_iteration_is_that_of_the_local_engine(
+    prepared: Path, tmp_path: Path, start: Path, family: str, supports: Callable[..., None]
+) -> None:
     """One DeepSpeed process plays the same episodes as plain torch and gets the same losses, to 1e-4; also with a class
     of the library."""
     changes = {"training__iterations": 1}
@@ -103,6 +109,7 @@ def test_the_first_iteration_is_that_of_the_local_engine(prepared: Path, tmp_pat
     validation = {name for name in theirs if name.startswith("validation/")}  # after the update: may differ
     for name in set(theirs) - validation:
         assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=2e-6), name
+    supports(family, "DeepSpeed")
 
 
 def test_too_many_or_too_few_processes_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,29 @@ from hiper.records import read_json, read_jsonl
 from hiper.stages import evaluation, training, warmstart
 from hiper.views.needs import needs
 
+ADAPTERS: dict[str, Any] = {"model__lora": {"rank": 2, "alpha": 4.0}}
 SEPARATE: dict[str, Any] = {"training__critic__backbone": "separate", "training__critic__detach": False}
 # What else of the training each family is tried with.
 CHANGES: dict[str, dict[str, Any]] = {
+    "qwen2": ADAPTERS | {"rollout__keep_prefixes": True, "rollout__dtype": "bfloat16"},
+    "qwen2-yarn": SEPARATE,
+    "llama": SEPARATE | ADAPTERS,
     "llama3": {"training__kl": 0.01},
     "mistral": {"engine__dtype": "bfloat16"},
     "qwen3": SEPARATE | {"training__critic__trunk_blocks": 1},
+    "gemma2": {"rollout__keep_prefixes": True},
     "gemma3_text": SEPARATE | {"training__critic__trunk_blocks": 1, "engine__dtype": "bfloat16"},
-    "phi3": SEPARATE | {"model__lora": {"rank": 2, "alpha": 4.0}, "engine__gradient_checkpointing": True},
+    "phi": ADAPTERS,
+    "phi3": SEPARATE | ADAPTERS | {"engine__gradient_checkpointing": True},
+    "qwen3_moe": SEPARATE,
+    "mistral-window": ADAPTERS | {"training__kl": 0.01},
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_family_is_taught_trained_and_evaluated(prepared: Path, tmp_path: Path, name: str) -> None:
+def test_a_family_is_taught_trained_and_evaluated(
+    prepared: Path, tmp_path: Path, name: str, supports: Callable[..., None]
+) -> None:
     """From a random folder of the library; what comes out is a folder of the same class with other weights, which the
     library reads; `hiper model` and `hiper doctor` know who computes it."""
     source = tmp_path / "source"
@@ -62,3 +73,5 @@ def test_a_family_is_taught_trained_and_evaluated(prepared: Path, tmp_path: Path
     assert any("transformers' " in line for line in facts(trained)) == library
     found = list(needs("test", [(RunName.parse(WARM), settings)], tmp_path, "missing"))
     assert [one.state for one in found if "transformers' " in one.detail] == ["ok"] * library
+    assert row["critic/loss_low"] > 0
+    supports(name, "trains", "critics")

@@ -280,6 +280,43 @@ def test_train_refuses_another_loss_or_model(part: str, message: str) -> None:
         train.measure(BRIEF, machine=CPU, **SMALL, alter=spoil)
 
 
+LLAMA: dict[str, Any] = {"shape": "llama", "episodes": 2, "turns": 2, "rows": 2, "root": ROOT}
+
+
+@pytest.fixture
+def tiny_llama(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model in the layout of SmolLM2."""
+    from dev.bench import models
+
+    monkeypatch.setitem(models.SHAPES, "llama", replace(models.SHAPES["tiny"], qkv_bias=False))
+
+
+def test_smollm_is_measured(tiny_llama: None) -> None:
+    """Playing in bfloat16 and training have figures; greedy answers, losses and gradients were compared first."""
+    from dev.bench import smollm
+
+    result = smollm.measure(BRIEF, machine=Machine("cpu", 1, "bfloat16"), **LLAMA)
+    playing, training = result.comparisons
+    require_figures(replace(result, comparisons=[playing]), sides=2)
+    require_figures(replace(result, comparisons=[training]), sides=3)
+    assert "greedy" in result.checks[0] and "gradients" in result.checks[1] and len(result.targets) == 2
+    assert "of them kept" in result.settings["played"]
+
+
+def test_smollm_refuses_another_model(tiny_llama: None) -> None:
+    """With other weights in the library's model there is no ratio."""
+    import torch
+
+    from dev.bench import smollm
+
+    def spoil(model: Any) -> None:
+        with torch.no_grad():
+            model.model.norm.weight.mul_(1.05)
+
+    with pytest.raises(Disagreement, match="log probabilities"):
+        smollm.measure(BRIEF, machine=CPU, **LLAMA, alter=spoil)
+
+
 def test_bfloat16_runs_on_both_sides() -> None:
     """The precision of GPUs computes the same loss and gradients, to its own tolerance."""
     from dev.bench import train

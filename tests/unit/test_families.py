@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +11,41 @@ import numpy as np
 import pytest
 import torch
 from damage import edited
-from library_models import OTHERS, OWN, make
+from library_models import OTHERS, OWN, make, without_tags
 from safetensors.torch import load_file, save_file
 from torch.nn import ModuleDict
 
-from hiper.config import Lora
+from hiper.config import Decoding, Lora
 from hiper.errors import UserError
 from hiper.learning.decoder import Decoder, Packing
 from hiper.learning.folders import WEIGHTS, load_decoder, save_decoder
 from hiper.learning.lora import LoraLinear, adapt, merged_weights, trainable
 from hiper.learning.model_config import shape_of
+from hiper.plan_execute import parse
 from hiper.planning.shapes import adapter_parameters, backbone_parameters, parameters
+from hiper.policies.base import Request
+from hiper.policies.conformance import check_policy
+from hiper.policies.local import LocalPolicy
 from hiper.policies.tokenizer_files import PROBE, load_tokenizer
 from hiper.records import read_json
 
 FAMILIES = {**OWN, **OTHERS}
 LENGTHS = (150, 7, 1, 90)  # beyond the original lengths of the stretched ones
+REQUESTS = [Request("find a mug", ("go to desk 1", "look"), None), Request("look", ("look",), "find a mug")]
+Supports = Callable[..., None]
 Made = tuple[Decoder, Any, Path]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def name(request: pytest.FixtureRequest) -> str:
+    """A family."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def made(name: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Ours, the library's, and the folder from which ours was read; every second one is in shards."""
     folder = tmp_path_factory.mktemp("family")
-    name = request.param
     library = make(name, folder, *FAMILIES[name], shards=1 + [*FAMILIES].index(name) % 2)
     return load_decoder(folder), library, folder
 
@@ -57,7 +69,9 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     return torch.allclose(found, wanted, atol=1e-4 * float(wanted.detach().abs().max()))
 
 
-def test_logits_and_gradients_are_the_librarys(made: Made, sequences: list[np.ndarray]) -> None:
+def test_logits_and_gradients_are_the_librarys(
+    made: Made, sequences: list[np.ndarray], name: str, supports: Supports
+) -> None:
     """Of sequences of unequal length in one row; the gradient of every parameter, by its name in the library."""
     decoder, library, _ = made
     weights = torch.linspace(-1, 1, 64)
@@ -66,11 +80,12 @@ def test_logits_and_gradients_are_the_librarys(made: Made, sequences: list[np.nd
     for model, logits in ((decoder, found), (library, wanted)):
         model.zero_grad()
         ((logits.log_softmax(-1) @ weights).square().mean()).backward()
-    gradients = {name: parameter.grad for name, parameter in decoder.named_parameters()}
-    assert gradients.keys() == {name for name, _ in library.named_parameters()}
-    for name, parameter in library.named_parameters():
-        assert parameter.grad is not None and gradients[name] is not None
-        assert close(gradients[name], parameter.grad), name
+    gradients = {key: parameter.grad for key, parameter in decoder.named_parameters()}
+    assert gradients.keys() == {key for key, _ in library.named_parameters()}
+    for key, parameter in library.named_parameters():
+        assert parameter.grad is not None and gradients[key] is not None
+        assert close(gradients[key], parameter.grad), key
+    supports(name, "loads")
 
 
 def test_answers_are_the_librarys(made: Made, sequences: list[np.ndarray]) -> None:
@@ -96,6 +111,25 @@ def test_answers_are_the_librarys(made: Made, sequences: list[np.ndarray]) -> No
             assert close(logits.gather(1, torch.as_tensor(answer)[:, None])[:, 0], logits.amax(-1))
 
 
+@pytest.mark.parametrize("tags", ["single", "several"])
+def test_answers_have_the_format(name: str, tags: str, tokenizer: Any, tmp_path: Path, supports: Supports) -> None:
+    """Free and guided decoding keep the contract of policies; a guided answer has an admissible action, also where a
+    tag is several tokens, as in the tokenizers of pretrained models."""
+    if tags == "several":
+        tokenizer = without_tags(tokenizer)
+    family, said = FAMILIES[name]
+    make(name, tmp_path, family, {**said, "vocab_size": len(tokenizer)})
+    decoder = load_decoder(tmp_path)
+    for mode in ("free", "guided"):
+        decoding = Decoding(mode=mode, temperature=1.0, max_response_tokens=60, max_text_tokens=5)
+        answers = check_policy(LocalPolicy(decoder, tokenizer, decoding, "plan_execute", 100, "cpu"), REQUESTS)
+    for request, answer in zip(REQUESTS, answers, strict=True):
+        parsed = parse(answer.text, answer.offsets)
+        assert parsed.action in request.admissible_actions
+        assert parsed.switch or parsed.subgoal == request.subgoal
+    supports(name, "samples")
+
+
 def test_a_saved_folder_differs_in_the_weights_alone(made: Made, tmp_path: Path) -> None:
     """Names, sizes and the configuration are the source's; the library reads it, with the logits of ours."""
     from transformers import AutoModelForCausalLM
@@ -115,7 +149,9 @@ def test_a_saved_folder_differs_in_the_weights_alone(made: Made, tmp_path: Path)
         assert close(ours(decoder, sequence), theirs(read, sequence))
 
 
-def test_adapters_and_checkpointing_change_what_they_should(made: Made, sequences: list[np.ndarray]) -> None:
+def test_adapters_and_checkpointing_change_what_they_should(
+    made: Made, sequences: list[np.ndarray], name: str, supports: Supports
+) -> None:
     """New adapters change nothing, and merged they are the plain weights; layers that are computed again give the same
     gradients; the first layer alone still computes."""
     decoder, _, folder = made
@@ -137,6 +173,7 @@ def test_adapters_and_checkpointing_change_what_they_should(made: Made, sequence
     assert len(adapted.model.layers) == adapted.model.shape.num_hidden_layers == 1
     hidden, _ = adapted.model.hidden(Packing.of(sequences, [[0]] * len(sequences)))
     assert hidden.shape == (len(sequences), adapted.shape.hidden_size) and hidden.isfinite().all()
+    supports(name, "LoRA")
 
 
 class _Calls:
