@@ -20,14 +20,23 @@ from hiper.manifest.reading import (
     EVALUATION_MANIFEST,
     MANIFEST,
     again,
+    listed_outputs,
     made_with,
     read_manifest,
     require_own,
     verify_outputs,
     withdraw_manifest,
 )
-from hiper.manifest.surroundings import ask_git, bfloat16_units, command, git, git_state, package_versions
-from hiper.manifest.writing import write_manifest
+from hiper.manifest.surroundings import (
+    ask_git,
+    bfloat16_units,
+    command,
+    git,
+    git_state,
+    module_hashes,
+    package_versions,
+)
+from hiper.manifest.writing import origin, write_manifest
 
 __all__ = [
     "EVALUATION",
@@ -46,7 +55,10 @@ __all__ = [
     "folder_hash",
     "git",
     "git_state",
+    "listed_outputs",
     "made_with",
+    "module_hashes",
+    "origin",
     "package_versions",
     "read_made",
     "read_manifest",
