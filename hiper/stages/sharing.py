@@ -72,7 +72,7 @@ def take_over(
         facts = {TAKEN_FROM: made.get(TAKEN_FROM) or {key: made.get(key) for key in TOLD}}
         facts |= {key: made[key] for key in further or {}}
         write_manifest(folder, settings, data_root, inputs, started, copied, facts, data=data)
-        log.info("taken over from %s, where it was made of the same; %s=0 makes it again", other, SWITCH)
+        log.info("taken over from the experiment %s; %s=0 makes it again", other.parents[1].name, SWITCH)
         return True
     return False
 
