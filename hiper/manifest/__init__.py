@@ -4,7 +4,7 @@ It holds no absolute path (but one that a setting names), no environment variabl
 published as it is.
 """
 
-from hiper.manifest.contents import content_hash, files_of
+from hiper.manifest.contents import MANIFEST, content_hash, files_of
 from hiper.manifest.datasets import (
     MADE,
     data_hash,
@@ -18,7 +18,6 @@ from hiper.manifest.datasets import (
 from hiper.manifest.reading import (
     EVALUATION,
     EVALUATION_MANIFEST,
-    MANIFEST,
     again,
     listed_outputs,
     made_with,

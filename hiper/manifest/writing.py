@@ -12,9 +12,8 @@ from typing import Any
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.hardware import hardware
-from hiper.manifest.contents import content_hash
+from hiper.manifest.contents import MANIFEST, content_hash
 from hiper.manifest.datasets import CHANGED, data_hash, data_source, data_tagger
-from hiper.manifest.reading import MANIFEST
 from hiper.manifest.surroundings import bfloat16_units, code_hash, command, git_state, package_versions
 from hiper.records import absolute, sha256_file, sha256_json, write_json
 
