@@ -97,6 +97,6 @@ def prepare(folder: Path, settings: RunSettings) -> Path:
     assert isinstance(settings.benchmark, AlfworldSettings)
     make_games(data, settings.benchmark)
     demonstrations.make(settings, data, rows.parent)
-    tokenizer.make(settings, rows, folder / "tokenizer")
+    tokenizer.make(settings, rows, folder / "tokenizer", data)
     warmstart.run(settings, rows, folder / "tokenizer", folder / "warmstart", data)
     return folder

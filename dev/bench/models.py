@@ -219,7 +219,7 @@ def learn_tokenizer(settings: RunSettings, requests: Sequence[Request], folder: 
         for number, request in enumerate(requests)
     ]
     write_jsonl(folder / "demonstrations.jsonl", rows)
-    tokenizer.make(sized, folder / "demonstrations.jsonl", folder)
+    tokenizer.make(sized, folder / "demonstrations.jsonl", folder, Path("data"))
     return load_tokenizer(folder)
 
 

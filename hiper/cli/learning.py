@@ -50,6 +50,7 @@ def _add_preparation(commands: Commands) -> None:
     tokenizer.add_argument("configuration", type=path, metavar="CONFIG", help="a composed config.yaml")
     tokenizer.add_argument("--demonstrations", type=path, required=True, metavar="FILE")
     tokenizer.add_argument("--output", type=path, required=True, metavar="DIR")
+    data_option(tokenizer)
 
 
 def make_demonstrations(arguments: argparse.Namespace) -> int:
@@ -64,7 +65,8 @@ def make_tokenizer(arguments: argparse.Namespace) -> int:
     from hiper.compose import read_config
     from hiper.stages import tokenizer
 
-    tokenizer.make(read_config(arguments.configuration), existing(arguments.demonstrations), arguments.output)
+    settings, rows = read_config(arguments.configuration), existing(arguments.demonstrations)
+    tokenizer.make(settings, rows, arguments.output, arguments.data)
     return 0
 
 

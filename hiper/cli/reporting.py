@@ -109,4 +109,5 @@ def unpack(arguments: argparse.Namespace) -> int:
 
     evidence.unpack(existing(arguments.archive), arguments.experiment)
     outputs.write_report(arguments.experiment)
+    print(f"{arguments.experiment / outputs.PAGE} has it on one page, `hiper summary {arguments.experiment}` in brief")
     return 0

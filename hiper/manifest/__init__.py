@@ -4,7 +4,7 @@ It holds no absolute path (but one that a setting names), no environment variabl
 published as it is.
 """
 
-from hiper.manifest.contents import content_hash, files_of
+from hiper.manifest.contents import MANIFEST, content_hash, files_of
 from hiper.manifest.datasets import (
     MADE,
     data_hash,
@@ -18,16 +18,24 @@ from hiper.manifest.datasets import (
 from hiper.manifest.reading import (
     EVALUATION,
     EVALUATION_MANIFEST,
-    MANIFEST,
     again,
+    listed_outputs,
     made_with,
     read_manifest,
     require_own,
     verify_outputs,
     withdraw_manifest,
 )
-from hiper.manifest.surroundings import ask_git, bfloat16_units, command, git, git_state, package_versions
-from hiper.manifest.writing import write_manifest
+from hiper.manifest.surroundings import (
+    ask_git,
+    bfloat16_units,
+    command,
+    git,
+    git_state,
+    module_hashes,
+    package_versions,
+)
+from hiper.manifest.writing import origin, write_manifest
 
 __all__ = [
     "EVALUATION",
@@ -46,7 +54,10 @@ __all__ = [
     "folder_hash",
     "git",
     "git_state",
+    "listed_outputs",
     "made_with",
+    "module_hashes",
+    "origin",
     "package_versions",
     "read_made",
     "read_manifest",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hiper.records import leftover, sha256_file, sha256_json
 
+MANIFEST = "manifest.json"
+
 
 def files_of(folder: Path) -> list[Path]:
     """The files below a folder, sorted; links are followed, what file managers and editors left there is not taken."""
@@ -23,9 +25,11 @@ def _leads_back(folder: Path) -> bool:
 
 
 def content_hash(path: Path) -> str | None:
-    """SHA-256 of a file, or of the names and contents below a folder; None when there is nothing."""
+    """SHA-256 of a file, or of the names and contents below a folder; None when there is nothing. The folder's own
+    manifest is no part of it: it says when and where the rest was made."""
     if path.is_file():
         return sha256_file(path)
     if path.is_dir():
-        return sha256_json({str(entry.relative_to(path)): sha256_file(entry) for entry in files_of(path)})
+        files = [entry for entry in files_of(path) if entry != path / MANIFEST]
+        return sha256_json({str(entry.relative_to(path)): sha256_file(entry) for entry in files})
     return None

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from hiper.errors import UserError
-from hiper.manifest.contents import files_of
-from hiper.manifest.reading import MANIFEST, again, read_manifest
+from hiper.manifest.contents import MANIFEST, files_of
+from hiper.manifest.reading import again, read_manifest
 from hiper.records import MAKE_DATA_AGAIN, absolute, read_json, require, sha256_file
 
 INDEX = "dataset.json"  # of a data set

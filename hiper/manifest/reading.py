@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.manifest.contents import files_of
+from hiper.manifest.contents import MANIFEST, files_of
 from hiper.records import absolute, read_json, require, sha256_file
 from hiper.yaml_files import read_yaml
 
-MANIFEST = "manifest.json"
 EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
 MODELS = ("model", "best")  # folders of a run with weights
@@ -60,11 +59,9 @@ def verify_outputs(folder: Path) -> None:
     _require_experiment(manifest, folder)
     if "outputs" not in manifest:
         return
-    listed = require(manifest, {"outputs": dict}, str(folder / MANIFEST))["outputs"]
-    for name, digest in sorted(listed.items()):
+    listed = listed_outputs(manifest, folder)
+    for name, digest in listed.items():
         path = folder / name
-        if not isinstance(digest, str) or ".." in Path(name).parts or Path(name).is_absolute():
-            raise UserError(f"{folder / MANIFEST}: `outputs` is damaged at {name[:60]!r}; {again(folder)}")
         if not path.is_file():
             raise UserError(f"{path}: is missing, but {MANIFEST} lists it; {again(folder)}")
         if sha256_file(path) != digest:
@@ -75,6 +72,16 @@ def verify_outputs(folder: Path) -> None:
             if _MODEL_FILE.search(path.name) and path.relative_to(folder).as_posix() not in listed:
                 foreign = path if own else folder / place  # half of a folder would be no model
                 raise UserError(f"{foreign}: is not of this run, its {MANIFEST} does not list it; move it elsewhere")
+
+
+def listed_outputs(manifest: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The checksums that the manifest of `folder` has of its stage's outputs, by name, sorted; UserError where it has
+    none, or a name leads out of the folder."""
+    listed = require(manifest, {"outputs": dict}, str(folder / MANIFEST))["outputs"]
+    for name, digest in listed.items():
+        if not isinstance(digest, str) or ".." in Path(name).parts or Path(name).is_absolute():
+            raise UserError(f"{folder / MANIFEST}: `outputs` is damaged at {name[:60]!r}; {again(folder)}")
+    return dict(sorted(listed.items()))
 
 
 def require_own(manifest: Mapping[str, Any], folder: Path, name: str = MANIFEST) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.plugins import ALGORITHMS, ENVIRONMENTS, load, package
-from hiper.records import without_credentials
+from hiper.records import sha256_file, sha256_json, without_credentials
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,23 @@ def git(root: Path, *arguments: str) -> str:
 @cache
 def _warn_once(message: str) -> None:
     log.warning("%s", message)
+
+
+@cache
+def code_hash(benchmark: str) -> str:
+    """SHA-256 of the program's own modules and of those that a benchmark of another package comes from: whether a
+    commit has them, or they were edited since, is no matter."""
+    ours = Path(__file__).parents[1]
+    modules = {path.relative_to(ours).as_posix(): sha256_file(path) for path in sorted(ours.rglob("*.py"))}
+    return sha256_json({"hiper": modules, "benchmark": module_hashes(type(load(ENVIRONMENTS, benchmark)).__module__)})
+
+
+def module_hashes(name: str) -> dict[str, str]:
+    """SHA-256 of the files of a module that is loaded: all of its package's, or its one."""
+    module = sys.modules[name]
+    file = Path(str(module.__file__))
+    files = sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
+    return {path.relative_to(file.parent).as_posix(): sha256_file(path) for path in files}
 
 
 def package_versions(*runs: RunSettings) -> dict[str, str | None]:

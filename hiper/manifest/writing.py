@@ -12,10 +12,9 @@ from typing import Any
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.hardware import hardware
-from hiper.manifest.contents import content_hash
+from hiper.manifest.contents import MANIFEST, content_hash
 from hiper.manifest.datasets import CHANGED, data_hash, data_source, data_tagger
-from hiper.manifest.reading import MANIFEST
-from hiper.manifest.surroundings import bfloat16_units, command, git_state, package_versions
+from hiper.manifest.surroundings import bfloat16_units, code_hash, command, git_state, package_versions
 from hiper.records import absolute, sha256_file, sha256_json, write_json
 
 
@@ -38,24 +37,42 @@ def write_manifest(
     `started` is `time.monotonic()` at the start of the stage, from which the wall time in seconds follows; `facts` are
     further entries.
     """
+    manifest = {
+        **origin(folder, settings, data_root, inputs, data),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
+        "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
+        **(facts or {}),
+    }
+    write_json(folder / name, manifest)
+    return manifest
+
+
+def origin(
+    folder: Path,
+    settings: RunSettings,
+    data_root: Path,
+    inputs: Mapping[str, Path] | None = None,
+    data: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a manifest says of what makes the results in `folder`, known before they are there; as `write_manifest`."""
     root = absolute(data_root).parent
     values = settings.model_dump(mode="json")
     found = data_hash(data_root, settings.benchmark.dataset)
     if data not in (None, found):
         raise UserError(CHANGED.format(data_root / settings.benchmark.dataset))
-    manifest = {
+    return {
+        "code": code_hash(settings.benchmark.name),
         "command": command(root),
         "configuration": sha256_json(values),
         "data": found,
         "data_source": data_source(data_root, settings.benchmark.dataset),
         "data_tagger": data_tagger(data_root, settings.benchmark.dataset),
         "experiment": settings.experiment,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "folder": absolute(folder).name,
         "git": git_state(root),
         "hardware": hardware(settings.engine.device),
         "inputs": {name: content_hash(path) for name, path in sorted((inputs or {}).items())},
-        "outputs": {path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
         "packages": package_versions(settings),
         "python": platform.python_version(),
         "seeds": {
@@ -64,12 +81,8 @@ def write_manifest(
             "data": settings.benchmark.data_seed,
         },
         "settings": values,
-        "wall_time_seconds": None if started is None else round(time.monotonic() - started, 3),
         **({"processor": {"bfloat16": bfloat16_units()}} if _bfloat16_on_cpu(settings) else {}),
-        **(facts or {}),
     }
-    write_json(folder / name, manifest)
-    return manifest
 
 
 def _bfloat16_on_cpu(settings: RunSettings) -> bool:

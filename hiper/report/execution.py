@@ -110,6 +110,11 @@ def _durations(manifests: Sequence[Mapping[str, Any]], ends: Sequence[datetime],
         yield f"{jobs.count} jobs took {spoken(jobs.seconds)} together"
     elif wall := sum(map(_wall, manifests)):
         yield f"trainings and evaluations took {spoken(wall)} together"
+    taken = [value_at(one, "taken_from") for one in manifests]
+    if taken := [one for one in taken if isinstance(one, Mapping)]:
+        where = ", ".join(dict.fromkeys(str(one.get("experiment")) for one in taken))
+        count = "1 warm start" if len(taken) == 1 else f"{len(taken)} warm starts"
+        yield f"{count} taken from {where}, made there in {spoken(sum(map(_wall, taken)))}"
 
 
 def _costs(made: Iterable[Made], jobs: Jobs) -> Iterator[str]:

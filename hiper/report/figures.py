@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 AXIS = 3.2  # inches
+MOST_NAMES, LONGEST_ROW = 6, 60  # of a legend within its axes; letters
 VALIDATION = "validation/success"
 SVG_COLOURS = {"#ffffff": "paper", "#000000": "ink", "black": "ink", "#cccccc": "line"}  # of matplotlib's defaults
 SVG_STYLE = (
@@ -161,7 +162,7 @@ def efficiency(study: Study, axis: Axes) -> None:
     axis.set(title=_title(study), xlabel="thousand generated tokens", ylabel="success rate in training (%)")
     axis.set_ylim(0, 100)
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=8)
+        draw_legend(axis)
 
 
 def switching(study: Study, upper: Axes, lower: Axes) -> None:
@@ -242,7 +243,15 @@ def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -
                 axis.scatter([place] * len(row.seed_rates), [100 * rate for rate in row.seed_rates], **dots)
     axis.set_ylim(0, 115)  # room for the legend above full bars
     axis.set_yticks(range(0, 101, 20))
-    axis.legend(fontsize=8, loc="upper center", ncols=4)
+    draw_legend(axis, loc="upper center", ncols=4)
+
+
+def draw_legend(axis: Axes, **inside: Any) -> None:
+    """Within the axes where there is room for the names, else beside them, so that it covers nothing."""
+    names = axis.get_legend_handles_labels()[1]
+    row = sum(sorted(map(len, names))[-inside.get("ncols", 1) :])
+    beside = len(names) > MOST_NAMES or row > LONGEST_ROW
+    axis.legend(fontsize=8, **({"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else inside))
 
 
 def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float, smoothed: bool = True) -> None:
@@ -267,7 +276,7 @@ def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float, 
         nothing = "no training recorded" if smoothed else "no held-out tasks were played"
         axis.text(0.5, 0.5, nothing, transform=axis.transAxes, ha="center", va="center")
     else:
-        axis.legend(fontsize=8)
+        draw_legend(axis)
 
 
 def draw_band(axis: Axes, study: Study, algorithm: str) -> None:

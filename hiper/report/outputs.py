@@ -63,7 +63,7 @@ def summary(experiment: Path) -> str:
     name = absolute(experiment).name
     browse = "make mlflow" if name == DEFAULT_EXPERIMENT else f"EXPERIMENT={name} make mlflow"
     parts.append(
-        f"Report:  {experiment / PAGE}\nTables:  {experiment / 'tables'}\nFigures: {experiment / 'figures'}\n"
-        f"MLflow:  {browse}"
+        f"Report:  {experiment / PAGE}\nTables:  {experiment / 'tables'}\nFigures: {experiment / 'figures'}"
+        + (f"\nMLflow:  {browse}" if (experiment / "tracking").exists() else "")  # unpacked evidence has no records
     )
     return "\n\n".join(parts) + "\n"

@@ -9,6 +9,7 @@ they were made.
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ SECTIONS = {  # by name of their template: in the navigation, and above the sect
 }
 MAIN = "hiper"  # whose differences stand at the top; the table has all
 FITS = range(240, 2001, 80)  # pixels: the widths below which a table's rows become blocks
+BREAK = re.compile(r"\s+|<wbr>")  # where the text of a cell may
 LETTER, PADDING = 7.6, 16  # pixels of a table: a letter, and around a cell
 
 
@@ -102,18 +104,22 @@ def _study(number: int, study: Study, made: Sequence[origin.Made], experiment: P
         "title": f"{study.benchmark}, {study.model}",
         "result": _headline(number, study),
         "compared": told,
-        "differing": _grid(header, [[Cell(text) for text in row] for row in told["differing"]]),
-        "partly": _grid(header, [[Cell(text) for text in row] for row in told["partly"]]),
+        **{part: _grid(header, [_setting(*row) for row in told[part]]) for part in ("differing", "partly")},
         "tables": list(_tables(study)),
         "cells": [_origin(study, algorithm, made) for algorithm in study.algorithms],
         "runs": [origin.card(one, experiment) | {"colour": colour(one.run.algorithm)} for one in made],
     }
 
 
+def _setting(name: str, *values: str) -> list[Cell]:
+    """A row of the table of settings; its name may break after each dot."""
+    return [Cell(Markup(".<wbr>").join(printable(name).split("."))), *map(Cell, values)]
+
+
 def _grid(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
     """A table as the template wants it. `fit`: of FITS, the width that it needs when its cells break between words."""
     columns = zip(header, *([cell.text for cell in row] for row in rows), strict=True)
-    words = [max((len(word) for text in column for word in text.split()), default=1) for column in columns]
+    words = [max(1, *(len(word) for text in column for word in BREAK.split(text))) for column in columns]
     return {"header": header, "rows": rows, "fit": _fit(sum(LETTER * longest + PADDING for longest in words))}
 
 

@@ -17,14 +17,14 @@ from hiper.records import dumps, read_json, sha256_file
 
 # Folders and files that tell of one particular execution: when, how long, in which process, or where MLflow keeps it.
 EXECUTION = ("tracking", "logs", "benchmarks", "timings.jsonl", "tracking.log")
-TIMES = ("finished", "hardware", "wall_time_seconds")  # keys of a manifest: when, where and for how long
+TIMES = ("finished", "hardware", "taken_from", "wall_time_seconds")  # keys of a manifest: when, where, for how long
 EXECUTION_LINE = '<dl id="execution">'  # how the one line of report.html begins that tells of the same
 PAGE = "report.html"
 PROVENANCE_FILES = {
     "config.yaml": "differs in settings",
     PAGE: "differs; beside what the tables hold it shows commits and settings",
 }
-MANIFEST_PROVENANCE = ("command", "configuration", "git", "packages", "python", "settings", *TIMES)  # keys
+MANIFEST_PROVENANCE = ("code", "command", "configuration", "git", "packages", "python", "settings", *TIMES)  # keys
 VARIANCE_PROVENANCE = ("git", "packages", "settings", "variance")  # keys; the last holds the section of settings
 
 

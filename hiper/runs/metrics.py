@@ -16,7 +16,7 @@ from hiper.records import append_jsonl, read_jsonl, require, write_jsonl
 log = logging.getLogger(__name__)
 
 
-METRICS = "metrics.jsonl"
+METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
 
 
 def resume_rows(path: Path, counter: str, keep: int) -> None:
@@ -34,7 +34,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, counter: str, keep: int) -> None:
-        self.path, self.timings = folder / METRICS, folder / "timings.jsonl"
+        self.path, self.timings = folder / METRICS, folder / TIMINGS
         for path in (self.path, self.timings):
             resume_rows(path, counter, keep)
         self.counter = counter

@@ -21,6 +21,7 @@ from hiper.prompts import History, PromptBuilder, State
 from hiper.randomness import generator
 from hiper.records import MAKE_AGAIN, read_jsonl, require, write_jsonl
 from hiper.runs.metrics import Progress
+from hiper.stages.sharing import take_over
 from hiper.stages.tasks import STREAMS, split_train
 from hiper.trajectory import Task
 
@@ -88,6 +89,9 @@ def make(settings: RunSettings, data_root: Path, output: Path) -> None:
     """
     started = time.monotonic()
     data = data_hash(data_root, settings.benchmark.dataset)
+    with exclusive(output):
+        if take_over(output, "demonstrations", settings, data_root, started=started, data=data):
+            return
     limits = settings.benchmark.model_copy(update={"max_turns": settings.demonstrations.max_turns})
     benchmark = make_benchmark(limits, data_root)
     tasks = split_train(settings, benchmark).demonstrations

@@ -24,8 +24,8 @@ from hiper.compose import available, configuration_file, load_benchmark
 from hiper.config import BenchmarkSettings
 from hiper.digests import benchmark_digest
 from hiper.errors import UserError
-from hiper.manifest import MADE, folder_hash, git, read_made
-from hiper.records import sha256_file, sha256_json, write_json
+from hiper.manifest import MADE, folder_hash, git, module_hashes, read_made
+from hiper.records import sha256_json, write_json
 from hiper.stages.data import make
 
 log = logging.getLogger(__name__)
@@ -128,15 +128,8 @@ def _make_here(settings: BenchmarkSettings, configuration: Path, force: bool) ->
 
 def _origin(settings: BenchmarkSettings) -> str:
     """Of what a data set is made from."""
-    return sha256_json({"settings": benchmark_digest(settings), "code": _code(settings.name)})
-
-
-def _code(name: str) -> dict[str, str]:
-    """Hashes of the modules that make the data of a benchmark: those of its record's package, or its one module."""
-    module = sys.modules[type(record_of(name)).__module__]
-    file = Path(str(module.__file__))
-    files = sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
-    return {path.relative_to(file.parent).as_posix(): sha256_file(path) for path in files}
+    code = module_hashes(type(record_of(settings.name)).__module__)
+    return sha256_json({"settings": benchmark_digest(settings), "code": code})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ the names from the text and says what may merge.
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 from hiper.benchmarks.record import record_of
@@ -15,9 +16,10 @@ from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.learning.guide import TAGS
 from hiper.locks import exclusive
-from hiper.manifest import verify_outputs
+from hiper.manifest import verify_outputs, withdraw_manifest, write_manifest
 from hiper.records import write_json, write_text
 from hiper.stages.demonstrations import read_demonstrations
+from hiper.stages.sharing import take_over
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +31,18 @@ CHAT_TEMPLATE = (
 )
 
 
-def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
-    """Learn the tokenizer and write a Hugging Face tokenizer folder."""
+def make(settings: RunSettings, demonstrations: Path, output: Path, data_root: Path) -> None:
+    """Learn the tokenizer and write a Hugging Face tokenizer folder, with `manifest.json`."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+    started = time.monotonic()
     if settings.model.scratch is None:
         raise UserError(f"model {settings.model.name!r} is pretrained and brings its own tokenizer")
     verify_outputs(demonstrations.parent)
+    inputs = {"demonstrations": demonstrations}
+    with exclusive(output):
+        if take_over(output, "tokenizer", settings, data_root, inputs, started):
+            return
     texts = [text for row in read_demonstrations(demonstrations) for text in (row.prompt, row.answer)]
     chats = [_without_tags(text) for text in texts]
     size = settings.model.scratch.vocabulary
@@ -70,8 +77,11 @@ def make(settings: RunSettings, demonstrations: Path, output: Path) -> None:
         "model_max_length": settings.prompt.max_tokens + settings.decoding.max_response_tokens,
     }
     with exclusive(output):
+        withdraw_manifest(output)
         write_text(output / "tokenizer.json", tokenizer.to_str(pretty=True))
         write_json(output / "tokenizer_config.json", described)
+        written = [output / "tokenizer.json", output / "tokenizer_config.json"]
+        write_manifest(output, settings, data_root, inputs, started, written)
     log.info("tokenizer: %d tokens, %d names kept whole", tokenizer.get_vocab_size(), len(kept.names))
 
 

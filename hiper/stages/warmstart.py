@@ -30,10 +30,11 @@ from hiper.policies.tokenizer_files import Chat, chat_frame, load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator, seed_number
 from hiper.records import sha256_file
-from hiper.runs.metrics import METRICS, MetricsLog, Progress
+from hiper.runs.metrics import METRICS, TIMINGS, MetricsLog, Progress
 from hiper.stages import checkpoint
 from hiper.stages.demonstrations import read_demonstrations, require_same
 from hiper.stages.interruption import Notice, listening
+from hiper.stages.sharing import take_over
 from hiper.stages.tasks import STREAMS, stream
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,12 @@ def _make(
         require_same(settings, demonstrations.parent)
         data = require_data(demonstrations.parent, data_root, settings.benchmark.dataset)
     source = tokenizer_folder or pretrained.find(settings.model.path or "")
+    inputs = {"tokenizer": source, **({"demonstrations": demonstrations} if demonstrations else {})}
+    further = {"metrics": METRICS} if sft else {}
+    if take_over(folder, "warmstart", settings, data_root, inputs, started, data, further):
+        checkpoint.clear(folder / "checkpoints")
+        (folder / TIMINGS).unlink(missing_ok=True)  # of what was begun here
+        return
     tokenizer = load_tokenizer(source) if tokenizer_folder else usable_tokenizer(settings, source)
     decoder = _initial_decoder(settings, tokenizer, source, device)
     if sft and demonstrations is None:
@@ -99,8 +106,7 @@ def _make(
     pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
     save_decoder(decoder, folder / "model", source, end, pad, dict(merged_weights(decoder)))
     checkpoint.clear(folder / "checkpoints")
-    inputs = {"tokenizer": source, **({"demonstrations": demonstrations} if demonstrations else {})}
-    facts = {"metrics": sha256_file(folder / METRICS)} if examples else {}
+    facts = {key: sha256_file(folder / file) for key, file in further.items()}
     write_manifest(folder, settings, data_root, inputs, started, files_of(folder / "model"), facts, data=data)
 
 

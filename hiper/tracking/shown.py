@@ -21,6 +21,7 @@ NAME, NOTE, PARENT = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunI
 SOURCE, SOURCE_TYPE, SOURCE_COMMIT = "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit"
 VIEW_KEY = "overview"
 VIEW = f"mlflow.sharedViewState.{VIEW_KEY}"
+ARM = "arm"  # of a comparison: what the view groups by, because MLflow cuts the names of groups by several tags
 MOST_BARS = 6  # charts of success; further ones are a click away
 
 
@@ -32,6 +33,7 @@ def description(folder: Path, settings: Mapping[str, Any], manifest: Mapping[str
     place = f"results/{experiment}/runs/{run}"
     found = {
         NAME: f"{run.algorithm} · {run.benchmark} · s{run.seed} · {run.model}",
+        ARM: f"{run.algorithm} · {run.benchmark} · {run.model}",
         "algorithm": run.algorithm,
         "benchmark": run.benchmark,
         "model": run.model,
@@ -73,20 +75,20 @@ def origin(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def overview(metrics: Collection[str], parent: str) -> str:
-    """The view `VIEW_KEY`: success in evaluation as bars and in training as lines, a bar or line for each benchmark and
-    algorithm, the mean over its seeds. `metrics`: names of those that there are; `parent`: the id of the run whose
-    children the list is to show."""
-    evaluated = sorted(name for name in metrics if name.startswith("evaluation/") and name.endswith("/success"))
+    """The view `VIEW_KEY`: success in evaluation as bars and in training as lines, a bar or line for each algorithm on
+    a benchmark, the mean over its seeds; the last models before the best ones. `metrics`: names of those that there
+    are; `parent`: the id of the run whose children the list is to show."""
+    evaluated = [name for name in metrics if name.startswith("evaluation/") and name.endswith("/success")]
+    evaluated.sort(key=lambda name: ("." in name.split("/")[1], name))
     trained = [name for name in ("train/success", "validation/success") if name in metrics]
     charts = [_chart("BAR", name) for name in evaluated[:MOST_BARS]] + [_chart("LINE", name) for name in trained]
-    keys = [{"mode": "tag", "groupByData": name} for name in ("benchmark", "algorithm")]
     state = {
-        "groupBy": {"aggregateFunction": "average", "groupByKeys": keys},
+        "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": ARM}]},
         "useGroupedValuesInCharts": True,
         "runsHiddenMode": "SHOW_ALL",
         "runsExpanded": {parent: True},
         "isAccordionReordered": True,
-        "compareRunSections": [{**_SHARED, "uuid": "success", "name": "Success", "display": True}],
+        "compareRunSections": [{**_SHARED, "uuid": "success", "name": "Success", "display": True, "columns": 2}],
         "compareRunCharts": charts,
     }
     return json.dumps(state, sort_keys=True)

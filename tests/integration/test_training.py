@@ -107,7 +107,7 @@ def test_a_tokenizer_of_the_shop_is_read_alike_by_other_tools(prepared: Path, tm
     path = tmp_path / "demonstrations.jsonl"
     write_jsonl(path, rows)
     run = "webshop_test-test-warmstart-seed0"
-    tokenizer.make(run_settings(run), path, tmp_path / "tokenizer")
+    tokenizer.make(run_settings(run), path, tmp_path / "tokenizer", tmp_path)
     texts = [message["content"] for row in rows[:20] for message in row["messages"]]
     shutil.copy(prepared / "warmstart" / "model" / "config.json", tmp_path / "tokenizer")  # a model's, as in its folder
     edited = read_json(tmp_path / "tokenizer" / "config.json") | {"vocab_size": 5000}

@@ -153,6 +153,16 @@ def test_an_address_opens_an_episode_turn_by_turn(browser: Browser, page: Path) 
     ]  # fmt: skip
 
 
+def test_the_navigation_marks_the_section_that_is_looked_at(browser: Browser, page: Path) -> None:
+    """Also when the list of episodes has pushed what follows it down since; its heading is below the navigation."""
+    for width in (400, 1400):
+        browser.size(width)
+        browser.open(page, "#episodes")
+        browser.wait("document.querySelector('nav a.here')?.textContent === 'Episodes'")
+        shown = "document.querySelector('#episodes h2').getBoundingClientRect().bottom"
+        assert browser.evaluate(f"{shown} > document.querySelector('nav').getBoundingClientRect().bottom + 20")
+
+
 def test_episodes_are_found_by_what_they_are(browser: Browser, page: Path) -> None:
     """By algorithm, type, outcome and words of the task, and the same task won by one and lost by another."""
     place = "place=unseen%2C+T+%3D+0.4"

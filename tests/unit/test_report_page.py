@@ -302,10 +302,14 @@ def test_the_top_says_when_where_and_at_what_cost(experiment: Path, tmp_path: Pa
     write_text(other / "benchmarks" / "report.tsv", f"{header}9.0\t0:00:09\t9999.0\t9.0\n")
     evaluated = MANIFEST | late | {"settings": {"engine": engine}, "wall_time_seconds": 1800.0}
     write_json(other / run / EVALUATION_MANIFEST, evaluated)
+    start = run.with_name("alfworld_small-tiny_1.5b-warmstart-seed0") / "manifest.json"
+    taken = {"taken_from": {"experiment": "demo", "wall_time_seconds": 70.0}}
+    write_json(other / start, MANIFEST | taken)
     text = page_of(other).text
     for fact in (
         "2026-11-30 22:31 UTC", "c0ffee0123", "2 × H200, Abacus 3, 2 cores, 24 GiB, cuda",
-        "1 h 30 min from the first start of a run to the last end; 2 jobs took 2 h 00 min together",
+        "1 h 30 min from the first start of a run to the last end; 2 jobs took 2 h 00 min together; "
+        "1 warm start taken from demo, made there in 1 min 10 s",
         "3.5 GPU-hours of trainings and evaluations, 0.5 CPU-hours, up to 2.0 GiB of memory in a job",
     ):  # fmt: skip
         assert fact in text

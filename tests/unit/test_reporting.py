@@ -17,7 +17,7 @@ from synthetic_runs import TYPES, add_run, add_validations, episode, make_experi
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_jsonl
 from hiper.report.colours import colour
-from hiper.report.figures import FIGURES, draw_band, make
+from hiper.report.figures import FIGURES, draw_band, draw_legend, make
 from hiper.report.improvement import improvement_table
 from hiper.report.measures import differences
 from hiper.report.outputs import summary, write_report
@@ -340,7 +340,9 @@ def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
 
 
 def test_the_summary_shows_success_improvement_and_the_way_on(experiment: Path) -> None:
-    """Fixed-width text that fits a terminal."""
+    """Fixed-width text that fits a terminal; MLflow where there are records for it."""
+    assert "MLflow" not in summary(experiment)
+    (experiment / "tracking").mkdir()
     text = summary(experiment)
     assert re.search(r"^HiPER +unseen +0\.4 +87\.5 ± 17\.7 +\[3\.2, 99\.9\] +8 +2$", text, re.MULTILINE)
     assert re.search(r"^HiPER − Warm start \(SFT\) +unseen +0\.4 +\+50\.0 +\[", text, re.MULTILINE)
@@ -348,9 +350,21 @@ def test_the_summary_shows_success_improvement_and_the_way_on(experiment: Path) 
     assert max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.parametrize(("count", "length", "inside"), [(6, 12, True), (7, 12, False), (5, 30, False)])
+def test_a_legend_covers_no_bars(count: int, length: int, inside: bool) -> None:
+    """With many names, or long ones in columns, it stands beside the axes."""
+    axis = Figure().subplots()
+    for number in range(count):
+        axis.plot([0, 1], [0, 1], label=f"{number}".ljust(length, "x"))
+    draw_legend(axis, loc="upper center", ncols=4)
+    legend = axis.get_legend()
+    assert legend is not None and (legend.get_bbox_to_anchor().x0 < axis.bbox.x1) == inside
+
+
 def test_the_summary_of_another_experiment_names_it_for_mlflow(tmp_path: Path) -> None:
     """`make mlflow` alone would show the demo."""
     add_run(tmp_path / "mine", "hiper", 0, [True, False])
+    (tmp_path / "mine" / "tracking").mkdir()
     assert summary(tmp_path / "mine").endswith("MLflow:  EXPERIMENT=mine make mlflow\n")
 
 

@@ -131,7 +131,8 @@ def test_a_list_of_runs_tells_them_apart(experiment: Path) -> None:
     assert tags[SOURCE] == f"hiper train results/test/runs/{TRAINED} --start results/test/runs/{STARTED}/model"
     assert {runs[name].data.tags.get(PARENT) for name in (TRAINED, STARTED)} == {runs[RESULTS].info.run_id}
     view = json.loads(mirror.client.get_experiment(mirror.experiment_id).tags[VIEW])
-    assert {"mode": "tag", "groupByData": "algorithm"} in view["groupBy"]["groupByKeys"]
+    (grouped,) = view["groupBy"]["groupByKeys"]
+    assert grouped == {"mode": "tag", "groupByData": "arm"}
     assert "evaluation/unseen/T0.4/success" in {chart["metricKey"] for chart in view["compareRunCharts"]}
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import FEWER_FOLLOWERS, ITERATIONS, git, snakemake
+from checkout import FEWER_FOLLOWERS, ITERATIONS, git, give_database, snakemake
 
 from hiper.cli.main import main
-from hiper.records import read_json, sha256_file
+from hiper.records import read_json, sha256_file, write_text
 
 BENCHMARKS = ("alfworld_test", "webshop_test")
 RUNS = [f"{benchmark}-test-{name}-seed0" for benchmark in BENCHMARKS for name in ("hiper", "ppo_turn", "warmstart")]
 EPISODES = {"alfworld": 12, "webshop": 8}  # 6 games each of the seen and the unseen rooms; 8 goals
 TRAINED = RUNS[0]
+GRID_OF_ONE = "grid: {benchmarks: [alfworld_test], models: [test], algorithms: [hiper], seeds: [0]}\n"
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
 # Snakemake wants a conda environment or a container per rule. This project has one environment for all of them, made
@@ -248,6 +249,22 @@ def test_naming_an_output_reruns_its_stage_alone(finished: Path) -> None:
     assert (other / "config.yaml").read_bytes() == text
     for path, content in kept.items():
         path.write_bytes(content)
+
+
+def test_another_experiment_takes_what_is_the_same(finished: Path, empty_database: Path) -> None:
+    """Its warm start is a copy of the first experiment's, which its manifests say; the first is left as it was, so that
+    nothing of it is made again."""
+    before, name = state(finished / "results" / "test"), RUNS[2]
+    write_text(finished / "configs/experiment/again.yaml", "defaults: [test, _self_]\n" + GRID_OF_ONE)
+    give_database(finished, empty_database, "again")
+    done = snakemake(finished, f"results/again/runs/{name}/manifest.json", experiment="again")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in ("demonstrations/alfworld_test", "tokenizers/alfworld_test-test", f"runs/{name}"):
+        manifest = read_json(finished / "results" / "again" / part / "manifest.json")
+        assert (manifest["experiment"], manifest["taken_from"]["experiment"]) == ("again", "test")
+    assert state(finished / "results" / "test") == before
+    (finished / "configs/experiment/again.yaml").unlink()
+    assert jobs(finished) == {}
 
 
 def test_the_html_report_shows_tables_and_figures(finished: Path) -> None:

@@ -19,7 +19,7 @@
   };
   addEventListener("scroll", here, { passive: true });
   addEventListener("hashchange", reveal);
-  here();
+  new ResizeObserver(here).observe(document.body);  // the list of episodes comes and goes; also called at once
   reveal();
 
   const make = (tag, name, ...content) => {
