@@ -9,7 +9,7 @@ computes queries and the MLP only at the positions whose hidden state is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -21,7 +21,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hiper.learning.rotary import Scaling, frequencies
+from hiper.planning.memory import rows_at_once
 from hiper.planning.shapes import ModelShape
+
+Each = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+"""Of the float32 logits [n, vocabulary] at these rows of the hidden states: a number for each row [n] (or of none [0]),
+and one for all together []."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,27 @@ class Embedding(nn.Embedding):
 
     def reset_parameters(self) -> None:
         pass
+
+
+class Output(Linear):
+    """The output matrix. What is made of the logits of many rows is made within one call that gives one tensor: that is
+    how DeepSpeed counts when sharded weights are gathered, which all processes must do equally often, however many rows
+    each of them has."""
+
+    def forward(self, hidden: Tensor, each: Each | None = None) -> Tensor:
+        if each is None:
+            return super().forward(hidden)
+        size = rows_at_once(self.out_features)
+        if len(hidden) <= size:
+            single, total = each(super().forward(hidden).float(), slice(0, len(hidden)))
+            return torch.cat((single, total[None]))
+
+        def read(part: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+            return each(F.linear(part, self.weight).float(), rows)
+
+        chunks = [slice(start, min(start + size, len(hidden))) for start in range(0, len(hidden), size)]
+        parts = [checkpoint(read, hidden[c], c, use_reentrant=False, preserve_rng_state=False) for c in chunks]
+        return torch.cat((*(single for single, _ in parts), torch.stack([total for _, total in parts]).sum()[None]))
 
 
 class Attention(nn.Module):
@@ -293,7 +319,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape = shape
         self.model = Backbone(shape)
-        self.lm_head = Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self.lm_head = Output(shape.hidden_size, shape.vocab_size, bias=False)
         if shape.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
@@ -315,3 +341,10 @@ class Decoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, hidden] → float32 [n, vocabulary]."""
         return self.lm_head(hidden).float()
+
+    def over_logits(self, hidden: Tensor, each: Each) -> tuple[Tensor, Tensor]:
+        """What `each` makes of the logits, rows one after the other and sums added up. More than `rows_at_once` rows of
+        logits are never there together, not in a backward pass either, which computes those of each chunk again."""
+        made = self.lm_head(hidden, each)
+        single, total = made.split([len(made) - 1, 1])
+        return single, total[0]

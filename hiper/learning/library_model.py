@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiper.errors import UserError
-from hiper.learning.decoder import KeyValueCache, Packing
+from hiper.learning.decoder import Each, KeyValueCache, Packing
 from hiper.planning.shapes import Counted, ModelShape
 
 ATTENTION = "hiper_packed"  # our function's name in the library's registry
@@ -297,6 +297,10 @@ class PackedModel(_Steady):
         row = hidden[None]
         logits: Tensor = self(inputs_embeds=row, use_cache=False, given=row).logits[0]  # type: ignore[operator]
         return logits.float()
+
+    def over_logits(self, hidden: Tensor, each: Each) -> tuple[Tensor, Tensor]:
+        """As `Decoder.over_logits`, in one chunk: what its class does to logits is not within its output matrix."""
+        return each(self.logits(hidden), slice(0, len(hidden)))
 
 
 class PackedBackbone(_Steady):

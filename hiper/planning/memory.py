@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from hiper.planning.shapes import Models, ModelShape, Weights, cache_bytes, parameters
 
-# Bytes per read-out token and vocabulary entry while the loss is differentiated: 8 are kept (float32 log probabilities,
+# Bytes per read-out that is there at once and vocabulary entry while the loss is differentiated: 8 are kept (float32 log probabilities,
 # and their exponentials for the entropy), three more float32 rows are there for a moment.
 LOGIT_BYTES = 20
+LOGITS = 1 << 26  # numbers that are there at once, 256 MiB in float32: what small models read is far less
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ class Memory:
         return self.resident + max(self.training, self.generation)
 
 
+def rows_at_once(vocabulary: int) -> int:
+    """Read-outs whose logits are there together; those of more are computed in chunks, and again for the backward
+    pass."""
+    return max(1, LOGITS // vocabulary)
+
+
 def activation_bytes(shape: ModelShape, checkpointing: bool, rank: int = 0) -> float:
     """Bytes per packed token that a forward pass of this project's decoder keeps for its backward pass, under bfloat16
     autocast; with checkpointing each layer keeps its float32 input alone, and one layer at a time is computed again.
@@ -101,7 +108,9 @@ def estimate(models: Models, layout: Layout, budget: int, read_out: float, gener
     """`budget`: tokens of a micro-batch; `read_out`: those of them with logits; `generation`: bytes, see
     `playing_bytes`."""
     shape = models.shape
-    logits = LOGIT_BYTES * read_out * shape.vocab_size
+    # a class of the library gives all its logits at once
+    rows = read_out if shape.counted is not None else min(read_out, rows_at_once(shape.vocab_size))
+    logits = LOGIT_BYTES * rows * shape.vocab_size
     return Memory(
         actor=layout.state(models.actor),
         critic=layout.state(models.critic),

@@ -22,6 +22,7 @@ from hiper.planning.host import loading_bytes, training_host
 from hiper.planning.memory import (
     AUTOCAST,
     LOGIT_BYTES,
+    LOGITS,
     MIXED,
     Layout,
     activation_bytes,
@@ -176,7 +177,7 @@ def test_the_real_adapters_have_as_many() -> None:
 
 
 def test_peak_memory_adds_what_is_there_at_the_same_time() -> None:
-    """Actor, critic and reference stay; of updating and playing the larger counts."""
+    """Actor, critic and reference stay; of updating and playing the larger counts; of many read-outs a chunk."""
     layout = Layout(MIXED, 1, 0, False, True)
     models = Models(SMALL, reference=True, own_critic=True)
     found = estimate(models, layout, budget=8, read_out=2, generation=playing_bytes(SMALL, 3, 7, 2, 2))
@@ -184,6 +185,8 @@ def test_peak_memory_adds_what_is_there_at_the_same_time() -> None:
     assert found.training == 8 * activation_bytes(SMALL, True) + LOGIT_BYTES * 2 * 10
     assert found.generation == 316 * 2 + 3 * 7 * cache_bytes(SMALL)
     assert found.peak == found.resident + max(found.training, found.generation)
+    many = estimate(models, layout, budget=8, read_out=1e9, generation=0.0)
+    assert many.training == 8 * activation_bytes(SMALL, True) + LOGIT_BYTES * (LOGITS // 10) * 10  # a chunk of them
     alone = estimate(Models(SMALL, False, False), layout, 8, 2, playing_bytes(SMALL, 3, 7, 0, 2))
     assert alone.resident == 316 * 18 and alone.generation == 3 * 7 * cache_bytes(SMALL)
 
@@ -430,9 +433,9 @@ def test_the_command_takes_other_numbers(
     monkeypatch.chdir(project)
     assert main(["plan", "few", "--engine", "cuda"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"121\.3 +NO ", shown) and "1,543,714,304" in shown and "--turn-seconds" in shown
+    assert re.search(r"119\.0 +NO ", shown) and "1,543,714,304" in shown and "--turn-seconds" in shown
     assert main(["plan", "few", "--engine", "cuda", "--memory", "130"]) == 0
-    assert re.search(r"121\.3 +yes ", capsys.readouterr().out)
+    assert re.search(r"119\.0 +yes ", capsys.readouterr().out)
     assert main(["plan", "few", "--engine", "deepspeed"]) == 0
     assert "4 GPUs" in capsys.readouterr().out
     with pytest.raises(SystemExit):
