@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hiper.planning.shapes import Models, ModelShape, Weights, cache_bytes, parameters
 
-# Bytes per read-out that is there at once and vocabulary entry while the loss is differentiated: 8 are kept (float32 log probabilities,
-# and their exponentials for the entropy), three more float32 rows are there for a moment.
+# Bytes per vocabulary entry of a read-out while the loss is differentiated: 8 are kept (float32 log probabilities, and
+# their exponentials for the entropy), three more float32 rows are there for a moment.
 LOGIT_BYTES = 20
 LOGITS = 1 << 26  # numbers that are there at once, 256 MiB in float32: what small models read is far less
 

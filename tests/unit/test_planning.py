@@ -435,7 +435,7 @@ def test_the_command_takes_other_numbers(
     shown = capsys.readouterr().out
     assert re.search(r"119\.0 +NO ", shown) and "1,543,714,304" in shown and "--turn-seconds" in shown
     assert main(["plan", "few", "--engine", "cuda", "--memory", "130"]) == 0
-    assert re.search(r"119\.0 +yes ", capsys.readouterr().out)
+    assert re.search(r"120\.3 +yes ", capsys.readouterr().out)
     assert main(["plan", "few", "--engine", "deepspeed"]) == 0
     assert "4 GPUs" in capsys.readouterr().out
     with pytest.raises(SystemExit):
