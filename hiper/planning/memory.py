@@ -58,13 +58,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one GPU. `generation` and `training` are never there at the same time; both come on top of the rest."""
+    """Bytes on one GPU. `generation` and `training` are never there at the same time, unless the sampler `stays`; both
+    come on top of the rest."""
 
     actor: float
     critic: float
     reference: float
     training: float
     generation: float
+    stays: bool = False
 
     @property
     def resident(self) -> float:
@@ -72,7 +74,8 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        return self.resident + max(self.training, self.generation)
+        both = self.training + self.generation
+        return self.resident + (both if self.stays else max(self.training, self.generation))
 
 
 def rows_at_once(vocabulary: int) -> int:
@@ -104,9 +107,11 @@ def playing_bytes(shape: ModelShape, rows: int, room: int, copy_bytes: int, valu
     return float(parameters(shape) * copy_bytes + rows * room * cache_bytes(shape, value_bytes))
 
 
-def estimate(models: Models, layout: Layout, budget: int, read_out: float, generation: float) -> Memory:
+def estimate(
+    models: Models, layout: Layout, budget: int, read_out: float, generation: float, stays: bool = False
+) -> Memory:
     """`budget`: tokens of a micro-batch; `read_out`: those of them with logits; `generation`: bytes, see
-    `playing_bytes`."""
+    `playing_bytes`; `stays`: also while the trainer works."""
     shape = models.shape
     # a class of the library gives all its logits at once
     rows = read_out if shape.counted is not None else min(read_out, rows_at_once(shape.vocab_size))
@@ -117,4 +122,5 @@ def estimate(models: Models, layout: Layout, budget: int, read_out: float, gener
         reference=layout.frozen(parameters(shape)) if models.reference else 0.0,
         training=budget * activation_bytes(shape, layout.checkpointing, models.rank) + logits,
         generation=generation,
+        stays=stays,
     )

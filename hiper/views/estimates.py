@@ -19,6 +19,7 @@ from hiper.planning.assumptions import Assumptions
 from hiper.planning.files import Files, run_files
 from hiper.planning.host import Host, training_host
 from hiper.planning.memory import AUTOCAST, MIXED, Layout, Memory, estimate, playing_bytes
+from hiper.planning.sampler import automatic_share, sequences_at_once, stays
 from hiper.planning.shapes import PUBLISHED, Models, ModelShape, forward_operations
 from hiper.planning.step import Episodes, Passes, Sampler, Step, generation_seconds, offloaded_seconds, passes, step
 from hiper.records import read_json
@@ -147,16 +148,32 @@ class Plan:
         played = self.episodes(self.settings.training.episodes)
         budget = self.settings.training.micro_batch_tokens
         read_out = budget * played.response / (played.prompt + played.response)
-        return estimate(self.models, layout, budget, read_out, self._playing(layout, sampler))
+        share = self._share(layout.gpus)
+        staying = share is not None and stays(self.settings.rollout.memory_share, share)
+        return estimate(self.models, layout, budget, read_out, self._playing(layout, sampler, share), staying)
 
-    def _playing(self, layout: Layout, sampler: Sampler) -> float:
-        """vLLM takes the share it is given; the other needs a row of cache for each of the GPU's episodes."""
-        if (share := self.settings.rollout.memory_share) is not None:
+    def _share(self, gpus: int) -> float | None:
+        """Of each GPU's memory, for vLLM; None for the other sampler."""
+        setting = self.settings.rollout.memory_share
+        if setting != "auto":
+            return setting
+        training, size = self.settings.training, 2 if self.settings.engine.dtype == "bfloat16" else 4
+        group, validation = self.settings.algorithm.group_size, training.validation.tasks
+        sequences = sequences_at_once(training.episodes, validation, group, gpus)
+        return automatic_share(self.shape, sequences, self._room, size, self.assumed.card.memory)
+
+    @property
+    def _room(self) -> int:
+        """Tokens of a prompt and its answer, at most."""
+        return self.settings.prompt.max_tokens + self.settings.decoding.max_response_tokens
+
+    def _playing(self, layout: Layout, sampler: Sampler, share: float | None) -> float:
+        """vLLM takes its share; the other needs a row of cache for each of the GPU's episodes."""
+        if share is not None:
             return share * self.assumed.card.memory
         rows = -(-self.settings.training.episodes // layout.gpus)
-        room = self.settings.prompt.max_tokens + self.settings.decoding.max_response_tokens
         own_copy = sampler.weight_bytes if layout.zero_stage == WEIGHTS_SHARED else 0
-        return playing_bytes(self.shape, rows, room, own_copy, sampler.value_bytes)
+        return playing_bytes(self.shape, rows, self._room, own_copy, sampler.value_bytes)
 
     @property
     def fewest_gpus(self) -> int | None:

@@ -189,7 +189,7 @@ def _memory(found: Sequence[Plan], assumed: Assumptions) -> Table:
     """A row for runs of one model and benchmark that need the same, in name after the networks that they train."""
     size = assumed.card.memory
     names = ("actor", "critic", "ref.", "update", "play", "peak", "fits", "host")
-    table = _table(f"Peak memory of one of a run's GPUs, of {size / GB:g} GB (update and play in turn)", "run", *names)
+    table = _table(f"Peak memory of one of a run's GPUs, of {size / GB:g} GB", "run", *names)
     for model, group in _by_model(found):
         table.add_row(f"{model}\n{_count(group[0].gpus)}", style="italic")
         rows: dict[tuple[str, ...], Plan] = {}
@@ -217,6 +217,7 @@ def _facts(model: str, group: Sequence[Plan]) -> Iterator[str]:
     for plan in group:
         trained.setdefault(plan.models.trained, "with the critic's" if plan.memory.critic else "without a critic")
     yield "  trained: " + ", ".join(f"{count:,} {whose}" for count, whose in trained.items())
+    yield f"  update and play {'at the same time: vLLM is small and stays' if first.memory.stays else 'in turn'}"
     yield f"  {cache_bytes(first.shape, first.sampler.value_bytes):,} bytes of KV cache per token"
     fewest = max((plan.fewest_gpus or FEW_ENOUGH + 1) for plan in group)
     needed = f"at least {_count(fewest)}" if fewest <= FEW_ENOUGH else f"more than {FEW_ENOUGH} GPUs"
