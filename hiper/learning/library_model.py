@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from hiper.errors import UserError
 from hiper.learning.decoder import Each, KeyValueCache, Packing
+from hiper.learning.packed_attention import attend_packed, takes_packed
 from hiper.planning.shapes import Counted, ModelShape
 
 ATTENTION = "hiper_packed"  # our function's name in the library's registry
@@ -427,15 +428,18 @@ class _Reading:
     """Whole sequences, packed; keys and values are kept if there is to be a cache."""
 
     def __init__(self, packing: Packing, cache_room: int | None) -> None:
-        self.packing, self.keeps = packing, cache_room is not None
-        self.longest = int(packing.length.max())
+        self.packing, self.keeps, self.longest = packing, cache_room is not None, packing.longest
         self.capacity = self.longest + (cache_room or 0)
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: _Rule) -> Tensor:
-        keys, values = (self._padded(part, self.capacity) for part in (key, value))
-        if self.keeps:
-            self.kept[layer] = keys, values
+        packed = rule.cap is None and takes_packed(value)
+        if self.keeps or not packed:
+            keys, values = (self._padded(part, self.capacity) for part in (key, value))
+            if self.keeps:
+                self.kept[layer] = keys, values
+        if packed:
+            return attend_packed(query, key, value, self.packing.starts, self.longest, rule.scale, rule.window)
         seen = None
         if rule.window is not None and rule.window < self.longest:
             place = torch.arange(self.longest, device=key.device)
@@ -463,7 +467,7 @@ class _Extending:
     def __init__(self, packing: Packing, cache: KeyValueCache) -> None:
         self.rows, self.slot, self.cache = packing.sequence, packing.position, cache
         self.position = cache.length[self.rows] + self.slot
-        self.count, self.width = len(packing.length), int(packing.length.max())
+        self.count, self.width = len(packing.length), packing.longest
         self.reach = int(self.position.max()) + 1  # the room behind the longest row is not read
         places = torch.arange(self.width, device=self.rows.device)
         self.back = (cache.length[:, None] + places)[:, :, None] - torch.arange(self.reach, device=self.rows.device)
