@@ -130,15 +130,19 @@ def _jobs(found: Sequence[Plan], known: Durations) -> Table:
 
 def _disk(found: Sequence[Plan]) -> Table:
     """Runs of one model together; checkpoints of those that go on at the same time come on top."""
-    table = _table("Disk, GB", "model", "runs", "kept by one", "kept by all", "checkpoints\nof one at work")
+    table = _table(
+        "Disk, GB", "model", "runs", "kept by one", "kept by all", "checkpoints\nof one at work", "seconds\nof one"
+    )
     total = 0.0
     for model, group in _by_model(found):
         starts = list({plan.name.warm_start: plan for plan in group}.values())
         kept = [plan.files(True).kept for plan in group] + [plan.files(False).kept for plan in starts]
         total += sum(kept)
         checkpoints = max(plan.files(True).checkpoints for plan in group)
-        table.add_row(model, str(len(kept)), _gb(max(kept)), _gb(sum(kept)), _gb(checkpoints))
-    table.add_row("all", "", "", _gb(total), "", style="bold")
+        seconds = max(plan.checkpoint_seconds for plan in group)
+        sizes = (_gb(max(kept)), _gb(sum(kept)), _gb(checkpoints), f"{seconds:,.1f}")
+        table.add_row(model, str(len(kept)), *sizes)
+    table.add_row("all", "", "", _gb(total), "", "", style="bold")
     return table
 
 
