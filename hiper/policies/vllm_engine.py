@@ -17,14 +17,17 @@ import torch
 from torch import Tensor
 
 from hiper.errors import UserError
+from hiper.learning.decoder import DecoderShape
 from hiper.learning.model_config import shape_of
 from hiper.learning.model_files import CONFIG, OUTPUT
 from hiper.planning.shapes import ModelShape
+from hiper.policies.weight_sums import Handover
 from hiper.records import read_json
 
 GUIDE = "hiper.policies.vllm_guide:GuideProcessor"
 CPU_BLOCK = 32  # tokens of a cache block, the least that the CPU's attention takes: only whole blocks are found again
 CPU_BATCH = 4096  # tokens of a step
+PROBLEMS = 3  # weights that a message names
 CPU_HEADS = 32  # the size of an attention head must be a multiple of it there
 
 # `setdefault`: whoever starts the program may say otherwise.
@@ -104,6 +107,8 @@ class VllmEngine:
         if wanted.device == "cpu":
             require_heads(shape_of(read_json(folder / CONFIG), folder / CONFIG), folder / CONFIG)
         self.sleeps, self.seeds_requests = wanted.sleeps, wanted.device == "cpu"
+        self.unchecked = compared(folder, wanted)
+        self.dtype: torch.dtype = getattr(torch, wanted.dtype)
         self.llm = _opened(str(folder), wanted.options() | _shared_options())
         self.asleep = False
         self.sleep()
@@ -151,10 +156,17 @@ class VllmEngine:
 
     def update(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Put new weights, by the names of the model folder, in the place of the old ones; what the cache holds of the
-        old ones is forgotten. Must be called while nothing is being answered."""
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": _without_tied(weights, self._tied)})
+        old ones is forgotten. Must be called while nothing is being answered. UserError where the first update does not
+        arrive."""
+        handover = Handover(self.dtype) if self.unchecked else None
+        passed = _without_tied(weights, self._tied)
+        noted = passed if handover is None else handover.noting(passed)
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": noted})
         if self._tied:
             self.llm.apply_model(_prepare_output)
+        if handover is not None:
+            require_arrived(problem for found in self.llm.apply_model(handover.problems) for problem in found)
+            self.unchecked = False
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("vLLM still answers requests while its weights change")
 
@@ -181,6 +193,24 @@ class VllmEngine:
         rate = self._cached_tokens / max(1, self._prompt_tokens)
         self._prompt_tokens = self._cached_tokens = 0
         return rate
+
+
+def compared(folder: Path, wanted: Wanted) -> bool:
+    """Whether the first update is compared with what was sent: on GPUs, of models whose parameters vLLM calls as they
+    are called in files. On the CPU it puts weights into other forms."""
+    shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
+    return wanted.device == "cuda" and isinstance(shape, DecoderShape)
+
+
+def require_arrived(problems: Iterable[str]) -> None:
+    """UserError that says which weights vLLM does not have."""
+    if wrong := sorted(problems):
+        shown = "; ".join(wrong[:PROBLEMS]) + (f"; and {len(wrong) - PROBLEMS} more" if len(wrong) > PROBLEMS else "")
+        raise UserError(
+            f"vLLM did not take the trainer's weights: {shown}. It would play another model. Is it the version that "
+            "envs/gpu.txt pins (`hiper doctor`)? Its log says more at VLLM_LOGGING_LEVEL=INFO; rollout=local samples "
+            "without it"
+        )
 
 
 def _shared_options() -> dict[str, Any]:
