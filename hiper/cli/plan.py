@@ -32,12 +32,14 @@ def add(commands: Commands) -> None:
         ("turn-seconds", "S", f"between two turns of an episode (default: {default.turn_seconds})"),
         ("cached", "SHARE", f"of prompt tokens found in a prefix cache (default: {default.cached})"),
         ("host-nanoseconds", "NS", f"of a core, per offloaded parameter (default: {default.host_nanoseconds})"),
+        ("pcie", "GB/S", f"between a GPU and the host's memory (default: {default.pcie / 1e9:g})"),
+        ("writing", "GB/S", f"of a checkpoint, by one process (default: {default.writing / 1e9:g})"),
         ("turn-share", "SHARE", f"mean turns of an episode over its limit (default: {default.turn_share})"),
         ("prompt-tokens", "N", "of a turn (default: by benchmark)"),
         ("response-tokens", "N", "of a turn (default: by benchmark)"),
         ("longest-response", "TIMES", f"longest answer of a batch over the mean (default: {default.longest_response})"),
     ):
-        kind = _share if unit == "SHARE" else int if name == "gpus" else _positive
+        kind = _share if unit == "SHARE" else int if name == "gpus" else _rate if unit == "GB/S" else _positive
         parser.add_argument(f"--{name}", type=kind, metavar=unit, help=text)
 
 
@@ -46,6 +48,13 @@ def _positive(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
     return value
+
+
+def _rate(text: str) -> float:
+    """10^9 bytes per second, as bytes."""
+    if not (value := _positive(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value * 1e9
 
 
 def _share(text: str) -> float:
@@ -71,6 +80,8 @@ def assumptions(arguments: argparse.Namespace) -> Assumptions:
         "turn_share",
         "longest_response",
         "host_nanoseconds",
+        "pcie",
+        "writing",
     )
     values = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     prompt, response = arguments.prompt_tokens, arguments.response_tokens

@@ -3,22 +3,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hiper.declarations import Before, ReadBy, Unread
+from hiper.errors import shown
 from hiper.fields import Positive, Settings
+
+
+def _share(value: Any) -> Any:
+    """One message for both; pydantic has one for each."""
+    if value is None or value == "auto" or (type(value) is float and 0.0 < value < 1.0):
+        return value
+    raise ValueError(f"{shown(value)} must be 'auto' or a number between 0 and 1")
+
+
+Share = Annotated[float | Literal["auto"] | None, BeforeValidator(_share)]
 
 
 class RolloutSettings(Settings):
     """What samples in training and evaluation: `local`, the decoder that trains, or `vllm` in the same process."""
 
     backend: Annotated[Literal["local", "vllm"], ReadBy("train", "evaluate")]
-    # of a GPU's memory, for vLLM's weights and cache
-    memory_share: Annotated[
-        Annotated[float, Field(gt=0.0, lt=1.0)] | None, Unread("another share changes results by rounding alone")
-    ]
+    # of a GPU's memory, for vLLM's weights and cache; it sleeps while the trainer works. auto: what the episodes need
+    # (hiper/planning/sampler.py), and up to a fifth without sleep
+    memory_share: Annotated[Share, Unread("another share changes results by rounding alone")]
     # of the weights that correct its arithmetic; None: do not
     importance_cap: Annotated[Annotated[float, Field(ge=1.0)] | None, ReadBy("train")]
     # mean |Δ log π| between sampler and trainer that ends a run; None: none does

@@ -180,7 +180,8 @@ class Training(Settings):
     gbpo: Annotated[GbpoTarget, ReadBy("variance"), Before({"low": 0.3, "high": 0.3, "temperature": 1.0e-4})]
     kl: NonNegative
     entropy: NonNegative
-    checkpoint_every: Count
+    checkpoint_every: Count  # iterations, if `checkpoint_minutes` have passed since the last one
+    checkpoint_minutes: Annotated[NonNegative, Unread("when checkpoints are written changes no result"), Before(0.0)]
     validation: Annotated[Validation, ReadBy("variance")]
     critic: Annotated[Critic, ReadBy("variance")]
 

@@ -9,7 +9,7 @@ computes queries and the MLP only at the positions whose hidden state is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -20,8 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hiper.learning.packed_attention import attend_packed, takes_packed
 from hiper.learning.rotary import Scaling, frequencies
+from hiper.planning.memory import rows_at_once
 from hiper.planning.shapes import ModelShape
+
+Each = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+"""Of the float32 logits [n, vocabulary] at these rows of the hidden states: a number for each row [n] (or of none [0]),
+and one for all together []."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +45,20 @@ class Packing:
     """How sequences lie in one flat row of tokens, and which positions are wanted.
 
     `tokens` [total], `sequence` and `position` [total]: sequence number and position of each token, `length`
-    [sequences]. `wanted` [wanted]: indices into the flat row, ascending, whose hidden states `Decoder.hidden`
-    returns.
+    [sequences], `starts` [sequences + 1], int32: where each sequence begins, and the end. `wanted` [wanted]: indices
+    into the flat row, ascending, whose hidden states `Decoder.hidden` returns; `place` [wanted]: the how manieth of its
+    sequence each is. `longest` sequence and `most` wanted of one are known here, so that no layer asks a GPU for them.
     """
 
     tokens: Tensor
     sequence: Tensor
     position: Tensor
     length: Tensor
+    starts: Tensor
     wanted: Tensor
+    place: Tensor
+    longest: int
+    most: int
 
     @staticmethod
     def of(sequences: Sequence[Any], wanted: Sequence[Any], device: torch.device | str = "cpu") -> Packing:
@@ -58,8 +69,12 @@ class Packing:
         sequence = np.repeat(np.arange(len(sequences)), lengths)
         position = np.arange(len(tokens)) - starts[sequence]
         flat = np.concatenate([np.asarray(w, dtype=np.int64) + s for w, s in zip(wanted, starts, strict=True)])
-        arrays = (tokens, sequence, position, lengths, flat)
-        return Packing(*(torch.from_numpy(array).to(device) for array in arrays))
+        counts = np.array([len(w) for w in wanted], dtype=np.int64)
+        place = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+        ends = np.concatenate([starts, [len(tokens)]]).astype(np.int32)
+        arrays = (tokens, sequence, position, lengths, ends, flat, place)
+        there = (torch.from_numpy(array).to(device) for array in arrays)
+        return Packing(*there, longest=int(lengths.max()), most=int(counts.max()))
 
 
 class KeyValueCache:
@@ -99,6 +114,27 @@ class Embedding(nn.Embedding):
 
     def reset_parameters(self) -> None:
         pass
+
+
+class Output(Linear):
+    """The output matrix. What is made of the logits of many rows is made within one call that gives one tensor: that is
+    how DeepSpeed counts when sharded weights are gathered, which all processes must do equally often, however many rows
+    each of them has."""
+
+    def forward(self, hidden: Tensor, each: Each | None = None) -> Tensor:
+        if each is None:
+            return super().forward(hidden)
+        size = rows_at_once(self.out_features)
+        if len(hidden) <= size:
+            single, total = each(super().forward(hidden).float(), slice(0, len(hidden)))
+            return torch.cat((single, total[None]))
+
+        def read(part: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+            return each(F.linear(part, self.weight).float(), rows)
+
+        chunks = [slice(start, min(start + size, len(hidden))) for start in range(0, len(hidden), size)]
+        parts = [checkpoint(read, hidden[c], c, use_reentrant=False, preserve_rng_state=False) for c in chunks]
+        return torch.cat((*(single for single, _ in parts), torch.stack([total for _, total in parts]).sum()[None]))
 
 
 class Attention(nn.Module):
@@ -198,41 +234,54 @@ class Backbone(nn.Module):
         cache holding every token and room for that many more."""
         angles = self._angles(packing.position)
         x = self.embed_tokens(packing.tokens)
-        capacity = int(packing.length.max()) + (cache_room or 0)
-        keys: list[Tensor] = []
-        values: list[Tensor] = []
+        kept: list[tuple[Tensor, Tensor]] = []
         for number, layer in enumerate(self.layers):
-            through = partial(self._through, layer, packing, angles, capacity, number + 1 == len(self.layers))
+            through = partial(self._through, layer, packing, angles, cache_room, number + 1 == len(self.layers))
             if self.checkpointing and cache_room is None and torch.is_grad_enabled():
                 x = checkpoint(lambda x, through=through: through(x)[0], x, use_reentrant=False)
                 continue
-            x, k, v = through(x)
-            if cache_room is not None:
-                keys.append(k)
-                values.append(v)
+            x, cached = through(x)
+            kept += [] if cached is None else [cached]
+        keys, values = ([pair[part] for pair in kept] for part in (0, 1))
         cache = KeyValueCache(keys, values, packing.length.clone()) if cache_room is not None else None
         return self.norm(x), cache
 
     def _through(
-        self, layer: Any, packing: Packing, angles: tuple[Tensor, Tensor], capacity: int, last: bool, x: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer: what comes out of it, of the last one at the wanted positions only; keys and values in room for
-        `capacity` tokens."""
-        count, longest = len(packing.length), int(packing.length.max())
+        self,
+        layer: Any,
+        packing: Packing,
+        angles: tuple[Tensor, Tensor],
+        cache_room: int | None,
+        last: bool,
+        x: Tensor,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """One layer: what comes out of it, of the last one at the wanted positions only; with `cache_room`, keys and
+        values with room for that many tokens more."""
+        longest = packing.longest
 
         def padded(flat: Tensor, width: int) -> Tensor:
-            out = flat.new_zeros(count, flat.shape[1], width, flat.shape[2])
+            out = flat.new_zeros(len(packing.length), flat.shape[1], width, flat.shape[2])
             out[packing.sequence, :, packing.position] = flat
             return out
 
         normed = layer.input_layernorm(x)
-        keys, values = (padded(part, capacity) for part in layer.self_attn.keys_values(normed, angles))
-        k, v = keys[:, :, :longest], values[:, :, :longest]
+        flat = layer.self_attn.keys_values(normed, angles)
+        packed = not last and takes_packed(flat[1])
+        cached = None
+        if not packed or cache_room is not None:
+            cached = padded(flat[0], longest + (cache_room or 0)), padded(flat[1], longest + (cache_room or 0))
+        if packed:
+            queries = layer.self_attn.queries(normed, angles)
+            attended = attend_packed(queries, *flat, packing.starts, longest)
+            return layer.finish(x, attended), cached
+        assert cached is not None
+        k, v = cached[0][:, :, :longest], cached[1][:, :, :longest]
+        kept = None if cache_room is None else cached
         if last:
-            return self._last(layer, packing, x, normed, angles, (k, v)), keys, values
+            return self._last(layer, packing, x, normed, angles, (k, v)), kept
         q = padded(layer.self_attn.queries(normed, angles), longest)
         attended = layer.self_attn.attend(q, k, v, None)[packing.sequence, :, packing.position]
-        return layer.finish(x, attended), keys, values
+        return layer.finish(x, attended), kept
 
     def _last(
         self,
@@ -246,10 +295,8 @@ class Backbone(nn.Module):
         """The last layer at the wanted positions only."""
         rows, position = packing.sequence[packing.wanted], packing.position[packing.wanted]
         k, v = keys_values
-        per_row = torch.bincount(rows, minlength=len(packing.length))
-        slot = torch.arange(len(rows), device=rows.device) - (torch.cumsum(per_row, 0) - per_row)[rows]
+        slot, width = packing.place, packing.most
         q_flat = layer.self_attn.queries(normed[packing.wanted], tuple(a[packing.wanted] for a in angles))
-        width = int(per_row.max())
         q = q_flat.new_zeros(len(packing.length), width, *q_flat.shape[1:])
         q[rows, slot] = q_flat
         # unused query slots look at position 0: any finite result will do, it is never read
@@ -293,7 +340,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape = shape
         self.model = Backbone(shape)
-        self.lm_head = Linear(shape.hidden_size, shape.vocab_size, bias=False)
+        self.lm_head = Output(shape.hidden_size, shape.vocab_size, bias=False)
         if shape.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
@@ -315,3 +362,10 @@ class Decoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, hidden] → float32 [n, vocabulary]."""
         return self.lm_head(hidden).float()
+
+    def over_logits(self, hidden: Tensor, each: Each) -> tuple[Tensor, Tensor]:
+        """What `each` makes of the logits, rows one after the other and sums added up. More than `rows_at_once` rows of
+        logits are never there together, not in a backward pass either, which computes those of each chunk again."""
+        made = self.lm_head(hidden, each)
+        single, total = made.split([len(made) - 1, 1])
+        return single, total[0]

@@ -207,7 +207,8 @@ class Learner:
     ) -> None:
         """Backward of one micro-batch; adds its part of the means to `sums`."""
         settings, select = self.settings, [self._selected(row) for row in batch]
-        logprobs, taken = self.actor_engine.run(partial(self.logprobs.at, self.actor, batch, select))
+        acted = self._tensor(_flat(batch, select, "chosen"))
+        taken, entropy = self.actor_engine.run(partial(self.logprobs.at, self.actor, batch, select, acted))
         old = self._tensor(_flat(batch, select, "logprob"))
         trained = self._tensor(_flat(batch, select, "trained"))
         advantage = self._tensor(_flat(batch, select, "advantage"))[trained]
@@ -216,8 +217,6 @@ class Learner:
         tokens = losses.Tokens(taken[trained], old[trained], advantage, importance)
         loss, clipped = self.token_loss(tokens, settings)
         total = loss / trained_count
-        acted = self._tensor(_flat(batch, select, "chosen"))
-        entropy = losses.entropy(logprobs[acted])
         if settings.entropy:
             total = total - settings.entropy * entropy / chosen_count
         if reference is not None:

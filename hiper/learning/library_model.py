@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiper.errors import UserError
-from hiper.learning.decoder import KeyValueCache, Packing
+from hiper.learning.decoder import Each, KeyValueCache, Packing
+from hiper.learning.packed_attention import attend_packed, takes_packed
 from hiper.planning.shapes import Counted, ModelShape
 
 ATTENTION = "hiper_packed"  # our function's name in the library's registry
@@ -298,6 +299,10 @@ class PackedModel(_Steady):
         logits: Tensor = self(inputs_embeds=row, use_cache=False, given=row).logits[0]  # type: ignore[operator]
         return logits.float()
 
+    def over_logits(self, hidden: Tensor, each: Each) -> tuple[Tensor, Tensor]:
+        """As `Decoder.over_logits`, in one chunk: what its class does to logits is not within its output matrix."""
+        return each(self.logits(hidden), slice(0, len(hidden)))
+
 
 class PackedBackbone(_Steady):
     """In front of the class of the body; stands in for `hiper.learning.decoder.Backbone`."""
@@ -423,15 +428,18 @@ class _Reading:
     """Whole sequences, packed; keys and values are kept if there is to be a cache."""
 
     def __init__(self, packing: Packing, cache_room: int | None) -> None:
-        self.packing, self.keeps = packing, cache_room is not None
-        self.longest = int(packing.length.max())
+        self.packing, self.keeps, self.longest = packing, cache_room is not None, packing.longest
         self.capacity = self.longest + (cache_room or 0)
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, rule: _Rule) -> Tensor:
-        keys, values = (self._padded(part, self.capacity) for part in (key, value))
-        if self.keeps:
-            self.kept[layer] = keys, values
+        packed = rule.cap is None and takes_packed(value)
+        if self.keeps or not packed:
+            keys, values = (self._padded(part, self.capacity) for part in (key, value))
+            if self.keeps:
+                self.kept[layer] = keys, values
+        if packed:
+            return attend_packed(query, key, value, self.packing.starts, self.longest, rule.scale, rule.window)
         seen = None
         if rule.window is not None and rule.window < self.longest:
             place = torch.arange(self.longest, device=key.device)
@@ -459,7 +467,7 @@ class _Extending:
     def __init__(self, packing: Packing, cache: KeyValueCache) -> None:
         self.rows, self.slot, self.cache = packing.sequence, packing.position, cache
         self.position = cache.length[self.rows] + self.slot
-        self.count, self.width = len(packing.length), int(packing.length.max())
+        self.count, self.width = len(packing.length), packing.longest
         self.reach = int(self.position.max()) + 1  # the room behind the longest row is not read
         places = torch.arange(self.width, device=self.rows.device)
         self.back = (cache.length[:, None] + places)[:, :, None] - torch.arange(self.reach, device=self.rows.device)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hiper.learning import losses
 from hiper.learning.batches import TurnRow, micro_batches
 from hiper.learning.decoder import Decoder, Packing
 from hiper.learning.processes import Processes
@@ -29,22 +30,32 @@ class LogProbs:
         self.budget, self.device, self.processes = budget, device, processes
 
     def at(
-        self, model: Decoder, batch: Sequence[TurnRow], select: Sequence[npt.NDArray[np.bool_]]
+        self,
+        model: Decoder,
+        batch: Sequence[TurnRow],
+        select: Sequence[npt.NDArray[np.bool_]],
+        acted: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(log distribution [tokens, vocabulary], log probability of the token taken [tokens]) at the selected response
-        tokens; gradients flow unless disabled by the caller."""
+        """(log probability of the token taken [tokens], entropy summed over those of the tokens that are `acted`
+        [tokens]) at the selected response tokens; gradients flow unless disabled by the caller. The distributions over
+        a large vocabulary are never all there at once (`Decoder.over_logits`)."""
         positions = [np.flatnonzero(mask) for mask in select]
         wanted = [p + row.prompt_length - 1 for p, row in zip(positions, batch, strict=True)]
         hidden, _ = model.model.hidden(Packing.of([row.tokens for row in batch], wanted, self.device))
-        logits = model.logits(hidden)
-        if self.restriction is not None:
-            allowed = [
-                row.allowed[p] for row, ps in zip(batch, positions, strict=True) if row.allowed is not None for p in ps
-            ]
-            logits = self.restriction.apply(logits, allowed)
-        logprobs = (logits / self.temperature).log_softmax(-1)
-        tokens = np.concatenate([row.tokens[w + 1] for row, w in zip(batch, wanted, strict=True)]).astype(np.int64)
-        return logprobs, logprobs.gather(1, torch.as_tensor(tokens, device=self.device)[:, None]).squeeze(1)
+        chosen = np.concatenate([row.tokens[w + 1] for row, w in zip(batch, wanted, strict=True)]).astype(np.int64)
+        tokens = torch.as_tensor(chosen, device=self.device)[:, None]
+        allowed = [
+            row.allowed[p] for row, ps in zip(batch, positions, strict=True) if row.allowed is not None for p in ps
+        ]
+
+        def read(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+            if self.restriction is not None:
+                logits = self.restriction.apply(logits, allowed[rows])
+            logprobs = (logits / self.temperature).log_softmax(-1)
+            entropy = logits.new_zeros(()) if acted is None else losses.entropy(logprobs[acted[rows]])
+            return logprobs.gather(1, tokens[rows]).squeeze(1), entropy
+
+        return model.over_logits(hidden, read)
 
     def nothing(self, model: Decoder) -> Tensor:
         """Zero, through every layer: for a process that takes part with nothing of its own."""
@@ -62,7 +73,7 @@ class LogProbs:
                 run(partial(self.nothing, model))
                 continue
             batch = [rows[i] for i in group]
-            _, taken = run(partial(self.at, model, batch, [np.ones_like(row.trained) for row in batch]))
+            taken, _ = run(partial(self.at, model, batch, [np.ones_like(row.trained) for row in batch]))
             for i, part in zip(group, taken.split([sizes[i] for i in group]), strict=True):
                 out[i] = part
         if self.processes.size == 1:

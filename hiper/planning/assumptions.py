@@ -24,6 +24,8 @@ class Assumptions:
     prompt: float | None = None
     response: float | None = None
     host_nanoseconds: float = 2.0  # 1.5 on one core of 2026; sixteen at 2 read and write 224 GB/s, as a server's memory
+    pcie: float = 25e9  # of 32 GB/s that version 4 has, 64 that version 5 has; not measured
+    writing: float = 0.5e9  # 0.4 GB of tensors with their SHA-256 took a core of 2026 0.84 s; a slow disk is slower
     longest_response: float = 1.75  # times the mean; the longest of 128 log-normal answers of deviation 10 around 40
 
     @property
@@ -53,6 +55,8 @@ class Assumptions:
                 f"{self.host_nanoseconds:g} ns",
                 "of a core to update a parameter whose optimiser is offloaded",
             ),
+            ("--pcie", f"{self.pcie / 1e9:g} GB/s", "between each GPU and the host's memory, one way at a time"),
+            ("--writing", f"{self.writing / 1e9:g} GB/s", "of a checkpoint, by one process, with its checksum"),
             ("--turn-share", f"{self.turn_share:g}", "mean turns of an episode, as a share of the limit"),
             ("--prompt-tokens", _said(self.prompt), f"of a turn; by default (prompt + response) {tokens}"),
             ("--response-tokens", _said(self.response), "of a turn"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hiper.planning.shapes import Models, backbone_parameters, parameters
@@ -33,6 +34,19 @@ def saved_bytes(models: Models) -> float:
 def checkpoint_bytes(models: Models) -> float:
     """What is trained, with its moments."""
     return float((FLOAT + MOMENTS) * models.trained)
+
+
+def checkpoint_seconds(models: Models, pcie: float, writing: float) -> float:
+    """Of one checkpoint, for which training waits: gathered by the first process over PCIe, then written by it; bytes a
+    second."""
+    return checkpoint_bytes(models) * (1.0 / pcie + 1.0 / writing)
+
+
+def checkpoints_of(iterations: int, every: int, minutes: float, seconds: float) -> int:
+    """How many a run of so many iterations of `seconds` writes: one every so many, at most one in so many minutes, and
+    none at its end."""
+    between = every * max(1, math.ceil(60.0 * minutes / (every * seconds)))
+    return (iterations - 1) // between
 
 
 def run_files(models: Models, *, trained: bool, folders: int, kept: int, recorded: float, evaluated: float) -> Files:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from hiper.planning.shapes import Models, ModelShape, Weights, cache_bytes, parameters
 
-# Bytes per read-out token and vocabulary entry while the loss is differentiated: 8 are kept (float32 log probabilities,
-# and their exponentials for the entropy), three more float32 rows are there for a moment.
+# Bytes per vocabulary entry of a read-out while the loss is differentiated: 8 are kept (float32 log probabilities, and
+# their exponentials for the entropy), three more float32 rows are there for a moment.
 LOGIT_BYTES = 20
+LOGITS = 1 << 26  # numbers that are there at once, 256 MiB in float32: what small models read is far less
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one GPU. `generation` and `training` are never there at the same time; both come on top of the rest."""
+    """Bytes on one GPU. `generation` and `training` are never there at the same time, unless the sampler `stays`; both
+    come on top of the rest."""
 
     actor: float
     critic: float
     reference: float
     training: float
     generation: float
+    stays: bool = False
 
     @property
     def resident(self) -> float:
@@ -71,7 +74,14 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        return self.resident + max(self.training, self.generation)
+        both = self.training + self.generation
+        return self.resident + (both if self.stays else max(self.training, self.generation))
+
+
+def rows_at_once(vocabulary: int) -> int:
+    """Read-outs whose logits are there together; those of more are computed in chunks, and again for the backward
+    pass."""
+    return max(1, LOGITS // vocabulary)
 
 
 def activation_bytes(shape: ModelShape, checkpointing: bool, rank: int = 0) -> float:
@@ -97,15 +107,20 @@ def playing_bytes(shape: ModelShape, rows: int, room: int, copy_bytes: int, valu
     return float(parameters(shape) * copy_bytes + rows * room * cache_bytes(shape, value_bytes))
 
 
-def estimate(models: Models, layout: Layout, budget: int, read_out: float, generation: float) -> Memory:
+def estimate(
+    models: Models, layout: Layout, budget: int, read_out: float, generation: float, stays: bool = False
+) -> Memory:
     """`budget`: tokens of a micro-batch; `read_out`: those of them with logits; `generation`: bytes, see
-    `playing_bytes`."""
+    `playing_bytes`; `stays`: also while the trainer works."""
     shape = models.shape
-    logits = LOGIT_BYTES * read_out * shape.vocab_size
+    # a class of the library gives all its logits at once
+    rows = read_out if shape.counted is not None else min(read_out, rows_at_once(shape.vocab_size))
+    logits = LOGIT_BYTES * rows * shape.vocab_size
     return Memory(
         actor=layout.state(models.actor),
         critic=layout.state(models.critic),
         reference=layout.frozen(parameters(shape)) if models.reference else 0.0,
         training=budget * activation_bytes(shape, layout.checkpointing, models.rank) + logits,
         generation=generation,
+        stays=stays,
     )

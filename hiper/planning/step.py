@@ -102,15 +102,17 @@ def passes(
     again: bool,
     adapters: bool = False,
     critic_share: float = 1.0,
+    rescored: bool = False,
 ) -> Passes:
-    """`heads`: the algorithm learns values; `critic_share`: of a pass, that their backbone takes, less than 1 if it has
+    """`heads`: the algorithm learns values; `rescored`: the trainer computes the log probabilities of what the sampler
+    drew, because its arithmetic is another; `critic_share`: of a pass, that their backbone takes, less than 1 if it has
     fewer blocks; `again`: activations are computed twice. Value heads that read the
     sampler's hidden states (`detached`, on the actor's backbone) cost no pass. With `adapters` the backward pass has no
     gradients of the frozen weights to compute, which are half of its work; the adapters' own is left out."""
     trained = (2.0 if adapters else 3.0) + (1.0 if again else 0.0)
     reads_backbone = heads and not detached
     critic = critic_epochs * trained * critic_share if reads_backbone else 0.0
-    scoring = (1.0 if reference else 0.0) + (critic_share if reads_backbone else 0.0)
+    scoring = float(reference) + float(rescored) + (critic_share if reads_backbone else 0.0)
     return Passes(scoring, critic, epochs * trained)
 
 
@@ -118,6 +120,13 @@ def offloaded_seconds(trained: int, updates: float, cores: int, nanoseconds: flo
     """Of `updates` of an optimiser in the host's memory, shared out over `cores`; `nanoseconds`: of one core for one
     parameter."""
     return trained * updates * nanoseconds * 1e-9 / cores
+
+
+def transferred_seconds(trained: int, rounds: float, updates: float, gpus: int, rate: float) -> float:
+    """Of the way to the host's memory and back where the optimiser is offloaded, each GPU with its share of `trained`
+    parameters: with every micro-batch the float32 sum of gradients comes to the GPU and goes back, after every update
+    bfloat16 weights come. `rounds` of micro-batches, `rate` in bytes a second."""
+    return trained / gpus * (8.0 * rounds + 2.0 * updates) / rate
 
 
 def generation_seconds(
@@ -142,8 +151,8 @@ def generation_seconds(
 def step(
     shape: ModelShape, episodes: Episodes, work: Passes, sampler: Sampler, card: Card, gpus: int, rates: Rates
 ) -> Step:
-    """One step: play, score (reference and values), update the critic, update the actor. Logits are computed at
-    response tokens, and not at all by the critic."""
+    """One step: play, score (reference, values, the trainer's own), update the critic, update the actor. Logits are
+    computed at response tokens, and not at all by the critic."""
     context = (episodes.prompt + episodes.response) / 2
     one = forward_operations(shape, episodes.tokens, context, episodes.response_tokens)
     body = forward_operations(shape, episodes.tokens, context, 0.0)

@@ -47,9 +47,10 @@ class Policy(Protocol):
 @runtime_checkable
 class RememberingPolicy(Policy, Protocol):
     """A policy that keeps something from one call to the next. `begin`: other episodes come, or the model was trained;
-    what was kept is forgotten, so that answers never depend on what was played before."""
+    what was kept is forgotten, so that answers never depend on what was played before. `seed` is that of all these
+    episodes together, for random numbers that are not drawn request by request."""
 
-    def begin(self) -> None: ...
+    def begin(self, seed: Sequence[int]) -> None: ...
 
 
 @runtime_checkable
@@ -58,7 +59,8 @@ class StreamingPolicy(Policy, Protocol):
 
     `submit` returns a ticket. `collect` waits until at least one answer is there and returns those that are, with their
     tickets, in any order. `cancel` forgets what was submitted and not yet collected. A request's random numbers depend
-    on its own `seed` alone, not on what else is being answered.
+    on its own `seed` alone, not on what else is being answered; or, where that is slow, on the seed that `begin` got
+    and on everything that was submitted since.
     """
 
     def submit(self, request: Request, seed: Sequence[int]) -> int: ...

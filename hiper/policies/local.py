@@ -39,7 +39,7 @@ class LocalPolicy(ModelPolicy):
         super().__init__(tokenizer, decoding, interface, max_prompt_tokens, decoder.shape.vocab_size, device, chat)
         self.decoder, self.autocast, self.prefixes = decoder, autocast, prefixes
 
-    def begin(self) -> None:
+    def begin(self, seed: Sequence[int]) -> None:
         if self.prefixes is not None:
             self.prefixes.forget()
 

@@ -1,9 +1,10 @@
 """The policy whose sampler is vLLM.
 
-What is reproducible: a request's random numbers come from its own seed, whatever else is being answered. Its logits are
-computed in a batch with the others', which changes their last bits: where two tokens are that close another one may be
-drawn. So equal settings give equal answers as a rule and not always. (On GPUs vLLM has a batch-invariant mode,
-VLLM_BATCH_INVARIANT=1, which was not tried.)
+What is reproducible: on a CPU a request's random numbers come from its own seed, whatever else is being answered. On a
+GPU that would be a generator and a launch for every row of every token, so all episodes that are played together have
+one seed: each process and iteration another. A request's logits are computed in a batch with the others', which
+changes their last bits: where two tokens are that close another one may be drawn. So equal settings give equal answers
+as a rule and not always. (On GPUs vLLM has a batch-invariant mode, VLLM_BATCH_INVARIANT=1, which was not tried.)
 
 Values are not read from its hidden states, which it does not give: the critic computes them (`features` is None).
 """
@@ -42,8 +43,14 @@ class VllmPolicy(ModelPolicy):
         self.engine = engine
         self._waiting: dict[int, tuple[Request, IntArray]] = {}
 
+    def begin(self, seed: Sequence[int]) -> None:
+        """Of the episodes to come."""
+        self.forget_prompts()
+        self.engine.seed(seed_number(seed))
+
     def respond(self, requests: Sequence[Request], seed: Sequence[int]) -> list[Response]:
         """All answers, once all are there."""
+        self.begin(seed)
         tickets = [self.submit(request, [*seed, number]) for number, request in enumerate(requests)]
         answers: dict[int, Response] = {}
         while len(answers) < len(tickets):
@@ -68,7 +75,7 @@ class VllmPolicy(ModelPolicy):
         options: dict[str, Any] = {
             "temperature": self.decoding.temperature,
             "max_tokens": self.decoding.max_response_tokens,
-            "seed": seed_number(seed),
+            "seed": seed_number(seed) if self.engine.seeds_requests else None,
             "ignore_eos": True,  # the ends are the policy's, whatever vLLM takes from the folder
             "stop_token_ids": sorted(self.ends),
         }

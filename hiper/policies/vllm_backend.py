@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hiper.config import RunSettings
 from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
 from hiper.learning.library_model import PackedModel, in_files
 from hiper.learning.model_config import shape_of
+from hiper.learning.model_files import CONFIG
+from hiper.planning.sampler import SEQUENCES, automatic_share, sequences_at_once, stays
 from hiper.policies.backend import Weights, at_temperature
 from hiper.policies.tokenizer_files import Chat, load_tokenizer
 from hiper.policies.vllm import VllmPolicy
-from hiper.policies.vllm_engine import VllmEngine
+from hiper.policies.vllm_engine import VllmEngine, Wanted
 from hiper.records import read_json
 
 
@@ -33,7 +37,7 @@ class VllmPlayers:
         self, settings: RunSettings, engine: VllmEngine, folder: Path, tokenizer: Any, weights: Weights
     ) -> None:
         self.settings, self.engine, self.tokenizer, self.weights = settings, engine, tokenizer, weights
-        self.vocabulary = shape_of(read_json(folder / "config.json"), folder / "config.json").vocab_size
+        self.vocabulary = shape_of(read_json(folder / CONFIG), folder / CONFIG).vocab_size
 
     def policy(self, temperature: float) -> VllmPolicy:
         prompt, device = self.settings.prompt, self.settings.engine.device
@@ -69,22 +73,42 @@ class VllmBackend:
         self.engine: VllmEngine | None = None
 
     def in_training(self, start: Path, actor: Decoder, tokenizer: Any, weights: Weights, whole: bool) -> VllmPlayers:
-        return VllmPlayers(self.settings, self._opened(start), start, tokenizer, _by_files(actor, weights))
+        training, processes = self.settings.training, self.settings.engine.processes
+        group, validation = self.settings.algorithm.group_size, training.validation.tasks
+        sequences = sequences_at_once(training.episodes, validation, group, processes)
+        return VllmPlayers(self.settings, self._opened(start, sequences), start, tokenizer, _by_files(actor, weights))
 
     def finished(self, folder: Path) -> VllmPlayers:
         decoder, tokenizer = load_decoder(folder, "cpu"), load_tokenizer(folder)
         weights = _by_files(decoder, decoder.state_dict().items)
-        players = VllmPlayers(self.settings, self._opened(folder), folder, tokenizer, weights)
+        sequences = min(self.settings.evaluation.batch, SEQUENCES)
+        players = VllmPlayers(self.settings, self._opened(folder, sequences), folder, tokenizer, weights)
         players.train()
         players.play()
         return players
 
-    def _opened(self, folder: Path) -> VllmEngine:
+    def _opened(self, folder: Path, sequences: int) -> VllmEngine:
         if self.engine is None:
-            settings, engine = self.settings, self.settings.engine
-            assert settings.rollout.memory_share is not None  # as its settings demand
-            longest = settings.prompt.max_tokens + settings.decoding.max_response_tokens
-            guided = settings.decoding.mode == "guided"
-            share = settings.rollout.memory_share
-            self.engine = VllmEngine(folder, engine.device, engine.dtype, longest, guided, share)
+            memory = float(torch.cuda.mem_get_info()[1]) if self.settings.engine.device == "cuda" else None
+            self.engine = VllmEngine(folder, engine_wanted(self.settings, folder, sequences, memory))
         return self.engine
+
+
+def engine_wanted(settings: RunSettings, folder: Path, sequences: int, memory: float | None) -> Wanted:
+    """What the settings ask of an engine for the model in `folder`; `memory`: of the GPU, None without one."""
+    engine, setting = settings.engine, settings.rollout.memory_share
+    longest = settings.prompt.max_tokens + settings.decoding.max_response_tokens
+    assert setting is not None  # as the settings demand
+    share: float | None = None
+    if memory is not None:
+        shape, size = shape_of(read_json(folder / CONFIG), folder / CONFIG), 2 if engine.dtype == "bfloat16" else 4
+        share = automatic_share(shape, sequences, longest, size, memory) if setting == "auto" else setting
+    return Wanted(
+        device=engine.device,
+        dtype=engine.dtype,
+        longest=longest,
+        guided=settings.decoding.mode == "guided",
+        sequences=sequences,
+        memory_share=share,
+        sleeps=share is not None and not stays(setting, share),
+    )

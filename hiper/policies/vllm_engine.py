@@ -17,24 +17,60 @@ import torch
 from torch import Tensor
 
 from hiper.errors import UserError
+from hiper.learning.decoder import DecoderShape
 from hiper.learning.model_config import shape_of
 from hiper.learning.model_files import CONFIG, OUTPUT
 from hiper.planning.shapes import ModelShape
+from hiper.policies.weight_sums import Handover
 from hiper.records import read_json
 
 GUIDE = "hiper.policies.vllm_guide:GuideProcessor"
 CPU_BLOCK = 32  # tokens of a cache block, the least that the CPU's attention takes: only whole blocks are found again
 CPU_BATCH = 4096  # tokens of a step
+PROBLEMS = 3  # weights that a message names
 CPU_HEADS = 32  # the size of an attention head must be a multiple of it there
 
 # `setdefault`: whoever starts the program may say otherwise.
 ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_LEVEL": "WARNING",  # among them: weights that were not loaded
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; without it half of the machine's memory
     "VLLM_USE_V2_MODEL_RUNNER": "0",  # the second runner has another interface for logits processors
 }
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an engine is opened for. `longest`: tokens of a prompt with its answer; `sequences`: the most that are
+    answered at once; `memory_share`: of a GPU's memory, for weights and cache, None without a GPU; `sleeps`: whether
+    it gives that up between `sleep` and `wake`, which the CPU's cannot."""
+
+    device: str
+    dtype: str
+    longest: int
+    guided: bool
+    sequences: int
+    memory_share: float | None = None
+    sleeps: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """Those of vLLM's `LLM`, but for what depends on the processes."""
+        share = self.memory_share
+        own = _cpu_options(self.longest) if share is None else {"gpu_memory_utilization": share}
+        return {
+            "load_format": "dummy",  # weights come by `update`; it would take value_heads.safetensors for some of them
+            "skip_tokenizer_init": True,  # it is given token ids
+            "dtype": self.dtype,
+            "max_model_len": self.longest,
+            "max_num_seqs": self.sequences,
+            "logprobs_mode": "processed_logprobs",  # those it samples by: after temperature and guide
+            "enable_prefix_caching": True,
+            "generation_config": "vllm",  # the folder's own would add end tokens and penalties
+            "enable_sleep_mode": self.sleeps,
+            "logits_processors": [GUIDE] if self.guided else None,
+            **own,
+        }
 
 
 @dataclass(frozen=True)
@@ -62,34 +98,27 @@ class VllmEngine:
     """One `LLM`, asleep until it is first given weights. Whoever plays calls `submit` and `collect`; whoever trains
     calls `sleep`, and `wake` with the weights to play with."""
 
-    def __init__(self, folder: Path, device: str, dtype: str, longest: int, guided: bool, memory_share: float) -> None:
-        """`longest`: tokens of a prompt with its answer; `memory_share`: of a GPU's memory, for weights and cache."""
+    def __init__(self, folder: Path, wanted: Wanted) -> None:
         # weights are handed over as they lie in memory, which another process could not be given
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         require_vllm()
-        if device == "cpu":
+        if wanted.device == "cpu":
             require_heads(shape_of(read_json(folder / CONFIG), folder / CONFIG), folder / CONFIG)
-        self.sleeps = device == "cuda"  # on the CPU vLLM has no sleep mode
-        options = {
-            "load_format": "dummy",  # weights come by `update`; it would take value_heads.safetensors for some of them
-            "skip_tokenizer_init": True,  # it is given token ids
-            "dtype": dtype,
-            "max_model_len": longest,
-            "logprobs_mode": "processed_logprobs",  # those it samples by: after temperature and guide
-            "enable_prefix_caching": True,
-            "generation_config": "vllm",  # the folder's own would add end tokens and penalties
-            "enable_sleep_mode": self.sleeps,
-            "logits_processors": [GUIDE] if guided else None,
-            **(_cpu_options(longest) if device == "cpu" else {"gpu_memory_utilization": memory_share}),
-            **_shared_options(),
-        }
-        self.llm = _opened(str(folder), options)
+        self.sleeps, self.seeds_requests = wanted.sleeps, wanted.device == "cpu"
+        self.unchecked = compared(folder, wanted)
+        self.dtype: torch.dtype = getattr(torch, wanted.dtype)
+        self.llm = _opened(str(folder), wanted.options() | _shared_options())
         self.asleep = False
         self.sleep()
         self._tickets = 0
         self._prompt_tokens = self._cached_tokens = 0
+
+    def seed(self, number: int) -> None:
+        """Where requests have no generators of their own, vLLM draws from this device's, in this process."""
+        if not self.seeds_requests:
+            torch.cuda.manual_seed(number)
 
     def submit(self, prompt: Sequence[int], options: dict[str, Any]) -> int:
         """Enqueue a prompt; `options` are those of `SamplingParams`. Returns the ticket."""
@@ -127,10 +156,17 @@ class VllmEngine:
 
     def update(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Put new weights, by the names of the model folder, in the place of the old ones; what the cache holds of the
-        old ones is forgotten. Must be called while nothing is being answered."""
-        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": _without_tied(weights, self._tied)})
+        old ones is forgotten. Must be called while nothing is being answered. UserError where the first update does not
+        arrive."""
+        handover = Handover(self.dtype) if self.unchecked else None
+        passed = _without_tied(weights, self._tied)
+        noted = passed if handover is None else handover.noting(passed)
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": noted})
         if self._tied:
             self.llm.apply_model(_prepare_output)
+        if handover is not None:
+            require_arrived(problem for found in self.llm.apply_model(handover.problems) for problem in found)
+            self.unchecked = False
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("vLLM still answers requests while its weights change")
 
@@ -157,6 +193,24 @@ class VllmEngine:
         rate = self._cached_tokens / max(1, self._prompt_tokens)
         self._prompt_tokens = self._cached_tokens = 0
         return rate
+
+
+def compared(folder: Path, wanted: Wanted) -> bool:
+    """Whether the first update is compared with what was sent: on GPUs, of models whose parameters vLLM calls as they
+    are called in files. On the CPU it puts weights into other forms."""
+    shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
+    return wanted.device == "cuda" and isinstance(shape, DecoderShape)
+
+
+def require_arrived(problems: Iterable[str]) -> None:
+    """UserError that says which weights vLLM does not have."""
+    if wrong := sorted(problems):
+        shown = "; ".join(wrong[:PROBLEMS]) + (f"; and {len(wrong) - PROBLEMS} more" if len(wrong) > PROBLEMS else "")
+        raise UserError(
+            f"vLLM did not take the trainer's weights: {shown}. It would play another model. Is it the version that "
+            "envs/gpu.txt pins (`hiper doctor`)? Its log says more at VLLM_LOGGING_LEVEL=INFO; rollout=local samples "
+            "without it"
+        )
 
 
 def _shared_options() -> dict[str, Any]:
@@ -198,8 +252,8 @@ def _opened(folder: str, options: dict[str, Any]) -> Any:
         return LLM(folder, **options)
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"{folder}: vLLM does not start on this model: {str(error).strip()[:600]}; if memory is short, lower "
-            "rollout.memory_share (on the CPU: VLLM_CPU_KVCACHE_SPACE)"
+            f"{folder}: vLLM does not start on this model: {str(error).strip()[:600]}; if memory is short, give "
+            "rollout.memory_share a lower number (on the CPU: VLLM_CPU_KVCACHE_SPACE)"
         ) from error
     finally:
         torch.set_num_threads = set_threads

@@ -9,6 +9,7 @@ import hashlib
 import logging
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import IO, Any
 
 import torch
@@ -20,6 +21,21 @@ log = logging.getLogger(__name__)
 
 KEPT = 2  # the newest, and one to fall back on
 IDENTITY = "identity.json"
+
+
+class Interval:
+    """The least time between two checkpoints, of this process's clock; it begins now."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds = 60.0 * minutes
+        self.begin()
+
+    def begin(self) -> None:
+        self.begun = monotonic()
+
+    @property
+    def over(self) -> bool:
+        return monotonic() - self.begun >= self.seconds
 
 
 def begin(folder: Path, identity: dict[str, Any]) -> None:

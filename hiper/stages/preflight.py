@@ -92,7 +92,8 @@ def reduced(settings: RunSettings) -> RunSettings:
             values["decoding"][name] = min(values["decoding"][name], ANSWER)
     training = values["training"]
     least = settings.algorithm.group_size * settings.engine.processes
-    training |= {"iterations": 2, "episodes": least, "checkpoint_every": 1, "mini_batch_turns": least}
+    training |= {"iterations": 2, "episodes": least, "mini_batch_turns": least}
+    training |= {"checkpoint_every": 1, "checkpoint_minutes": 0.0}
     training["validation"]["tasks"] = 0
     training["critic"] |= {"warmup_iterations": 0, "pretraining": training["critic"]["pretraining"] | {"episodes": 0}}
     if training["critic"]["trunk_blocks"] != "all":

@@ -156,7 +156,7 @@ class Rollout:
         for episode in episodes:
             episode.begin()
         if isinstance(self.policy, RememberingPolicy):
-            self.policy.begin()
+            self.policy.begin(seed)
         if isinstance(self.policy, StreamingPolicy):
             self._stream(self.policy, episodes, seed, watch)
         else:

@@ -137,6 +137,7 @@ class Trainer:
         gate = settings.training.critic.gate
         self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features, gate)
         self.pretraining = Pretraining()
+        self.interval = checkpoint.Interval(settings.training.checkpoint_minutes)
         benchmark = make_benchmark(settings.benchmark, data_root)
         tasks = split_train(settings, benchmark)
         self.tasks = tasks.reinforcement
@@ -165,12 +166,13 @@ class Trainer:
         first = self._resume()
         self.pretrain(notice)
         records = TrainingRecords(self.folder, total, keep=first) if self.processes.first else None
+        self.interval.begin()
         for iteration in range(first, total):
             iterated = self.iterate(iteration)
             if records is not None:
                 records.add(*iterated)
             done, stopping = iteration + 1, self.processes.any(notice.given)
-            if done < total and (stopping or done % self.settings.training.checkpoint_every == 0):
+            if done < total and (stopping or self._checkpoint_due(done)):
                 self._checkpoint(done)
             if done < total and stopping:
                 raise Interrupted(f"{notice}: stopped after iteration {done} of {total}")
@@ -268,6 +270,12 @@ class Trainer:
         share = iteration / max(1, training.iterations - 1)
         return training.learning_rate + share * (training.final_learning_rate - training.learning_rate)
 
+    def _checkpoint_due(self, done: int) -> bool:
+        """By the first process's clock, so that all write one or none."""
+        if done % self.settings.training.checkpoint_every:
+            return False
+        return self.processes.any(self.processes.first and self.interval.over)
+
     def _checkpoint(self, done: int) -> None:
         learner = self.learner
         state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
@@ -280,6 +288,7 @@ class Trainer:
             }
             checkpoint.save(self.folder / "checkpoints", done, state | further)
         self.processes.wait()  # nobody may leave, or come back, before it is there
+        self.interval.begin()
 
     def require_data(self) -> None:
         """UserError when the data are no longer those that the run began with: no checkpoint knows two of them."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -272,12 +273,17 @@ def _accumulate(
             torch.set_grad_enabled(train),
         ):
             hidden, _ = decoder.model.hidden(Packing.of([row.tokens for row in rows], wanted, device))
-            logits = decoder.logits(hidden)
-        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / count
+            _, missed = decoder.over_logits(hidden, partial(_missed, targets))
+        loss = missed / count
         if train:
             loss.backward()
         total += float(loss.detach())
     return total
+
+
+def _missed(targets: torch.Tensor, logits: torch.Tensor, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """Nothing for each row; the cross-entropy at these rows of the `targets`, summed."""
+    return logits.new_zeros(0), torch.nn.functional.cross_entropy(logits, targets[rows], reduction="sum")
 
 
 def _evaluate(decoder: Decoder, held_out: Sequence[Example], settings: RunSettings, device: str) -> float:

@@ -16,11 +16,22 @@ from hiper.errors import UserError
 from hiper.grids import compose_grid
 from hiper.learning import pretrained
 from hiper.planning.assumptions import Assumptions
-from hiper.planning.files import Files, run_files
+from hiper.planning.files import Files, checkpoint_seconds, checkpoints_of, run_files
 from hiper.planning.host import Host, training_host
 from hiper.planning.memory import AUTOCAST, MIXED, Layout, Memory, estimate, playing_bytes
+from hiper.planning.sampler import automatic_share, sequences_at_once, stays
 from hiper.planning.shapes import PUBLISHED, Models, ModelShape, forward_operations
-from hiper.planning.step import Episodes, Passes, Sampler, Step, generation_seconds, offloaded_seconds, passes, step
+from hiper.planning.step import (
+    Episodes,
+    Passes,
+    Sampler,
+    Step,
+    generation_seconds,
+    offloaded_seconds,
+    passes,
+    step,
+    transferred_seconds,
+)
 from hiper.records import read_json
 from hiper.yaml_files import read_yaml
 
@@ -111,7 +122,14 @@ class Plan:
             again=self.layout.checkpointing,
             adapters=self.models.rank > 0,
             critic_share=self.models.critic_shape.num_hidden_layers / self.shape.num_hidden_layers,
+            rescored=self._rescored,
         )
+
+    @property
+    def _rescored(self) -> bool:
+        """Whether the sampler's log probabilities are not the trainer's to the last bit."""
+        settings = self.settings
+        return self._vllm or settings.engine.dtype != "float32" or settings.rollout.dtype is not None
 
     @property
     def _heads(self) -> Sequence[str]:
@@ -128,16 +146,24 @@ class Plan:
 
     @cached_property
     def step(self) -> Step:
-        """One training iteration, with what the host takes for the updates of an offloaded optimiser."""
+        """One training iteration, with the host's part of the updates of an offloaded optimiser."""
         played = self.episodes(self.settings.training.episodes)
         one = step(self.shape, played, self.passes, self.sampler, self.assumed.card, self.gpus, self.assumed.rates)
         if not self.layout.offload:
             return one
-        training, cores = self.settings.training, self.settings.engine.threads * self.gpus
-        updates, host = math.ceil(played.turn_count / training.mini_batch_turns), self.assumed.host_nanoseconds
-        actor = offloaded_seconds(self.models.actor.trained, training.epochs * updates, cores, host)
-        critic = offloaded_seconds(self.models.critic.trained, training.critic.epochs * updates, cores, host)
+        training = self.settings.training
+        actor = self._offloaded(played, self.models.actor.trained, training.epochs)
+        critic = self._offloaded(played, self.models.critic.trained, training.critic.epochs)
         return replace(one, actor=one.actor + actor, critic=one.critic + critic)
+
+    def _offloaded(self, played: Episodes, trained: int, epochs: int) -> float:
+        """Seconds of a step that an offloaded optimiser of so many parameters takes: its updates and what travels."""
+        training, cores, assumed = self.settings.training, self.settings.engine.threads * self.gpus, self.assumed
+        updates = math.ceil(played.turn_count / training.mini_batch_turns)
+        micro_batches = math.ceil(played.tokens / updates / training.micro_batch_tokens)
+        rounds = updates * math.ceil(micro_batches / self.gpus)
+        host = offloaded_seconds(trained, epochs * updates, cores, assumed.host_nanoseconds)
+        return host + transferred_seconds(trained, epochs * rounds, epochs * updates, self.gpus, assumed.pcie)
 
     @property
     def memory(self) -> Memory:
@@ -147,16 +173,32 @@ class Plan:
         played = self.episodes(self.settings.training.episodes)
         budget = self.settings.training.micro_batch_tokens
         read_out = budget * played.response / (played.prompt + played.response)
-        return estimate(self.models, layout, budget, read_out, self._playing(layout, sampler))
+        share = self._share(layout.gpus)
+        staying = share is not None and stays(self.settings.rollout.memory_share, share)
+        return estimate(self.models, layout, budget, read_out, self._playing(layout, sampler, share), staying)
 
-    def _playing(self, layout: Layout, sampler: Sampler) -> float:
-        """vLLM takes the share it is given; the other needs a row of cache for each of the GPU's episodes."""
-        if (share := self.settings.rollout.memory_share) is not None:
+    def _share(self, gpus: int) -> float | None:
+        """Of each GPU's memory, for vLLM; None for the other sampler."""
+        setting = self.settings.rollout.memory_share
+        if setting != "auto":
+            return setting
+        training, size = self.settings.training, 2 if self.settings.engine.dtype == "bfloat16" else 4
+        group, validation = self.settings.algorithm.group_size, training.validation.tasks
+        sequences = sequences_at_once(training.episodes, validation, group, gpus)
+        return automatic_share(self.shape, sequences, self._room, size, self.assumed.card.memory)
+
+    @property
+    def _room(self) -> int:
+        """Tokens of a prompt and its answer, at most."""
+        return self.settings.prompt.max_tokens + self.settings.decoding.max_response_tokens
+
+    def _playing(self, layout: Layout, sampler: Sampler, share: float | None) -> float:
+        """vLLM takes its share; the other needs a row of cache for each of the GPU's episodes."""
+        if share is not None:
             return share * self.assumed.card.memory
         rows = -(-self.settings.training.episodes // layout.gpus)
-        room = self.settings.prompt.max_tokens + self.settings.decoding.max_response_tokens
         own_copy = sampler.weight_bytes if layout.zero_stage == WEIGHTS_SHARED else 0
-        return playing_bytes(self.shape, rows, room, own_copy, sampler.value_bytes)
+        return playing_bytes(self.shape, rows, self._room, own_copy, sampler.value_bytes)
 
     @property
     def fewest_gpus(self) -> int | None:
@@ -178,7 +220,18 @@ class Plan:
         training = self.settings.training
         checks = -(-training.iterations // training.validation.every) if training.validation.tasks else 0
         played = self._play_seconds(training.validation.tasks, self.sampler, self.gpus) if checks else 0.0
-        return training.iterations * self.step.seconds + checks * played
+        return training.iterations * self.step.seconds + checks * played + self.checkpoints * self.checkpoint_seconds
+
+    @property
+    def checkpoint_seconds(self) -> float:
+        return checkpoint_seconds(self.models, self.assumed.pcie, self.assumed.writing)
+
+    @property
+    def checkpoints(self) -> int:
+        """Written by a run that nothing interrupts."""
+        training = self.settings.training
+        every, minutes = training.checkpoint_every, training.checkpoint_minutes
+        return checkpoints_of(training.iterations, every, minutes, self.step.seconds)
 
     @property
     def evaluation_seconds(self) -> float:

@@ -130,15 +130,19 @@ def _jobs(found: Sequence[Plan], known: Durations) -> Table:
 
 def _disk(found: Sequence[Plan]) -> Table:
     """Runs of one model together; checkpoints of those that go on at the same time come on top."""
-    table = _table("Disk, GB", "model", "runs", "kept by one", "kept by all", "checkpoints\nof one at work")
+    table = _table(
+        "Disk, GB", "model", "runs", "kept by one", "kept by all", "checkpoints\nof one at work", "seconds\nof one"
+    )
     total = 0.0
     for model, group in _by_model(found):
         starts = list({plan.name.warm_start: plan for plan in group}.values())
         kept = [plan.files(True).kept for plan in group] + [plan.files(False).kept for plan in starts]
         total += sum(kept)
         checkpoints = max(plan.files(True).checkpoints for plan in group)
-        table.add_row(model, str(len(kept)), _gb(max(kept)), _gb(sum(kept)), _gb(checkpoints))
-    table.add_row("all", "", "", _gb(total), "", style="bold")
+        seconds = max(plan.checkpoint_seconds for plan in group)
+        sizes = (_gb(max(kept)), _gb(sum(kept)), _gb(checkpoints), f"{seconds:,.1f}")
+        table.add_row(model, str(len(kept)), *sizes)
+    table.add_row("all", "", "", _gb(total), "", "", style="bold")
     return table
 
 
@@ -189,7 +193,7 @@ def _memory(found: Sequence[Plan], assumed: Assumptions) -> Table:
     """A row for runs of one model and benchmark that need the same, in name after the networks that they train."""
     size = assumed.card.memory
     names = ("actor", "critic", "ref.", "update", "play", "peak", "fits", "host")
-    table = _table(f"Peak memory of one of a run's GPUs, of {size / GB:g} GB (update and play in turn)", "run", *names)
+    table = _table(f"Peak memory of one of a run's GPUs, of {size / GB:g} GB", "run", *names)
     for model, group in _by_model(found):
         table.add_row(f"{model}\n{_count(group[0].gpus)}", style="italic")
         rows: dict[tuple[str, ...], Plan] = {}
@@ -217,6 +221,7 @@ def _facts(model: str, group: Sequence[Plan]) -> Iterator[str]:
     for plan in group:
         trained.setdefault(plan.models.trained, "with the critic's" if plan.memory.critic else "without a critic")
     yield "  trained: " + ", ".join(f"{count:,} {whose}" for count, whose in trained.items())
+    yield f"  update and play {'at the same time: vLLM is small and stays' if first.memory.stays else 'in turn'}"
     yield f"  {cache_bytes(first.shape, first.sampler.value_bytes):,} bytes of KV cache per token"
     fewest = max((plan.fewest_gpus or FEW_ENOUGH + 1) for plan in group)
     needed = f"at least {_count(fewest)}" if fewest <= FEW_ENOUGH else f"more than {FEW_ENOUGH} GPUs"

@@ -24,6 +24,7 @@ from hiper.learning.engines import make_engines
 from hiper.learning.learner import Learner, Targets, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.processes import Processes, joined
+from hiper.planning import memory
 from hiper.records import write_json
 from hiper.stages import checkpoint, training
 
@@ -135,6 +136,7 @@ def train(job: dict[str, Any]) -> None:
 
 def main(path: Path) -> None:
     logging.basicConfig(level=logging.INFO)
+    memory.LOGITS = 7 * SHAPE.vocab_size  # chunks of 7 read-outs: processes often have different numbers of them
     work = json.loads(path.read_text())
     if "train" in work:
         train(work["train"])

@@ -155,6 +155,31 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(0 < one <= 1 for one in averaged) if chosen.algorithm.lam_boundary == "auto" else not any(averaged)
 
 
+def test_checkpoints_by_time_change_no_byte(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of iterations that take 50 seconds, with a checkpoint at most every two minutes, the third leaves the first one;
+    a run that dies in the fifth goes on after it and ends as one that writes every checkpoint."""
+    timed = run_settings(training__iterations=6, training__checkpoint_every=1, training__checkpoint_minutes=2.0)
+    whole = train(prepared, tmp_path / "whole", run_settings(training__iterations=6, training__checkpoint_every=1))
+    real, seconds, saved = training.Trainer.iterate, [0.0], []
+    monkeypatch.setattr(checkpoint, "monotonic", lambda: seconds[0])
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *given: (saved.append(given[1]), save(*given)))
+
+    def slow(self: training.Trainer, iteration: int) -> Any:
+        seconds[0] += 50.0
+        if iteration == 4 and saved == [3] and seconds[0] == 250.0:
+            raise MemoryError("the machine gave out")
+        return real(self, iteration)
+
+    monkeypatch.setattr(training.Trainer, "iterate", slow)
+    with pytest.raises(MemoryError):
+        train(prepared, tmp_path / "cut", timed)
+    assert saved == [3]
+    cut = train(prepared, tmp_path / "cut", timed)
+    for name in SAME:
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+
+
 def require_low_rank(start: Path, changed: Path, prefix: str = "model.") -> dict[str, torch.Tensor]:
     """What differs between two folders' weights has the adapters' rank, and lies in linear layers alone; the changed
     weights, by the model's own names."""

@@ -36,14 +36,15 @@ def test_settings_allow_what_there_is() -> None:
     assert [set(get_args(names)) for names in allowed] == [set(BACKENDS), set(ENGINES)]
 
 
-def test_the_papers_experiments_sample_with_vllm_and_no_other_does() -> None:
+def test_experiments_for_gpus_sample_with_vllm_and_no_other_does() -> None:
     """What runs on two CPU cores needs no other environment."""
     found = {}
     for name in available("experiment", ROOT):
         grid = read_yaml(ROOT / "configs" / "experiment" / f"{name}.yaml")["grid"]
         run = f"{grid['benchmarks'][0]}-{grid['models'][0]}-{grid['algorithms'][0]}-seed0"
         found[name] = compose_run(name, run, ROOT).rollout.backend
-    assert {name for name, backend in found.items() if backend == "vllm"} == {"paper", "paper_logged", "paper_react"}
+    papers = {"paper", "paper_logged", "paper_react"}
+    assert {name for name, backend in found.items() if backend == "vllm"} == {*papers, "first_gpu"}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,9 +16,9 @@ import yaml
 
 from dev.pages import settings
 from hiper.cli.main import build_parser
-from hiper.compose import load_grid
 from hiper.config import RunSettings
-from hiper.grids import compose_grid
+from hiper.planning.assumptions import Assumptions
+from hiper.views.estimates import plans
 
 ROOT = Path(__file__).resolve().parents[2]
 DEV = "python -m dev."
@@ -31,7 +30,7 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path 
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", flags=re.MULTILINE | re.DOTALL)
 # What the tutorials make, by name or by a file of this name.
 MADE = re.compile(
-    r"configs/(experiment/(mine|first_gpu|small_(slow|common|fast|tuned))|model/mine|algorithm/(hiper_90|reinforce)|benchmark/corridor)\.yaml"
+    r"configs/(experiment/(mine|small_(slow|common|fast|tuned))|model/mine|algorithm/(hiper_90|reinforce)|benchmark/corridor)\.yaml"
 )
 
 
@@ -153,14 +152,35 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
 
 
-def test_the_experiment_of_the_gpu_page_composes(tmp_path: Path) -> None:
-    """As printed, beside the project's own files."""
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    (block,) = (block for kind, block in BLOCK.findall(TEXTS["docs/tutorials/gpu.md"]) if kind == "yaml")
-    (tmp_path / "configs" / "experiment" / "first_gpu.yaml").write_text(block, encoding="utf-8")
-    assert load_grid("first_gpu", tmp_path).models == ["qwen2.5_0.5b_instruct"]
-    for _, run in compose_grid("first_gpu", tmp_path):
-        assert (run.engine.name, run.engine.device, run.rollout.backend) == ("local", "cuda", "vllm")
+def test_the_gpu_page_has_the_figures_of_its_experiments_plan() -> None:
+    """One run of one algorithm on one GPU, sampled by vLLM, counted as an hour at most; every estimate on the page is
+    what is counted now."""
+    (plan,), unknown = plans("first_gpu", ROOT, Assumptions())
+    run, step, memory = plan.settings, plan.step, plan.memory
+    assert not unknown and (run.engine.name, run.engine.device, run.rollout.backend) == ("local", "cuda", "vllm")
+    assert (plan.name.model, plan.name.algorithm) == ("qwen2.5_0.5b_instruct", "hiper")
+    assert plan.training_seconds + 2 * plan.evaluation_seconds < 3600
+    one = step.scoring / plan.passes.scoring  # a forward pass
+    text = TEXTS["docs/tutorials/gpu.md"]
+    for figure in (
+        f"{run.training.iterations} iterations",
+        f"every {run.training.checkpoint_minutes:g} minutes",
+        f"counts {memory.peak / 1e9:.1f} GB",
+        f"{memory.resident / 1e9:.1f} for actor, critic and reference, {memory.training / 1e9:.1f} for the update",
+        f"and {memory.generation / 1e9:.1f} for vLLM",
+        f"{plan.files(True).kept / 1e9:.1f} GB for the run, and {plan.files(True).checkpoints / 1e9:.1f} for its",
+        f"{step.seconds:.0f} s in all",
+        f"`rollout` | {step.generation:.0f} s",
+        f"{step.turns:.0f} of them are an assumption",
+        f"`credit` | {one:.0f} s",
+        f"`critic` | {step.critic:.0f} s",
+        f"`logprobs` | {one:.0f} s",
+        f"`actor` | {step.actor + one:.0f} s",
+        f"That is {plan.training_seconds / 3600:.1f} hours",
+        f"checkpoints of {plan.checkpoint_seconds:.0f} s each, and {plan.evaluation_seconds:.0f} s of playing",
+    ):
+        assert figure in text, figure
+    assert plan.checkpoints == 3 and "with three checkpoints" in text
 
 
 def test_every_setting_is_in_the_reference_with_type_readers_and_defaults() -> None:

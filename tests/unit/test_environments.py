@@ -90,3 +90,10 @@ def test_what_the_container_recipes_copy_is_there_and_reaches_the_builder() -> N
     assert {line.split()[0] for line in files[1].splitlines() if line.strip()} == copied
     assert all((ROOT / name).exists() for name in copied)
     assert copied <= {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+
+
+def test_pins_for_gpus_hold_on_every_python_of_the_project() -> None:
+    """vLLM 0.32 wants setuptools from 77 and, on Python 3.12, below 81; only there something wants six."""
+    pins = load(ROOT).pins(ROOT / "envs" / "gpu.txt")
+    assert pins["vllm"].startswith("0.32.") and 77 <= int(pins["setuptools"].split(".")[0]) < 81
+    assert "six" in pins

@@ -84,7 +84,7 @@ def move(module: torch.nn.Module, direction: Sequence[torch.Tensor], step: float
 def mean_of_advantage_times_logprob(estimating: Any, rows: Sequence[TurnRow]) -> float:
     learner = estimating.learner
     with torch.no_grad():
-        _, taken = learner.logprobs.at(estimating.actor, rows, [row.trained for row in rows])
+        taken, _ = learner.logprobs.at(estimating.actor, rows, [row.trained for row in rows])
     advantages = np.concatenate([row.advantage[row.trained] for row in rows])
     return float((taken.double().numpy() * advantages).mean())
 

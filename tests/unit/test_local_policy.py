@@ -62,7 +62,7 @@ def test_kept_prefixes_change_no_answer(tokenizer: Any, mode: str, monkeypatch: 
     for weights in (1, 2):
         for sampler in (plain, keeping):
             sampler.decoder.initialize(torch.Generator().manual_seed(weights), deviation=0.3)
-        keeping.begin()
+        keeping.begin([3])
         for number, requests in enumerate(turns):
             monkeypatch.setattr("hiper.policies.prefixes.SCORES", 1 << 26 if number < 2 else 1)
             answers = [sampler.respond(requests, [3, number]) for sampler in (plain, keeping)]

@@ -23,7 +23,7 @@ from hiper.policies.conformance import check_policy
 from hiper.policies.local import LocalPolicy
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.policies.vllm import VllmPolicy
-from hiper.policies.vllm_engine import CPU_BATCH, VllmEngine
+from hiper.policies.vllm_engine import CPU_BATCH, VllmEngine, Wanted
 from hiper.stages.rollout import Rollout
 from hiper.trajectory import Generation
 
@@ -80,7 +80,8 @@ class Opened:
 def running(prepared: Path) -> Opened:
     """One engine for the module: it takes a while to start."""
     folder = prepared / "warmstart" / "model"
-    return Opened(VllmEngine(folder, "cpu", "float32", 1248, True, 0.3), load_decoder(folder), load_tokenizer(folder))
+    engine = VllmEngine(folder, Wanted("cpu", "float32", 1248, True, 32))
+    return Opened(engine, load_decoder(folder), load_tokenizer(folder))
 
 
 @pytest.fixture
@@ -221,4 +222,4 @@ def test_threads_can_still_be_set(opened: Opened) -> None:
 def test_a_model_that_vllm_refuses_is_a_user_error(prepared: Path) -> None:
     """More positions than the model has: the message names the folder and what vLLM says."""
     with pytest.raises(UserError, match="max_model_len"):
-        VllmEngine(prepared / "warmstart" / "model", "cpu", "float32", 1 << 20, False, 0.3)
+        VllmEngine(prepared / "warmstart" / "model", Wanted("cpu", "float32", 1 << 20, False, 32))

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as distributed
 
 from hiper.learning.folders import load_decoder
-from hiper.policies.vllm_engine import VllmEngine
+from hiper.policies.vllm_engine import VllmEngine, Wanted
 from hiper.records import write_json
 
 PROMPT = list(range(20, 60))
@@ -19,7 +19,7 @@ def main(model: Path, output: Path) -> None:
     """Play with weights that are this process's own, more and longer in the second process than in the first."""
     distributed.init_process_group("gloo")
     rank = distributed.get_rank()
-    engine, decoder = VllmEngine(model, "cpu", "float32", 200, False, 0.3), load_decoder(model)
+    engine, decoder = VllmEngine(model, Wanted("cpu", "float32", 200, False, 8)), load_decoder(model)
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter.mul_(1.0 + 0.5 * rank)
