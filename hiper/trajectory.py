@@ -99,6 +99,11 @@ class Trajectory:
     failure: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def earned(self) -> float:
+        """The sum of its rewards."""
+        return sum(turn.reward for turn in self.turns)
+
 
 def evaluated_on(row: Mapping[str, Any]) -> str:
     """Where a row of `evaluation.jsonl` was played, in a word: the split, and what is not usual about it: `unseen`,

@@ -37,6 +37,7 @@ _COLOURS = {
     "adora": "#006688",
     "grpo_hicra": "#0077dd",
     "grpo_ranks": "#8855ff",
+    "grpo_dapo": "#8811dd",
 }
 _SOLID = 7  # the first so many; the others are dashed, in turn
 _DASHES = ("dashed", "dashdot", "dotted")

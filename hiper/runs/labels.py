@@ -32,6 +32,7 @@ ALGORITHM_LABELS = {
     "adora": "ADORA",
     "dvao": "DVAO",
     "mgrpo": "M-GRPO",
+    "grpo_dapo": "DAPO's sampling",
     "hiper_groups": "HiPER, without a critic",
 }
 ZERO_SHOT = "Base model (zero-shot)"  # a warm start without training

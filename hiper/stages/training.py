@@ -45,9 +45,10 @@ from hiper.stages.assessment import Assessor
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
 from hiper.stages.pretraining import Pretraining
+from hiper.stages.sampling import EpisodeSampling, usable
 from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.selection import ModelSelection
-from hiper.stages.tasks import draw_tasks, draws_of, split_train, stream
+from hiper.stages.tasks import draw_tasks, split_train, stream
 from hiper.stages.training_records import TrainingRecords
 from hiper.tracking import start_follower
 from hiper.trajectory import Task, Trajectory
@@ -141,6 +142,7 @@ class Trainer:
         tasks = split_train(settings, benchmark)
         self.tasks = tasks.reinforcement
         self.rollout = SharedRollout(benchmark, self.policy, settings.prompt, self.processes)
+        self.sampling = EpisodeSampling(settings, self.tasks, self._play)
         validator = self.players.policy(settings.training.validation.temperature)
         validation = SharedRollout(benchmark, validator, settings.prompt, self.processes)
         self.selection = ModelSelection(settings, validation, tasks.validation)
@@ -162,20 +164,20 @@ class Trainer:
 
     def train(self, notice: Notice) -> None:
         total = self.settings.training.iterations
-        first = self._resume()
+        done = self._resume()
         self.pretrain(notice)
-        records = TrainingRecords(self.folder, total, keep=first) if self.processes.first else None
-        for iteration in range(first, total):
-            iterated = self.iterate(iteration)
+        records = TrainingRecords(self.folder, total, keep=done) if self.processes.first else None
+        while not self._ended(done):
+            iterated = self.iterate(done)
             if records is not None:
                 records.add(*iterated)
-            done, stopping = iteration + 1, self.processes.any(notice.given)
-            if done < total and (stopping or done % self.settings.training.checkpoint_every == 0):
+            done, stopping = done + 1, self.processes.any(notice.given)
+            if not self._ended(done) and (stopping or done % self.settings.training.checkpoint_every == 0):
                 self._checkpoint(done)
-            if done < total and stopping:
+            if not self._ended(done) and stopping:
                 raise Interrupted(f"{notice}: stopped after iteration {done} of {total}")
         if records is not None:
-            records.complete()
+            records.complete(done)
         self.rollout.close()
         self.selection.close()
 
@@ -197,32 +199,29 @@ class Trainer:
         draws = settings.training.episodes // settings.algorithm.group_size
         numbers = range(batch * draws, (batch + 1) * draws)
         tasks, groups = draw_tasks(self.tasks, settings, numbers, "pretraining tasks")
-        played, trajectories = self._play(tasks, groups, stream(settings, "pretraining", batch), "pretraining")
-        assessed = self.assessor.assess(trajectories).of_returns()
+        played = self._play(tasks, groups, stream(settings, "pretraining", batch))
+        assessed = self.assessor.assess(usable(played, "pretraining")).of_returns()
         random = generator(stream(settings, "pretraining update", batch))
         self.learner.update_critic(assessed.states, assessed.targets(), random)
         self.pretraining = self.pretraining.then(settings.training.critic, played, assessed.read())
 
-    def _play(
-        self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int], what: str
-    ) -> tuple[list[Trajectory], list[Trajectory]]:
-        """All episodes, and those that can be learned from; UserError if there is none. `what` they are for."""
+    def _play(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Trajectory]:
         self.players.play()
         played = self.rollout.play(tasks, groups, seed)
         self.players.train()
-        trajectories = [t for t in played if t.failure is None and t.turns]
-        if not trajectories:
-            raise UserError(f"{what}: every episode broke, the first with: {played[0].failure}")
-        return played, trajectories
+        return played
+
+    def _ended(self, done: int) -> bool:
+        """Whether the budget is spent after so many iterations."""
+        return not self.sampling.draws(done, self.pretraining.episodes)
 
     def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float], list[dict[str, Any]]]:
         """One iteration of the method; returns its metrics, how long each part took, and some of its episodes."""
         settings, clock = self.settings, _Clock()
-        spent = self.pretraining.episodes
-        draws = draws_of(settings, iteration, spent)
-        tasks, groups = draw_tasks(self.tasks, settings, draws)
-        random_numbers = stream(settings, "rollout", iteration)
-        played, trajectories = self._play(tasks, groups, random_numbers, f"iteration {iteration + 1}")
+        spent, learning_rate = self.pretraining.episodes, self._learning_rate(iteration)
+        before = spent + self.sampling.draws(iteration, spent).start * settings.algorithm.group_size
+        sampled = self.sampling.sample(iteration, spent)
+        played, trajectories = sampled.played, sampled.trajectories
         clock.lap("rollout")
         assessed = self.assessor.assess(trajectories)
         clock.lap("credit")
@@ -234,13 +233,13 @@ class Trainer:
             clock.lap("logprobs")
         # without value heads there is no critic to wait for
         if train_actor := not self.heads or iteration >= settings.training.critic.warmup_iterations:
-            updates |= self.learner.update_actor(rows, random, self._learning_rate(iteration))
+            updates |= self.learner.update_actor(rows, random, learning_rate)
             clock.lap("actor")
-        row = {"iteration": iteration + 1, "episodes": spent + draws.stop * settings.algorithm.group_size}
+        row: dict[str, float] = {"iteration": iteration + 1, "episodes": before + len(played)}
         row |= self.pretraining.metrics() if iteration == 0 else {}
-        row |= rollout_metrics(played) | explained_variance(assessed.read()) | updates
+        row |= rollout_metrics(played) | sampled.metrics | explained_variance(assessed.read()) | updates
         row |= self.assessor.remember(assessed) | self.players.metrics() | mismatch
-        if self.selection.due(iteration + 1):
+        if self.selection.due(iteration + 1, last=self._ended(iteration + 1)):
             self.players.play()
             row |= self.selection.measure(iteration + 1)
             if self.selection.best is not None and self.selection.best.iteration == iteration + 1:
@@ -263,9 +262,11 @@ class Trainer:
         return corrected_rows(rows, trainer, cap), found
 
     def _learning_rate(self, iteration: int) -> float:
-        """Linear from `learning_rate` to `final_learning_rate` over the iterations."""
+        """Linear from `learning_rate` to `final_learning_rate` over the iterations, those among them that resampling
+        has taken the place of."""
         training = self.settings.training
-        share = iteration / max(1, training.iterations - 1)
+        place = iteration + self.sampling.skipped(self.pretraining.episodes)
+        share = min(1.0, place / max(1, training.iterations - 1))
         return training.learning_rate + share * (training.final_learning_rate - training.learning_rate)
 
     def _checkpoint(self, done: int) -> None:
@@ -277,6 +278,7 @@ class Trainer:
                 "best": self.selection.state(),
                 "unexplained": asdict(self.assessor.unexplained),
                 "pretraining": asdict(self.pretraining),
+                "sampling": self.sampling.state(),
             }
             checkpoint.save(self.folder / "checkpoints", done, state | further)
         self.processes.wait()  # nobody may leave, or come back, before it is there
@@ -295,6 +297,8 @@ class Trainer:
         self.selection.restore(state["best"])
         self.assessor.unexplained = Unexplained(**state["unexplained"])
         self.pretraining = Pretraining(**state["pretraining"])
+        if "sampling" in state:  # a checkpoint without it is older than all there is to say of it
+            self.sampling.restore(state["sampling"])
         log.info("resuming after iteration %d of %d", iteration, self.settings.training.iterations)
         return iteration
 

@@ -55,6 +55,14 @@ PRETRAINED = TRUNK | {
 }
 
 
+SAMPLED = {
+    "run": "alfworld_test-test-grpo-seed0",
+    "algorithm__group_size": 2,
+    "training__iterations": 8,
+    "algorithm__sampling__resample": 1,
+}
+
+
 def train(prepared: Path, folder: Path, chosen: RunSettings) -> Path:
     training.run(chosen, prepared / "warmstart" / "model", folder, prepared / "data")
     return folder
@@ -127,14 +135,16 @@ def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"algorithm__lam_boundary": "auto"}, LORA, PRETRAINED], ids=["full", "lora", "pretrained"]
+    "changes",
+    [{"algorithm__lam_boundary": "auto"}, LORA, PRETRAINED, SAMPLED],
+    ids=["full", "lora", "pretrained", "sampled"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     """A run that dies in its third iteration, after writing a metrics row too many, ends with the same bytes; that
     λ_b is averaged over iterations included."""
-    chosen = run_settings(training__iterations=4, training__checkpoint_every=2, **changes)
+    chosen = run_settings(**{"training__iterations": 4, "training__checkpoint_every": 2, **changes})
     whole = train(prepared, tmp_path / "whole", chosen)
     real = training.Trainer.iterate
 
@@ -151,8 +161,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     cut = train(prepared, tmp_path / "cut", chosen)
     for name in SAME:
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
-    averaged = [row.get("critic/lam_boundary") for row in read_jsonl(whole / "metrics.jsonl")]
-    assert all(0 < one <= 1 for one in averaged) if chosen.algorithm.lam_boundary == "auto" else not any(averaged)
+    rows = read_jsonl(whole / "metrics.jsonl")
+    averaged = [row.get("critic/lam_boundary") for row in rows]
+    assert all(0 < one <= 1 for one in averaged) if "algorithm__lam_boundary" in changes else not any(averaged)
+    assert rows[-1]["episodes"] == chosen.training.iterations * chosen.training.episodes
+    assert (len(rows) < chosen.training.iterations) == any(row.get("train/resampled") for row in rows)
 
 
 def require_low_rank(start: Path, changed: Path, prefix: str = "model.") -> dict[str, torch.Tensor]:

@@ -1,0 +1,132 @@
+"""What iterations play and learn from: groups that are resampled, within the budget of episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline import run_settings
+
+from hiper.algorithms.sampling import agrees
+from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.stages.sampling import EpisodeSampling
+from hiper.stages.tasks import all_draws, draws_of
+from hiper.trajectory import Task, Trajectory, Turn
+
+TURN = Turn("seen", "prompt", "answer", True, "go", "go", "look", True, 0.0)
+TASKS = [Task(f"task {number}", "train", "look") for number in range(5)]
+
+
+def settings_with(iterations: int, groups: int, **sampling: object) -> RunSettings:
+    return run_settings(
+        "alfworld_test-test-grpo-seed0",
+        training__iterations=iterations,
+        training__episodes=2 * groups,
+        algorithm__group_size=2,
+        **{f"algorithm__sampling__{key}": value for key, value in sampling.items()},
+    )
+
+
+def episode(task: Task, group: int, reward: float, won: bool = False, failure: str | None = None) -> Trajectory:
+    return Trajectory(task, group, (replace(TURN, reward=reward),), won, True, False, failure=failure)
+
+
+class Scripted:
+    """Plays groups of two that agree or do not, as `agreeing` says of each group in the order in which they come, then
+    none that agrees."""
+
+    def __init__(self, agreeing: Sequence[bool]) -> None:
+        self.agreeing, self.seeds = list(agreeing), list[tuple[int, ...]]()
+
+    def __call__(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Trajectory]:
+        self.seeds.append(tuple(seed))
+        assert len({*groups}) * 2 == len(groups)
+        earned = {}
+        for group in dict.fromkeys(groups):
+            earned[group] = 0.0 if self.agreeing and self.agreeing.pop(0) else 1.0
+        members = enumerate(zip(tasks, groups, strict=True))
+        return [episode(task, group, earned[group] * (number % 2)) for number, (task, group) in members]
+
+
+@pytest.mark.parametrize(
+    ("returns", "found"), [([0, 0, 0], True), ([1, 1], True), ([1], True), ([], True), ([0, 0, 1], False)]
+)
+def test_a_group_agrees_when_comparing_its_episodes_says_nothing(returns: list[float], found: bool) -> None:
+    """All won, all lost, or fewer than two that did not break."""
+    assert agrees(returns) == found
+
+
+def test_groups_that_agree_give_their_places_to_others() -> None:
+    """Of groups 0 to 3 the second and the last agree. The first round brings 4, which agrees, and 5, which takes the
+    first place; the second brings 6. Twelve other tasks' episodes are left of the budget of 40."""
+    play = Scripted([False, True, False, True, True, False, False])
+    sampling = EpisodeSampling(settings_with(5, 4, resample=3), TASKS, play)
+    sampled = sampling.sample(0, 0)
+    assert [one.group for one in sampled.trajectories[::2]] == [0, 5, 2, 6]
+    assert [one.group for one in sampled.played[::2]] == [*range(7)] and sampling.resampled == 3
+    assert len({*play.seeds}) == 3 and sampled.metrics == {"train/resampled": 3.0}
+    assert sampling.draws(1, 0) == range(7, 11) and sampling.skipped(0) == 0.75
+    assert [*dict.fromkeys(one.task.id for one in sampled.played[:10])] == [
+        *dict.fromkeys(one.task.id for one in sampled.played)
+    ]  # five tasks, in an order of their own, then the next epoch
+
+
+def test_groups_that_still_agree_stay() -> None:
+    """After the last round, so that every update has as many episodes as others have."""
+    sampling = EpisodeSampling(settings_with(5, 2, resample=1), TASKS, Scripted([True] * 9))
+    sampled = sampling.sample(0, 0)
+    assert [one.group for one in sampled.trajectories] == [0, 0, 1, 1] and len(sampled.played) == 8
+
+
+@given(
+    iterations=st.integers(1, 6),
+    groups=st.integers(1, 4),
+    rounds=st.integers(0, 3),
+    agreeing=st.lists(st.booleans(), max_size=40),
+)
+def test_whoever_resamples_plays_as_many_episodes(
+    iterations: int, groups: int, rounds: int, agreeing: list[bool]
+) -> None:
+    """The draws of all iterations, resampled ones among them, are those of the budget, each once; the place in the
+    schedule never goes back, nor beyond its end."""
+    settings = settings_with(iterations, groups, resample=rounds)
+    play = Scripted(agreeing)
+    sampling, iteration, played, place = EpisodeSampling(settings, TASKS, play), 0, 0, 0.0
+    while sampling.draws(iteration, 0):
+        assert sampling.draws(iteration, 0).start == played // 2
+        assert place <= iteration + sampling.skipped(0) < iterations
+        place = iteration + sampling.skipped(0)
+        played += len(sampling.sample(iteration, 0).played)
+        iteration += 1
+    assert played == iterations * groups * 2 == 2 * all_draws(settings) and iteration <= iterations
+    assert rounds or iteration == iterations
+
+
+def test_it_goes_on_where_a_checkpoint_left_it() -> None:
+    """With the same draws and random numbers, whatever was resampled before."""
+    settings = settings_with(5, 2, resample=2)
+    whole = EpisodeSampling(settings, TASKS, Scripted([True, False, False, True]))
+    whole.sample(0, 0)
+    resumed = EpisodeSampling(settings, TASKS, play := Scripted([True]))
+    resumed.restore(whole.state())
+    whole.play = again = Scripted([True])
+    assert resumed.sample(1, 0).played == whole.sample(1, 0).played and play.seeds == again.seeds
+    assert draws_of(settings, 1, 0, 1) == range(3, 5)
+
+
+def test_episodes_that_broke_are_no_part_of_their_group() -> None:
+    """What is left of it agrees; where nothing is left at all, that is an error."""
+
+    def breaks(tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Trajectory]:
+        found = Scripted([])(tasks, groups, seed)
+        return [replace(one, failure="step: OSError") if one.group == 0 else one for one in found]
+
+    sampling = EpisodeSampling(settings_with(5, 2, resample=1), TASKS, breaks)
+    sampled = sampling.sample(0, 0)
+    assert [one.group for one in sampled.trajectories] == [2, 2, 1, 1] and len(sampled.played) == 6
+    with pytest.raises(UserError, match="iteration 2: every episode broke"):
+        EpisodeSampling(settings_with(5, 1), TASKS, breaks).sample(1, 0)
