@@ -162,6 +162,8 @@ class GbpoTarget(Settings):
 class Training(Settings):
     iterations: Count
     episodes: Count  # per iteration
+    # of the train split's for RL, in the seeded order, those that are played, again and again; None: all
+    tasks: Annotated[Count | None, Before(None)]
     epochs: Count
     mini_batch_turns: Annotated[Count, ReadBy("variance")]
     micro_batch_tokens: Annotated[Count, ReadBy("warmstart", "variance")]

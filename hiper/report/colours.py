@@ -38,6 +38,7 @@ _COLOURS = {
     "grpo_hicra": "#0077dd",
     "grpo_ranks": "#8855ff",
     "grpo_dapo": "#8811dd",
+    "grpo_r3": "#ddaa99",
 }
 _SOLID = 7  # the first so many; the others are dashed, in turn
 _DASHES = ("dashed", "dashdot", "dotted")

@@ -72,7 +72,7 @@ def _budget(study: Study) -> str:
         if iterations is not None:
             phrase = f"{iterations} iterations of {episodes} episodes"
             if value_at(settings, "algorithm.sampling.resample"):
-                phrase = f"{iterations * episodes} episodes, some for groups that agreed, and as many iterations as that makes"
+                phrase = f"{iterations * episodes} episodes, and as many iterations as resampling leaves"
             phrases.setdefault(phrase, []).append(study.label(algorithm))
     if len(phrases) == 1:
         return f"{next(iter(phrases))} per run"

@@ -33,6 +33,7 @@ ALGORITHM_LABELS = {
     "dvao": "DVAO",
     "mgrpo": "M-GRPO",
     "grpo_dapo": "DAPO's sampling",
+    "grpo_r3": "R³'s replay",
     "hiper_groups": "HiPER, without a critic",
 }
 ZERO_SHOT = "Base model (zero-shot)"  # a warm start without training

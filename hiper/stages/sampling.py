@@ -4,12 +4,14 @@ from."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hiper.algorithms.sampling import agrees, sampling_of
 from hiper.config import RunSettings
 from hiper.errors import UserError
+from hiper.learning.batches import TurnRow
+from hiper.stages.replay import Memory, replayed_rows
 from hiper.stages.tasks import all_draws, draw_tasks, draws_of, stream
 from hiper.trajectory import Task, Trajectory
 
@@ -19,23 +21,26 @@ Play = Callable[[Sequence[Task], Sequence[int], Sequence[int]], list[Trajectory]
 
 @dataclass(frozen=True)
 class Sampled:
-    """An iteration's episodes: all that were `played`; the `trajectories` to learn from, group by group; its
-    `metrics`."""
+    """An iteration's episodes: all that were `played`; the `trajectories` of them to learn from, group by group; others
+    from before that are `replayed` with their groups; its `metrics`."""
 
     played: list[Trajectory]
     trajectories: list[Trajectory]
     metrics: dict[str, float]
+    replayed: list[Trajectory] = field(default_factory=list)
 
 
 class EpisodeSampling:
     """Plays what iterations learn from. `resampled` counts the draws, of all iterations so far, that came in place of
     groups which agree: with the number of iterations done it says which draws come next, so that a resumed run goes on
-    with them."""
+    with them. `memory` holds what may be replayed."""
 
     def __init__(self, settings: RunSettings, tasks: Sequence[Task], play: Play) -> None:
         self.settings, self.tasks, self.play = settings, tasks, play
         self.sampling = sampling_of(settings.algorithm)
         self.resampled = 0
+        replay = None if self.sampling is None else self.sampling.replay
+        self.memory = None if replay is None or not (replay.successes or replay.failures) else Memory(replay)
 
     def draws(self, iteration: int, spent: int) -> range:
         """Those of an iteration that comes next, after `spent` episodes of pretraining; none when the budget is
@@ -48,6 +53,15 @@ class EpisodeSampling:
 
     def sample(self, iteration: int, spent: int) -> Sampled:
         """The episodes of an iteration; UserError if none can be learned from."""
+        sampled = self._played(iteration, spent)
+        if self.memory is None:
+            return sampled
+        replayed = self.memory.joining(sampled.trajectories)
+        self.memory.remember(sampled.trajectories)
+        metrics = sampled.metrics | {"train/replayed": float(len(replayed))}
+        return replace(sampled, replayed=replayed, metrics=metrics)
+
+    def _played(self, iteration: int, spent: int) -> Sampled:
         draws = self.draws(iteration, spent)
         tasks, groups = draw_tasks(self.tasks, self.settings, draws)
         played = self.play(tasks, groups, stream(self.settings, "rollout", iteration))
@@ -80,12 +94,19 @@ class EpisodeSampling:
         learned = [trajectory for group in places for trajectory in group]
         return Sampled(played, learned, {"train/resampled": float(len(draws) - first)})
 
+    def weighed(self, rows: Sequence[TurnRow], importance: bool) -> list[TurnRow]:
+        """Those of replayed episodes, as the policy learns from them; `importance`: with importance weights, as all
+        others have."""
+        return [] if self.memory is None else replayed_rows(rows, self.memory.settings.weight, importance)
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"resampled": self.resampled}
+        return {"resampled": self.resampled, "memory": [] if self.memory is None else self.memory.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.resampled = state["resampled"]
+        if self.memory is not None:
+            self.memory.restore(state["memory"])
 
 
 def usable(played: Sequence[Trajectory], what: str) -> list[Trajectory]:

@@ -45,7 +45,7 @@ from hiper.stages.assessment import Assessor
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
 from hiper.stages.pretraining import Pretraining
-from hiper.stages.sampling import EpisodeSampling, usable
+from hiper.stages.sampling import EpisodeSampling, Sampled, usable
 from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.selection import ModelSelection
 from hiper.stages.tasks import draw_tasks, split_train, stream
@@ -140,7 +140,7 @@ class Trainer:
         self.pretraining = Pretraining()
         benchmark = make_benchmark(settings.benchmark, data_root)
         tasks = split_train(settings, benchmark)
-        self.tasks = tasks.reinforcement
+        self.tasks = tasks.reinforcement[: settings.training.tasks]
         self.rollout = SharedRollout(benchmark, self.policy, settings.prompt, self.processes)
         self.sampling = EpisodeSampling(settings, self.tasks, self._play)
         validator = self.players.policy(settings.training.validation.temperature)
@@ -221,14 +221,14 @@ class Trainer:
         spent, learning_rate = self.pretraining.episodes, self._learning_rate(iteration)
         before = spent + self.sampling.draws(iteration, spent).start * settings.algorithm.group_size
         sampled = self.sampling.sample(iteration, spent)
-        played, trajectories = sampled.played, sampled.trajectories
+        played, trajectories = sampled.played, sampled.trajectories + sampled.replayed
         clock.lap("rollout")
         assessed = self.assessor.assess(trajectories)
         clock.lap("credit")
         random = generator(stream(settings, "update", iteration))
         updates = self.learner.update_critic(assessed.states, assessed.targets(), random)
         clock.lap("critic")
-        rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit))
+        rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit), sampled)
         if mismatch:
             clock.lap("logprobs")
         # without value heads there is no critic to wait for
@@ -250,16 +250,17 @@ class Trainer:
         records = episodes.training_records(iteration + 1, played, update, self.policy.decode, kept)
         return {name: round(value, 6) for name, value in row.items()}, clock.laps, records
 
-    def _corrected(self, rows: list[TurnRow]) -> tuple[list[TurnRow], dict[str, float]]:
+    def _corrected(self, rows: list[TurnRow], sampled: Sampled) -> tuple[list[TurnRow], dict[str, float]]:
         """The rows with the trainer's log probabilities where the sampler's are those of another program, and how far
-        both lie apart."""
+        both lie apart; those of replayed episodes, the last, are weighed and keep what they were played with."""
+        cap, fresh = self.settings.rollout.importance_cap, sum(len(one.turns) for one in sampled.trajectories)
+        rows, replayed = rows[:fresh], self.sampling.weighed(rows[fresh:], importance=cap is not None)
         if self.players.exact:
-            return rows, {}
-        cap = self.settings.rollout.importance_cap
+            return rows + replayed, {}
         trainer = [logprobs.float().cpu().numpy() for logprobs in self.learner.actor_logprobs(rows)]
         found = mismatch_metrics(rows, trainer, cap)
         require_agreement(found, self.settings.rollout.difference_limit)
-        return corrected_rows(rows, trainer, cap), found
+        return corrected_rows(rows, trainer, cap) + replayed, found
 
     def _learning_rate(self, iteration: int) -> float:
         """Linear from `learning_rate` to `final_learning_rate` over the iterations, those among them that resampling

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.stages import checkpoint, evaluation, training, warmstart
 from hiper.stages.interruption import Notice
+from hiper.trajectory import Trajectory
 
 # What two runs that are the same have in common to the byte.
 SAME = (
@@ -60,7 +62,19 @@ SAMPLED = {
     "algorithm__group_size": 2,
     "training__iterations": 8,
     "algorithm__sampling__resample": 1,
+    "algorithm__sampling__replay": {"successes": 1, "failures": 1, "capacity": 8, "weight": 1.0},
+    "training__tasks": 4,
 }
+
+
+def sometimes_won(play: Callable[..., list[Trajectory]]) -> Callable[..., list[Trajectory]]:
+    """Episodes of a game that a model of no skill sometimes wins: when what it has answered is long by threes."""
+
+    def decided(one: Trajectory) -> Trajectory:
+        won = sum(len(turn.response) for turn in one.turns) % 3 == 0
+        return replace(one, won=won, turns=(*one.turns[:-1], replace(one.turns[-1], reward=float(won))))
+
+    return lambda *arguments: [decided(one) for one in play(*arguments)]
 
 
 def train(prepared: Path, folder: Path, chosen: RunSettings) -> Path:
@@ -145,6 +159,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     """A run that dies in its third iteration, after writing a metrics row too many, ends with the same bytes; that
     λ_b is averaged over iterations included."""
     chosen = run_settings(**{"training__iterations": 4, "training__checkpoint_every": 2, **changes})
+    if changes is SAMPLED:
+        monkeypatch.setattr(training.Trainer, "_play", sometimes_won(training.Trainer._play))
     whole = train(prepared, tmp_path / "whole", chosen)
     real = training.Trainer.iterate
 
@@ -166,6 +182,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(0 < one <= 1 for one in averaged) if "algorithm__lam_boundary" in changes else not any(averaged)
     assert rows[-1]["episodes"] == chosen.training.iterations * chosen.training.episodes
     assert (len(rows) < chosen.training.iterations) == any(row.get("train/resampled") for row in rows)
+    assert changes is not SAMPLED or any(row["train/replayed"] for row in rows)
 
 
 def require_low_rank(start: Path, changed: Path, prefix: str = "model.") -> dict[str, torch.Tensor]:

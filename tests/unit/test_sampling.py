@@ -1,21 +1,26 @@
-"""What iterations play and learn from: groups that are resampled, within the budget of episodes."""
+"""What iterations play and learn from: groups that are resampled, within the budget of episodes, and replayed ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pipeline import run_settings
 
-from hiper.algorithms.sampling import agrees
+from hiper.algorithms.sampling import Replay, agrees
 from hiper.config import RunSettings
 from hiper.errors import UserError
+from hiper.learning.batches import TurnRow
+from hiper.stages.replay import Memory, replayed_rows
 from hiper.stages.sampling import EpisodeSampling
 from hiper.stages.tasks import all_draws, draws_of
-from hiper.trajectory import Task, Trajectory, Turn
+from hiper.trajectory import Generation, Task, TokenSpan, Trajectory, Turn
 
 TURN = Turn("seen", "prompt", "answer", True, "go", "go", "look", True, 0.0)
 TASKS = [Task(f"task {number}", "train", "look") for number in range(5)]
@@ -130,3 +135,64 @@ def test_episodes_that_broke_are_no_part_of_their_group() -> None:
     assert [one.group for one in sampled.trajectories] == [2, 2, 1, 1] and len(sampled.played) == 6
     with pytest.raises(UserError, match="iteration 2: every episode broke"):
         EpisodeSampling(settings_with(5, 1), TASKS, breaks).sample(1, 0)
+
+
+def group(task: Task, number: int, *won: bool) -> list[Trajectory]:
+    return [episode(task, number, float(one), one) for one in won]
+
+
+def test_groups_of_one_outcome_get_the_newest_episodes_of_the_other() -> None:
+    """Of their own task and under their own number; of older ones only as many are kept as would ever join, and the
+    oldest of all go first."""
+    memory = Memory(Replay(successes=2, failures=1, capacity=4, weight=1.0))
+    memory.remember(
+        [episode(TASKS[0], 0, reward, True) for reward in (1.0, 2.0, 3.0)] + group(TASKS[1], 1, False, True)
+    )
+    assert [(one.task, one.earned) for one in memory.episodes] == [
+        *((TASKS[0], 2.0), (TASKS[0], 3.0), (TASKS[1], 0.0), (TASKS[1], 1.0))
+    ]
+    batch = [*group(TASKS[0], 0, False, False), *group(TASKS[1], 1, True, True), *group(TASKS[1], 2, True, False)]
+    joining = memory.joining([*batch, *group(TASKS[2], 3, False), *group(TASKS[0], 4, True)])
+    assert [(one.task, one.group, one.earned, one.won) for one in joining] == [
+        *((TASKS[0], 0, 2.0, True), (TASKS[0], 0, 3.0, True), (TASKS[1], 1, 0.0, False))
+    ]
+    memory.remember(group(TASKS[2], 0, True))
+    assert [one.earned for one in memory.episodes] == [3.0, 0.0, 1.0, 1.0]
+
+
+def test_a_memory_comes_back_from_a_checkpoint_as_it_was(tmp_path: Path) -> None:
+    """Read as nothing but tensors and plain values; texts that no update reads and old hidden states are not in it."""
+    tokens = np.arange(3, dtype=np.int32)
+    made = Generation(tokens, tokens[:2], np.float32([-1, -2]), ((1, 2), ()), features=np.ones((2, 4), np.float32))
+    spans = {"switch_span": TokenSpan(0, 1), "subgoal_span": TokenSpan(1, 2)}
+    turn = replace(TURN, reward=np.float64(1.0), generation=made, **spans)
+    memory = Memory(Replay(successes=1, failures=1, capacity=9, weight=1.0))
+    memory.remember([replace(episode(TASKS[0], 0, 1.0, True), turns=(turn, TURN)), *group(TASKS[1], 1, False)])
+    torch.save(memory.state(), tmp_path / "state.pt")
+    again = Memory(memory.settings)
+    again.restore(torch.load(tmp_path / "state.pt", weights_only=True, mmap=True))
+    assert str(again.episodes) == str(memory.episodes) and again.episodes[0].turns[0].prompt == ""
+    kept = again.episodes[0].turns[0].generation
+    assert kept is not None and kept.logprobs.dtype == np.float32 and kept.features is None
+
+
+def test_replayed_turns_count_by_their_weight_and_keep_their_policys_log_probabilities() -> None:
+    """So that the ratios of the loss are between the policy now and the one that played them."""
+    floats, flags = np.float32([1.0, -2.0]), np.ones(2, bool)
+    row = TurnRow(np.arange(4, dtype=np.int32), 2, floats, flags, flags, np.float32([-3.0, -4.0]), None)
+    (plain,), (weighed,) = (replayed_rows([row], 0.5, weighed) for weighed in (False, True))
+    np.testing.assert_array_equal(plain.advantage, np.float32([0.5, -1.0]))
+    np.testing.assert_array_equal(plain.logprob, row.logprob)
+    assert plain.importance is None and weighed.importance is not None and (weighed.importance == 1.0).all()
+
+
+def test_a_failed_group_learns_from_a_success_that_it_had_before() -> None:
+    """The same task twice: won by one of two at first, then lost by both, to whom the winner comes back."""
+    play = Scripted([False, True])
+    won = [replace(one, won=one.earned > 0) for one in play(TASKS[:1] * 2, [0, 0], [0])]
+    sampling = EpisodeSampling(settings_with(2, 1, replay__successes=1), TASKS[:1], lambda *_: won)
+    assert not sampling.sample(0, 0).replayed
+    sampling.play = play
+    sampled = sampling.sample(1, 0)
+    assert [one.earned for one in sampled.replayed] == [1.0] and sampled.metrics == {"train/replayed": 1.0}
+    assert len(sampled.played) == 2
