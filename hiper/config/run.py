@@ -159,6 +159,13 @@ class GbpoTarget(Settings):
     temperature: Positive  # in units of advantage
 
 
+class FiberpoBounds(Settings):
+    """How far log ratios may lie from 0; no published values are known (arXiv 2603.08239)."""
+
+    turn: NonNegative  # their mean over a turn's tokens
+    token: NonNegative  # what a token adds to it
+
+
 class Training(Settings):
     iterations: Count
     episodes: Count  # per iteration
@@ -180,6 +187,7 @@ class Training(Settings):
         DispoBounds, ReadBy("variance"), Before({"good_low": 0.2, "good_high": 10.0, "bad_low": 1.0, "bad_high": 100.0})
     ]
     gbpo: Annotated[GbpoTarget, ReadBy("variance"), Before({"low": 0.3, "high": 0.3, "temperature": 1.0e-4})]
+    fiberpo: Annotated[FiberpoBounds, ReadBy("variance"), Before({"turn": 0.1, "token": 0.2})]
     kl: NonNegative
     entropy: NonNegative
     checkpoint_every: Count

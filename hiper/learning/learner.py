@@ -213,7 +213,8 @@ class Learner:
         advantage = self._tensor(_flat(batch, select, "advantage"))[trained]
         corrected = batch[0].importance is not None  # then every row is
         importance = self._tensor(_flat(batch, select, "importance"))[trained] if corrected else None
-        tokens = losses.Tokens(taken[trained], old[trained], advantage, importance)
+        turn = self._tensor(np.repeat(np.arange(len(batch)), [mask.sum() for mask in select]))[trained]
+        tokens = losses.Tokens(taken[trained], old[trained], advantage, turn, importance)
         loss, clipped = self.token_loss(tokens, settings)
         total = loss / trained_count
         acted = self._tensor(_flat(batch, select, "chosen"))
