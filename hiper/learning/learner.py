@@ -254,6 +254,10 @@ class Learner:
         """log π of every response token under the actor as it is now, one tensor [response] per row."""
         return self.logprobs.of_responses(self.actor, self.actor_engine.run, rows)
 
+    def actor_entropies(self, rows: Sequence[TurnRow]) -> list[Tensor]:
+        """The actor's entropy at every response token, as it is now, one tensor [response] per row."""
+        return self.logprobs.entropies(self.actor, self.actor_engine.run, rows)
+
     def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, device=self.device)
 

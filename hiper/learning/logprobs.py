@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hiper.learning.batches import TurnRow, micro_batches
 from hiper.learning.decoder import Decoder, Packing
+from hiper.learning.losses import entropies
 from hiper.learning.processes import Processes
 from hiper.learning.restrict import Restriction
 from hiper.learning.training_engine import Run
@@ -51,9 +52,19 @@ class LogProbs:
         one = np.zeros(1, np.int64)
         return 0.0 * model.logits(model.model.hidden(Packing.of([one], [one], self.device))[0]).sum()
 
-    @torch.no_grad()
     def of_responses(self, model: Decoder, run: Run[Any], rows: Sequence[TurnRow]) -> list[Tensor]:
         """Of every response token, one tensor [response] per row; `run` is how the model is run."""
+        return self._read(model, run, rows, lambda distribution, taken: taken)
+
+    def entropies(self, model: Decoder, run: Run[Any], rows: Sequence[TurnRow]) -> list[Tensor]:
+        """Of the distribution at every response token, one tensor [response] per row."""
+        return self._read(model, run, rows, lambda distribution, taken: entropies(distribution))
+
+    @torch.no_grad()
+    def _read(
+        self, model: Decoder, run: Run[Any], rows: Sequence[TurnRow], read: Callable[[Tensor, Tensor], Tensor]
+    ) -> list[Tensor]:
+        """What `read` makes of what `at` returns, [tokens], for every response token."""
         sizes = [len(row.trained) for row in rows]
         out = [torch.zeros(size, device=self.device) for size in sizes]
         lengths = np.array([len(row.tokens) for row in rows])
@@ -62,8 +73,8 @@ class LogProbs:
                 run(partial(self.nothing, model))
                 continue
             batch = [rows[i] for i in group]
-            _, taken = run(partial(self.at, model, batch, [np.ones_like(row.trained) for row in batch]))
-            for i, part in zip(group, taken.split([sizes[i] for i in group]), strict=True):
+            found = read(*run(partial(self.at, model, batch, [np.ones_like(row.trained) for row in batch])))
+            for i, part in zip(group, found.split([sizes[i] for i in group]), strict=True):
                 out[i] = part
         if self.processes.size == 1:
             return out

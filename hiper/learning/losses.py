@@ -194,5 +194,14 @@ def k3_divergence(logprob: Tensor, reference_logprob: Tensor) -> Tensor:
 
 def entropy(logprobs: Tensor) -> Tensor:
     """Entropy of each row of `logprobs` [tokens, vocabulary], summed; −inf entries count as probability 0."""
+    return -_weighted(logprobs).sum()
+
+
+def entropies(logprobs: Tensor) -> Tensor:
+    """The same [tokens], not summed."""
+    return -_weighted(logprobs).sum(-1)
+
+
+def _weighted(logprobs: Tensor) -> Tensor:
     probabilities = logprobs.exp()
-    return -(probabilities * logprobs.masked_fill(probabilities == 0, 0.0)).sum()
+    return probabilities * logprobs.masked_fill(probabilities == 0, 0.0)

@@ -34,6 +34,7 @@ ALGORITHM_LABELS = {
     "mgrpo": "M-GRPO",
     "grpo_dapo": "DAPO's sampling",
     "grpo_r3": "R³'s replay",
+    "grpo_d3s": "D³S's choice",
     "hiper_groups": "HiPER, without a critic",
 }
 ZERO_SHOT = "Base model (zero-shot)"  # a warm start without training

@@ -9,7 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.algorithms.sampling import ALL, sampling_of
 from hiper.algorithms.unexplained import Unexplained
 from hiper.benchmarks.record import make_benchmark
 from hiper.config import RunSettings
@@ -42,6 +46,7 @@ from hiper.runs.metrics import METRICS
 from hiper.runs.summary import explained_variance, rollout_metrics
 from hiper.stages import checkpoint
 from hiper.stages.assessment import Assessor
+from hiper.stages.choosing import chosen_rows, relaxed
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
 from hiper.stages.pretraining import Pretraining
@@ -218,7 +223,7 @@ class Trainer:
     def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float], list[dict[str, Any]]]:
         """One iteration of the method; returns its metrics, how long each part took, and some of its episodes."""
         settings, clock = self.settings, _Clock()
-        spent, learning_rate = self.pretraining.episodes, self._learning_rate(iteration)
+        spent, progress = self.pretraining.episodes, self._progress(iteration)
         before = spent + self.sampling.draws(iteration, spent).start * settings.algorithm.group_size
         sampled = self.sampling.sample(iteration, spent)
         played, trajectories = sampled.played, sampled.trajectories + sampled.replayed
@@ -231,9 +236,12 @@ class Trainer:
         rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit), sampled)
         if mismatch:
             clock.lap("logprobs")
+        if (sampling := sampling_of(settings.algorithm)) is not None and sampling.choose != ALL:
+            rows = chosen_rows(rows, trajectories, relaxed(sampling.choose, progress), self._entropies)
+            clock.lap("choice")
         # without value heads there is no critic to wait for
         if train_actor := not self.heads or iteration >= settings.training.critic.warmup_iterations:
-            updates |= self.learner.update_actor(rows, random, learning_rate)
+            updates |= self.learner.update_actor(rows, random, self._learning_rate(progress))
             clock.lap("actor")
         row: dict[str, float] = {"iteration": iteration + 1, "episodes": before + len(played)}
         row |= self.pretraining.metrics() if iteration == 0 else {}
@@ -262,13 +270,18 @@ class Trainer:
         require_agreement(found, self.settings.rollout.difference_limit)
         return corrected_rows(rows, trainer, cap) + replayed, found
 
-    def _learning_rate(self, iteration: int) -> float:
-        """Linear from `learning_rate` to `final_learning_rate` over the iterations, those among them that resampling
-        has taken the place of."""
-        training = self.settings.training
+    def _entropies(self, rows: Sequence[TurnRow]) -> list[npt.NDArray[np.float32]]:
+        return [part.float().cpu().numpy() for part in self.learner.actor_entropies(rows)]
+
+    def _progress(self, iteration: int) -> float:
+        """From 0 in the first iteration to 1 in the last, those counted that resampling has taken the place of."""
         place = iteration + self.sampling.skipped(self.pretraining.episodes)
-        share = min(1.0, place / max(1, training.iterations - 1))
-        return training.learning_rate + share * (training.final_learning_rate - training.learning_rate)
+        return min(1.0, place / max(1, self.settings.training.iterations - 1))
+
+    def _learning_rate(self, progress: float) -> float:
+        """Linear from `learning_rate` to `final_learning_rate`."""
+        training = self.settings.training
+        return training.learning_rate + progress * (training.final_learning_rate - training.learning_rate)
 
     def _checkpoint(self, done: int) -> None:
         learner = self.learner

@@ -63,6 +63,7 @@ SAMPLED = {
     "training__iterations": 8,
     "algorithm__sampling__resample": 1,
     "algorithm__sampling__replay": {"successes": 1, "failures": 1, "capacity": 8, "weight": 1.0},
+    "algorithm__sampling__choose": {"episodes": 0.5, "tokens": 0.5},
     "training__tasks": 4,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pipeline import run_settings
 
-from hiper.algorithms.sampling import Replay, agrees
+from hiper.algorithms.sampling import Choose, Replay, agrees, largest, most_varied
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.learning.batches import TurnRow
+from hiper.stages.choosing import chosen_rows, relaxed
 from hiper.stages.replay import Memory, replayed_rows
 from hiper.stages.sampling import EpisodeSampling
 from hiper.stages.tasks import all_draws, draws_of
@@ -196,3 +198,51 @@ def test_a_failed_group_learns_from_a_success_that_it_had_before() -> None:
     sampled = sampling.sample(1, 0)
     assert [one.earned for one in sampled.replayed] == [1.0] and sampled.metrics == {"train/replayed": 1.0}
     assert len(sampled.played) == 2
+
+
+def test_the_most_varied_are_the_highest_and_the_lowest() -> None:
+    """Of 0, 5, 6, 9: two of them are 0 and 9, three 0, 6 and 9 (variance 14, and 0, 5 and 9 have 13.6)."""
+    values = np.array([5.0, 9.0, 0.0, 6.0])
+    assert [*np.flatnonzero(most_varied(values, 2))] == [1, 2]
+    assert [*np.flatnonzero(most_varied(values, 3))] == [1, 2, 3]
+    assert most_varied(values, 4).all() and most_varied(np.zeros(4), 2).sum() == 2
+
+
+@given(values=st.lists(st.integers(-5, 5), min_size=2, max_size=7), keep=st.integers(1, 7))
+def test_no_other_choice_varies_more(values: list[int], keep: int) -> None:
+    """Of all subsets of that size."""
+    keep, array = min(keep, len(values)), np.array(values, dtype=float)
+    best = max(np.var(part) for part in combinations(values, keep))
+    assert np.var(array[most_varied(array, keep)]) == pytest.approx(best)
+
+
+def test_the_largest_are_a_share_of_all() -> None:
+    """Rounded, one at least, the first of equal ones."""
+    assert [*np.flatnonzero(largest(np.array([1.0, 3.0, 2.0, 3.0]), 0.5))] == [1, 3]
+    assert [*np.flatnonzero(largest(np.ones(3), 0.1))] == [0]
+
+
+def test_tokens_of_varied_episodes_are_chosen_by_advantage_times_entropy() -> None:
+    """Advantages 3, 1, 0 and −3, of one turn each: half of the group are the first and the last. Of their four tokens
+    the half with the largest |A| · H: 3 · 2 and 3 · 1.5. The others keep all but their policy gradient."""
+    trajectories = [episode(TASKS[0], 0, 0.0) for _ in range(4)]
+    flags = np.ones(2, bool)
+
+    def row(advantage: float) -> TurnRow:
+        logprob = np.zeros(2, np.float32)
+        return TurnRow(np.arange(4, dtype=np.int32), 2, np.full(2, advantage, np.float32), flags, flags, logprob, None)
+
+    entropy = np.float32([[2.0, 0.5], [9.0, 9.0], [9.0, 9.0], [1.0, 1.5]])
+    rows = [row(value) for value in (3.0, 1.0, 0.0, -3.0)]
+    found = chosen_rows(rows, trajectories, Choose(episodes=0.5, tokens=0.5), lambda rows: [*entropy])
+    assert [one.trained.tolist() for one in found] == [[True, False], [False, False], [False, False], [False, True]]
+    assert all(one.chosen.all() for one in found)
+    found = chosen_rows(rows, trajectories, Choose(episodes=0.5, tokens=1.0), lambda rows: [])
+    assert [bool(one.trained.all()) for one in found] == [True, False, False, True]
+
+
+def test_shares_rise_linearly_to_all() -> None:
+    """Half of the way from 0.2 and 0.6."""
+    half = relaxed(Choose(episodes=0.2, tokens=0.6), 0.5)
+    assert (half.episodes, half.tokens) == (pytest.approx(0.6), pytest.approx(0.8))
+    assert relaxed(Choose(episodes=0.2, tokens=0.6), 1.0) == Choose(episodes=1.0, tokens=1.0)
