@@ -41,6 +41,8 @@ _SWITCHED: tuple[tuple[tuple[str, ...], str, Callable[[RunSettings], bool]], ...
     (("training.dual_clip",), "training.loss: cispo", lambda run: run.training.loss != "cispo"),
     (("training.dispo.",), "training.loss other than dispo", lambda run: run.training.loss == "dispo"),
     (("training.gbpo.",), "training.loss other than gbpo", lambda run: run.training.loss == "gbpo"),
+    (("prompt.subgoal_turns",), "prompt.interface other than blueprint",
+     lambda run: run.prompt.interface == "blueprint"),
     (("training.fiberpo.",), "training.loss other than fiberpo", lambda run: run.training.loss == "fiberpo"),
     (("evaluation.sampled_episodes",), "evaluation.protocols without sampled",
      lambda run: "sampled" in run.evaluation.protocols),

@@ -4,7 +4,7 @@ parsed."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,11 @@ class Turn:
     generation: Generation | None = None
     problems: tuple[str, ...] = ()
     shortened: bool = False
+
+
+def without_features(turn: Turn) -> Turn:
+    """Without the sampler's hidden states."""
+    return turn if turn.generation is None else replace(turn, generation=replace(turn.generation, features=None))
 
 
 @dataclass(frozen=True)

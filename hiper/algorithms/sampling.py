@@ -13,6 +13,10 @@ probability ratios are taken from the policy that played it, and its advantages 
 `choose`: down-sampling (D³S, arXiv 2509.22115). Of each group the episodes whose advantages vary most, of the batch's
 tokens then those with the largest |A| · H, H being the entropy of the policy there. Both shares rise linearly to 1 over
 the iterations. The paper's shares are not known.
+
+`phases`: plans and what follows them learn in turns (HiMAC, arXiv 2603.00977), with `prompt.interface: blueprint`. In
+one iteration a group writes a plan each, which is executed greedily, and the tokens of plans learn from the group's
+returns. In the next one the group's best plan is executed by as many sampled episodes, and all other tokens learn.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hiper.algorithms.interface import AlgorithmSettings, Bools, Floats
 from hiper.fields import Count, CountOrZero, NonNegative, Settings
@@ -51,12 +55,23 @@ class Sampling(Settings):
     resample: CountOrZero  # rounds in which groups that agree make room for others; DAPO goes on until all are replaced
     replay: Replay
     choose: Choose
+    phases: bool  # of prompt.interface: blueprint, whose plans and steps then learn in turns
+
+    @model_validator(mode="after")
+    def phases_alone(self) -> Sampling:
+        if self.phases and (self.resample or self.replay.successes or self.replay.failures):
+            raise ValueError(
+                "phases follow the plans of the iteration before: resample, replay.successes and replay.failures must "
+                "be 0"
+            )
+        return self
 
 
 NO_SAMPLING = {  # what was done before there was a choice
     "resample": 0,
     "replay": {"successes": 0, "failures": 0, "capacity": 1024, "weight": 1.0},
     "choose": {"episodes": 1.0, "tokens": 1.0},
+    "phases": False,
 }
 
 

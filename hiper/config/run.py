@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.algorithms.sampling import sampling_of
 from hiper.config.algorithm import AlgorithmSection
 from hiper.config.benchmark import BenchmarkSection, BenchmarkSettings
 from hiper.config.engine import Engine
@@ -33,12 +34,14 @@ DATA_PARTS = ("name", "dataset", "task_types", "data")  # of a benchmark's setti
 
 
 class Prompt(Settings):
-    interface: Literal["plan_execute", "react"]
+    interface: Literal["plan_execute", "react", "blueprint"]
     style: Literal["full", "compact"]  # compact: same fields, few words, for models trained from scratch
     history_length: CountOrZero
     max_tokens: Count
     system: Annotated[str | None, Before(None)]  # a system message; None: what the chat template says without one
     thinking: Annotated[bool, Before(False)]  # of templates that ask (enable_thinking): whether answers begin with one
+    # blueprint only: after so many turns with a subgoal the next of the plan begins by itself; None: never
+    subgoal_turns: Annotated[Count | None, Before(None)]
 
 
 class Decoding(Settings):
@@ -305,6 +308,12 @@ def _learning(run: RunSettings) -> Iterator[str]:
         )
     if ALGORITHMS[run.algorithm.name].hierarchical and run.prompt.interface != "plan_execute":
         yield f"algorithm {run.algorithm.name} needs prompt.interface: plan_execute"
+    sampling = sampling_of(run.algorithm)
+    if sampling is not None and sampling.phases and run.prompt.interface != "blueprint":
+        yield (
+            f"algorithm.sampling.phases: with prompt.interface {run.prompt.interface!r} there are no plans that could "
+            "learn apart from what follows them; set prompt.interface: blueprint, or phases: false"
+        )
     draws = run.training.episodes // run.algorithm.group_size
     critic = run.training.critic
     if critic.pretraining.episodes and ALGORITHMS[run.algorithm.name].heads(run.algorithm):

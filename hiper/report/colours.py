@@ -40,6 +40,7 @@ _COLOURS = {
     "grpo_dapo": "#8811dd",
     "grpo_r3": "#ddaa99",
     "grpo_d3s": "#996655",
+    "grpo_himac": "#77aacc",
 }
 _SOLID = 7  # the first so many; the others are dashed, in turn
 _DASHES = ("dashed", "dashdot", "dotted")

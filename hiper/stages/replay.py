@@ -11,7 +11,7 @@ import torch
 
 from hiper.algorithms.sampling import Replay
 from hiper.learning.batches import TurnRow
-from hiper.trajectory import Generation, Task, TokenSpan, Trajectory, Turn
+from hiper.trajectory import Generation, Task, TokenSpan, Trajectory, Turn, without_features
 
 ARRAYS = ("prompt_tokens", "response_tokens", "logprobs")  # of a generation
 SPANS = ("switch_span", "subgoal_span", "action_span")
@@ -73,32 +73,32 @@ def replayed_rows(rows: Sequence[TurnRow], weight: float, weighed: bool) -> list
 def _bare(trajectory: Trajectory) -> Trajectory:
     """Without what no update reads, and without hidden states, which are those of older weights."""
     turns = tuple(
-        replace(
-            turn,
-            prompt="",
-            response="",
-            reward=float(turn.reward),
-            generation=None if turn.generation is None else replace(turn.generation, features=None),
-        )
-        for turn in trajectory.turns
+        replace(without_features(turn), prompt="", response="", reward=float(turn.reward)) for turn in trajectory.turns
     )
     return replace(trajectory, turns=turns, info={})
 
 
-def _packed(trajectory: Trajectory) -> dict[str, Any]:
-    values = asdict(trajectory)
-    for turn in values["turns"]:
-        if (generation := turn["generation"]) is not None:
-            generation |= {name: torch.from_numpy(generation[name]) for name in ARRAYS}
+def packed_turn(turn: Turn) -> dict[str, Any]:
+    """Tensors and plain values, for a checkpoint."""
+    values = asdict(turn)
+    if (generation := values["generation"]) is not None:
+        generation |= {name: torch.from_numpy(generation[name]) for name in ARRAYS}
     return values
 
 
+def unpacked_turn(values: Mapping[str, Any]) -> Turn:
+    spans = {name: None if values[name] is None else TokenSpan(**values[name]) for name in SPANS}
+    generation = values["generation"]
+    if generation is not None:
+        generation = Generation(**generation | {name: generation[name].numpy().copy() for name in ARRAYS})
+    return Turn(**{**values, **spans, "generation": generation})
+
+
+def _packed(trajectory: Trajectory) -> dict[str, Any]:
+    turns = [packed_turn(turn) for turn in trajectory.turns]
+    return asdict(replace(trajectory, turns=())) | {"turns": turns}
+
+
 def _unpacked(values: Mapping[str, Any]) -> Trajectory:
-    turns = []
-    for turn in values["turns"]:
-        spans = {name: None if turn[name] is None else TokenSpan(**turn[name]) for name in SPANS}
-        generation = turn["generation"]
-        if generation is not None:
-            generation = Generation(**generation | {name: generation[name].numpy().copy() for name in ARRAYS})
-        turns.append(Turn(**turn | spans | {"generation": generation}))
-    return Trajectory(**{**values, "task": Task(**values["task"]), "turns": tuple(turns)})
+    turns = tuple(unpacked_turn(turn) for turn in values["turns"])
+    return Trajectory(**{**values, "task": Task(**values["task"]), "turns": turns})

@@ -3,7 +3,7 @@ from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,11 +99,15 @@ class EpisodeSampling:
         others have."""
         return [] if self.memory is None else replayed_rows(rows, self.memory.settings.weight, importance)
 
+    def learned(self, rows: Sequence[TurnRow], sampled: Sampled) -> list[TurnRow]:
+        """The rows of the iteration's episodes, in order, as the policy learns from them."""
+        return [*rows]
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"resampled": self.resampled, "memory": [] if self.memory is None else self.memory.state()}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         self.resampled = state["resampled"]
         if self.memory is not None:
             self.memory.restore(state["memory"])

@@ -32,6 +32,7 @@ STREAMS = {
     "pretraining tasks": 15,
     "pretraining update": 16,
     "resampling": 17,
+    "execution": 18,
 }
 
 

@@ -49,6 +49,7 @@ from hiper.stages.assessment import Assessor
 from hiper.stages.choosing import chosen_rows, relaxed
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
+from hiper.stages.phases import PhasedSampling
 from hiper.stages.pretraining import Pretraining
 from hiper.stages.sampling import EpisodeSampling, Sampled, usable
 from hiper.stages.selection import FOLDER as BEST
@@ -56,7 +57,7 @@ from hiper.stages.selection import ModelSelection
 from hiper.stages.tasks import draw_tasks, split_train, stream
 from hiper.stages.training_records import TrainingRecords
 from hiper.tracking import start_follower
-from hiper.trajectory import Task, Trajectory
+from hiper.trajectory import Task, Trajectory, Turn
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,13 @@ class Trainer:
         tasks = split_train(settings, benchmark)
         self.tasks = tasks.reinforcement[: settings.training.tasks]
         self.rollout = SharedRollout(benchmark, self.policy, settings.prompt, self.processes)
-        self.sampling = EpisodeSampling(settings, self.tasks, self._play)
+        self.greedy: SharedRollout | None = None  # plays what the policy finds likeliest
+        sampling = sampling_of(settings.algorithm)
+        if sampling is not None and sampling.phases:
+            self.greedy = SharedRollout(benchmark, self.players.policy(0.0), settings.prompt, self.processes)
+            self.sampling: EpisodeSampling = PhasedSampling(settings, self.tasks, self._play, self._plan)
+        else:
+            self.sampling = EpisodeSampling(settings, self.tasks, self._play)
         validator = self.players.policy(settings.training.validation.temperature)
         validation = SharedRollout(benchmark, validator, settings.prompt, self.processes)
         self.selection = ModelSelection(settings, validation, tasks.validation)
@@ -183,8 +190,9 @@ class Trainer:
                 raise Interrupted(f"{notice}: stopped after iteration {done} of {total}")
         if records is not None:
             records.complete(done)
-        self.rollout.close()
-        self.selection.close()
+        for rollout in (self.rollout, self.greedy, self.selection):
+            if rollout is not None:
+                rollout.close()
 
     def pretrain(self, notice: Notice) -> None:
         """Let the values learn before RL, if the settings want it; from where it was left."""
@@ -210,11 +218,25 @@ class Trainer:
         self.learner.update_critic(assessed.states, assessed.targets(), random)
         self.pretraining = self.pretraining.then(settings.training.critic, played, assessed.read())
 
-    def _play(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Trajectory]:
+    def _play(
+        self,
+        tasks: Sequence[Task],
+        groups: Sequence[int],
+        seed: Sequence[int],
+        blueprints: Sequence[Turn | None] | None = None,
+        greedy: bool = False,
+    ) -> list[Trajectory]:
+        rollout = self.greedy if greedy and self.greedy is not None else self.rollout
         self.players.play()
-        played = self.rollout.play(tasks, groups, seed)
+        played = rollout.play(tasks, groups, seed, blueprints=blueprints)
         self.players.train()
         return played
+
+    def _plan(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Turn | None]:
+        self.players.play()
+        planned = self.rollout.plan(tasks, groups, seed)
+        self.players.train()
+        return planned
 
     def _ended(self, done: int) -> bool:
         """Whether the budget is spent after so many iterations."""
@@ -234,6 +256,7 @@ class Trainer:
         updates = self.learner.update_critic(assessed.states, assessed.targets(), random)
         clock.lap("critic")
         rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit), sampled)
+        rows = self.sampling.learned(rows, sampled)
         if mismatch:
             clock.lap("logprobs")
         if (sampling := sampling_of(settings.algorithm)) is not None and sampling.choose != ALL:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline import run_settings
+from pipeline import FEW_GAMES, prepare, run_settings
 from safetensors.torch import load_file
 
 from hiper import plugins
@@ -184,6 +184,47 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert rows[-1]["episodes"] == chosen.training.iterations * chosen.training.episodes
     assert (len(rows) < chosen.training.iterations) == any(row.get("train/resampled") for row in rows)
     assert changes is not SAMPLED or any(row["train/replayed"] for row in rows)
+
+
+def test_plans_and_their_steps_learn_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokens of plans in the first iteration, those of steps in the second; a run that dies between the two ends
+    with the same bytes, and the trained model is evaluated with plans of its own."""
+    chosen = run_settings(
+        "alfworld_test-test-grpo-seed0",
+        **FEW_GAMES,
+        prompt__interface="blueprint",
+        prompt__max_tokens=900,
+        decoding__max_response_tokens=40,
+        decoding__max_text_tokens=24,
+        algorithm__group_size=2,
+        algorithm__sampling__phases=True,
+        training__checkpoint_every=1,
+        warm_start__method="sft",
+        evaluation__splits=["seen"],
+    )
+    prepared = prepare(tmp_path / "prepared", chosen)
+    whole = train(prepared, tmp_path / "whole", chosen)
+    for row in read_jsonl(whole / "episodes.jsonl"):
+        trained = [any(turn["token"]["trained"]) for turn in row["decisions"]]
+        assert trained == [(number == 0) == (row["iteration"] == 1) for number in range(len(trained))]
+        assert row["decisions"][0]["action"] == "" and row["decisions"][0]["response"].startswith("<subgoal>")
+    real = training.Trainer.iterate
+
+    def dies(self: training.Trainer, iteration: int) -> Any:
+        if iteration == 1:
+            raise MemoryError("the machine gave out")
+        return real(self, iteration)
+
+    monkeypatch.setattr(training.Trainer, "iterate", dies)
+    with pytest.raises(MemoryError):
+        train(prepared, tmp_path / "cut", chosen)
+    monkeypatch.setattr(training.Trainer, "iterate", real)
+    cut = train(prepared, tmp_path / "cut", chosen)
+    for name in SAME:
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+    evaluation.run(chosen, whole, prepared / "data")
+    for row in read_jsonl(whole / "evaluation.jsonl"):
+        assert row["decisions"][0]["action"] == "" and all(turn["action"] for turn in row["decisions"][1:])
 
 
 def require_low_rank(start: Path, changed: Path, prefix: str = "model.") -> dict[str, torch.Tensor]:
