@@ -59,7 +59,7 @@ class Turn:
 
     `subgoal` is the subgoal in force after this turn; `subgoal_text` is what the turn's own block said (None when
     missing). `switch` is True for SWITCH. Spans include the tags and are None where the block is missing. `shortened`:
-    the prompt left something out to fit. `generation` is None for scripted policies.
+    the prompt left something out to fit. `generation` is None for scripted policies. `admissible`: what could be done.
     """
 
     observation: str
@@ -77,6 +77,7 @@ class Turn:
     generation: Generation | None = None
     problems: tuple[str, ...] = ()
     shortened: bool = False
+    admissible: tuple[str, ...] = ()
 
 
 def without_features(turn: Turn) -> Turn:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from hiper.algorithms.off_policy import off_policy_of
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.sampling import sampling_of
 from hiper.config.algorithm import AlgorithmSection
@@ -308,6 +309,11 @@ def _learning(run: RunSettings) -> Iterator[str]:
         )
     if ALGORITHMS[run.algorithm.name].hierarchical and run.prompt.interface != "plan_execute":
         yield f"algorithm {run.algorithm.name} needs prompt.interface: plan_execute"
+    if off_policy_of(run.algorithm) is not None and (run.rollout.backend, run.engine.name) != ("local", "local"):
+        yield (
+            f"algorithm {run.algorithm.name} asks the model for fresh answers in the middle of updates, which "
+            "rollout.backend: local gives it with engine.name: local; set both, or choose another algorithm"
+        )
     sampling = sampling_of(run.algorithm)
     if sampling is not None and sampling.phases and run.prompt.interface != "blueprint":
         yield (

@@ -73,14 +73,19 @@ class Learner:
         critic.run_heads, critic.processes = self.critic_engine.run, self.processes
 
     def update_critic(
-        self, states: Sequence[State], targets: Mapping[str, Targets], random: np.random.Generator
+        self,
+        states: Sequence[State],
+        targets: Mapping[str, Targets],
+        random: np.random.Generator,
+        epochs: int | None = None,
     ) -> dict[str, float]:
-        """`critic.epochs` passes over the turns' states; returns mean losses per head. Without heads: nothing."""
+        """`critic.epochs` passes over the turns' states, or so many; returns mean losses per head. Without heads:
+        nothing."""
         if not targets:
             return {}
         sums = dict.fromkeys(targets, 0.0)
         steps = 0
-        for _ in range(self.settings.critic.epochs):
+        for _ in range(epochs or self.settings.critic.epochs):
             order = random.permutation(len(states))
             for chosen in mini_batches(len(states), self.settings.mini_batch_turns, order):
                 self.critic_engine.zero_grad()

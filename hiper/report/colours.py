@@ -41,6 +41,7 @@ _COLOURS = {
     "grpo_r3": "#ddaa99",
     "grpo_d3s": "#996655",
     "grpo_himac": "#77aacc",
+    "archer": "#ee7711",
 }
 _SOLID = 7  # the first so many; the others are dashed, in turn
 _DASHES = ("dashed", "dashdot", "dotted")

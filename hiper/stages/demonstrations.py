@@ -148,6 +148,9 @@ def _play(
         so_far = History([*history.observations], [*history.actions])
         state = State(info.instruction, so_far, observation, subgoal, info.admissible_actions)
         decision = expert.act(observation, info.admissible_actions)
+        read = READ[settings.prompt.interface](decision)
+        if not read.valid or read.action != decision.action.strip().lower():
+            return None  # a name of the data holds a tag, for example: no answer can say it
         moments.append((state, decision))
         history.add(observation, decision.action)
         subgoal = decision.subgoal
@@ -169,16 +172,6 @@ Moments = Sequence[tuple[State, Decision]]
 Answered = list[tuple[State, str]]
 
 
-def _plan_execute(moments: Moments) -> Answered | None:
-    answers = [(state, render(one.switch, one.subgoal, one.action)) for state, one in moments]
-    return answers if _readable(moments, [parse(answer) for _, answer in answers]) else None
-
-
-def _react(moments: Moments) -> Answered | None:
-    answers = [(state, render_react(one.subgoal, one.action)) for state, one in moments]
-    return answers if _readable(moments, [parse_react(answer) for _, answer in answers]) else None
-
-
 def _blueprint(moments: Moments) -> Answered | None:
     """The subgoals that the expert turned out to have, as a plan before its first turn; then its turns."""
     plan: list[str] = []
@@ -191,20 +184,22 @@ def _blueprint(moments: Moments) -> Answered | None:
     written = render_plan(plan)
     if subgoals_of(parse_plan(written).subgoal) != tuple(plan):
         return None
-    readable = _readable(moments, [parse_step(answer) for _, answer in answers])
-    first = (replace(moments[0][0], subgoal=None), written)
-    return [first, *((replace(state, plan=plan), answer) for state, answer in answers)] if readable else None
+    return [
+        (replace(moments[0][0], subgoal=None), written),
+        *((replace(one, plan=plan), said) for one, said in answers),
+    ]
 
 
 ANSWERS: dict[str, Callable[[Moments], Answered | None]] = {
-    "plan_execute": _plan_execute,
-    "react": _react,
+    "plan_execute": lambda moments: [(state, render(one.switch, one.subgoal, one.action)) for state, one in moments],
+    "react": lambda moments: [(state, render_react(one.subgoal, one.action)) for state, one in moments],
     "blueprint": _blueprint,
 }
-"""What the expert answers in each interface; None where a name of the data holds a tag, for example: no answer can say
-it."""
+"""What the expert answers in each interface, to what it is shown; None where no answer can say it."""
 
-
-def _readable(moments: Moments, read: Sequence[ParsedTurn]) -> bool:
-    said = zip(read, moments, strict=True)
-    return all(turn.valid and turn.action == one.action.strip().lower() for turn, (_, one) in said)
+READ: dict[str, Callable[[Decision], ParsedTurn]] = {
+    "plan_execute": lambda one: parse(render(one.switch, one.subgoal, one.action)),
+    "react": lambda one: parse_react(render_react(one.subgoal, one.action)),
+    "blueprint": lambda one: parse_step(render_step(one.switch, one.action)),
+}
+"""How the answer is read with which the expert acts."""

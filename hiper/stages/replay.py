@@ -73,7 +73,8 @@ def replayed_rows(rows: Sequence[TurnRow], weight: float, weighed: bool) -> list
 def _bare(trajectory: Trajectory) -> Trajectory:
     """Without what no update reads, and without hidden states, which are those of older weights."""
     turns = tuple(
-        replace(without_features(turn), prompt="", response="", reward=float(turn.reward)) for turn in trajectory.turns
+        replace(without_features(turn), prompt="", response="", admissible=(), reward=float(turn.reward))
+        for turn in trajectory.turns
     )
     return replace(trajectory, turns=turns, info={})
 

@@ -153,6 +153,7 @@ def _turn(
         generation=response.generation,
         shortened=request.shortened,
         problems=parsed.problems,
+        admissible=request.admissible_actions,
     )
 
 

@@ -33,6 +33,8 @@ STREAMS = {
     "pretraining update": 16,
     "resampling": 17,
     "execution": 18,
+    "replay": 19,
+    "fresh answers": 20,
 }
 
 

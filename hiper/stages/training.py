@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from hiper.algorithms.off_policy import off_policy_of
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.sampling import ALL, sampling_of
 from hiper.algorithms.unexplained import Unexplained
@@ -49,6 +50,7 @@ from hiper.stages.assessment import Assessor
 from hiper.stages.choosing import chosen_rows, relaxed
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
+from hiper.stages.off_policy import OffPolicyLearner
 from hiper.stages.phases import PhasedSampling
 from hiper.stages.pretraining import Pretraining
 from hiper.stages.sampling import EpisodeSampling, Sampled, usable
@@ -144,6 +146,8 @@ class Trainer:
         gate = settings.training.critic.gate
         self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features, gate)
         self.pretraining = Pretraining()
+        stored = off_policy_of(settings.algorithm)
+        self.off_policy = None if stored is None else OffPolicyLearner(settings, stored, self.learner, self.players)
         benchmark = make_benchmark(settings.benchmark, data_root)
         tasks = split_train(settings, benchmark)
         self.tasks = tasks.reinforcement[: settings.training.tasks]
@@ -253,8 +257,10 @@ class Trainer:
         assessed = self.assessor.assess(trajectories)
         clock.lap("credit")
         random = generator(stream(settings, "update", iteration))
-        updates = self.learner.update_critic(assessed.states, assessed.targets(), random)
-        clock.lap("critic")
+        updates: dict[str, float] = {}
+        if self.off_policy is None:
+            updates |= self.learner.update_critic(assessed.states, assessed.targets(), random)
+            clock.lap("critic")
         rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit), sampled)
         rows = self.sampling.learned(rows, sampled)
         if mismatch:
@@ -263,7 +269,12 @@ class Trainer:
             rows = chosen_rows(rows, trajectories, relaxed(sampling.choose, progress), self._entropies)
             clock.lap("choice")
         # without value heads there is no critic to wait for
-        if train_actor := not self.heads or iteration >= settings.training.critic.warmup_iterations:
+        train_actor = not self.heads or iteration >= settings.training.critic.warmup_iterations
+        if self.off_policy is not None:
+            self.off_policy.remember(trajectories)
+            updates |= self.off_policy.update(iteration, random, self._learning_rate(progress), train_actor)
+            clock.lap("replay")
+        elif train_actor:
             updates |= self.learner.update_actor(rows, random, self._learning_rate(progress))
             clock.lap("actor")
         row: dict[str, float] = {"iteration": iteration + 1, "episodes": before + len(played)}
@@ -317,6 +328,8 @@ class Trainer:
                 "pretraining": asdict(self.pretraining),
                 "sampling": self.sampling.state(),
             }
+            if self.off_policy is not None:
+                further["off_policy"] = self.off_policy.state()
             checkpoint.save(self.folder / "checkpoints", done, state | further)
         self.processes.wait()  # nobody may leave, or come back, before it is there
 
@@ -336,6 +349,8 @@ class Trainer:
         self.pretraining = Pretraining(**state["pretraining"])
         if "sampling" in state:  # a checkpoint without it is older than all there is to say of it
             self.sampling.restore(state["sampling"])
+        if self.off_policy is not None:
+            self.off_policy.restore(state["off_policy"])
         log.info("resuming after iteration %d of %d", iteration, self.settings.training.iterations)
         return iteration
 

@@ -68,6 +68,12 @@ SAMPLED = {
 }
 
 
+STORED: dict[str, Any] = {
+    "run": "alfworld_test-test-archer-seed0",
+    "algorithm__off_policy": {"capacity": 60, "batch_turns": 16, "critic_epochs": 2, "actor_epochs": 1, "tau": 0.1},
+}
+
+
 def sometimes_won(play: Callable[..., list[Trajectory]]) -> Callable[..., list[Trajectory]]:
     """Episodes of a game that a model of no skill sometimes wins: when what it has answered is long by threes."""
 
@@ -151,8 +157,8 @@ def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"algorithm__lam_boundary": "auto"}, LORA, PRETRAINED, SAMPLED],
-    ids=["full", "lora", "pretrained", "sampled"],
+    [{"algorithm__lam_boundary": "auto"}, LORA, PRETRAINED, SAMPLED, TRUNK | STORED],
+    ids=["full", "lora", "pretrained", "sampled", "stored"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
@@ -225,6 +231,48 @@ def test_plans_and_their_steps_learn_in_turns(tmp_path: Path, monkeypatch: pytes
     evaluation.run(chosen, whole, prepared / "data")
     for row in read_jsonl(whole / "evaluation.jsonl"):
         assert row["decisions"][0]["action"] == "" and all(turn["action"] for turn in row["decisions"][1:])
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0])
+def test_critics_of_stored_turns_learn_what_their_targets_say(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tau: float
+) -> None:
+    """Q learns r + γ V̄ of the next state, r where the episode ended, V what Q̄ says of a fresh answer; the copies stay
+    where they began, or are the critic after each epoch, and the actor's advantage is the lower Q less the lower V."""
+    stored = {"capacity": 30, "batch_turns": 12, "critic_epochs": 2, "actor_epochs": 1, "tau": tau}
+    chosen = run_settings(
+        **STORED | TRUNK | {"algorithm__off_policy": stored, "algorithm__gamma": 0.5}, training__iterations=1
+    )
+    trainer = training.Trainer(chosen, prepared / "warmstart" / "model", tmp_path, prepared / "data")
+    off = trainer.off_policy
+    assert off is not None
+    drawn, answered, told, rows = [], [], [], []
+    values, draw = off._values, off._drawn
+    before = [weight.clone() for _, weight in off._weights(off.target)]
+    monkeypatch.setattr(off, "_drawn", lambda *place: drawn.append(draw(*place)) or drawn[-1])
+    monkeypatch.setattr(off, "_values", lambda *asked: answered.append(values(*asked)) or answered[-1])
+    monkeypatch.setattr(
+        off.learner, "update_critic", lambda states, targets, *_, epochs: told.append(targets) or {"x": 1.0}
+    )
+    monkeypatch.setattr(off.learner, "update_actor", lambda given, *_: rows.append(given) or {})
+    with torch.no_grad():
+        for _, weight in off._weights(off.critic):
+            weight.add_(0.01)
+    trainer.iterate(0)
+    assert len(off.moments) == 30 and len(told) == 2 and len(answered) == 2 * 4 + 2
+    for epoch, targets in enumerate(told):
+        (moments, _), (following, fresh, *_) = drawn[epoch], answered[4 * epoch : 4 * epoch + 4]
+        for twin in (1, 2):
+            wanted = [one.reward + 0.5 * value for one, value in zip(moments, following[twin], strict=True)]
+            np.testing.assert_allclose(targets[f"q_{twin}"].target, np.float32(wanted))
+            np.testing.assert_allclose(targets[f"v_{twin}"].target, np.float32(fresh[twin]))
+            ended = [one.after is None for one in moments]
+            assert not following[twin][ended].any() and following[twin][np.invert(ended)].all()
+    q, v = answered[-2:]
+    advantage = np.minimum(q[1], q[2]) - np.minimum(v[1], v[2])
+    assert [float(row.advantage[0]) for row in rows[0]] == pytest.approx(advantage.tolist(), rel=1e-5)
+    moved = [not torch.equal(now, then) for (_, now), then in zip(off._weights(off.target), before, strict=True)]
+    assert all(moved) if tau else not any(moved)
 
 
 def require_low_rank(start: Path, changed: Path, prefix: str = "model.") -> dict[str, torch.Tensor]:
@@ -330,10 +378,12 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
             "training__critic__detach": False,
         },
         {**TRUNK, "training__critic__loss": "hl_gauss", "training__critic__gate": True},
+        {**STORED, "decoding__mode": "free", "engine__dtype": "bfloat16", "algorithm__normalize": True},
     ],
     ids=[
         *("paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding", "react"),
         *("token values, free decoding", "token values, separate critic", "trunk of classes behind a gate"),
+        "stored turns, free decoding, bfloat16",
     ],
 )
 def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:

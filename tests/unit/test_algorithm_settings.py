@@ -22,7 +22,7 @@ from hiper.errors import UserError
 from hiper.manifest import package_versions
 
 PIPELINE = {"name", "group_size"}  # read by the pipeline, which needs them of every algorithm
-SAMPLING = "sampling."  # of those that compare groups: read by the pipeline, too
+SAMPLING = ("sampling.", "off_policy.")  # sections of theirs that the pipeline reads, too
 # In every form of an algorithm together, all of its settings are read.
 FORMS: dict[str, list[dict[str, Any]]] = {
     "hiper": [{"switch_advantage": form} for form in ("return", "paper", "none")],

@@ -34,6 +34,7 @@ def test_every_group_file_is_reached_by_some_composition() -> None:
     cells = list(product(available("benchmark", ROOT), available("model", ROOT), ["hiper"]))
     places = [("alfworld_small", "tiny"), ("webshop", "qwen2.5_1.5b_instruct")]
     cells += [(*place, algorithm) for place in places for algorithm in available("algorithm", ROOT)]
+    cells.remove(("webshop", "qwen2.5_1.5b_instruct", "archer"))  # which vLLM and DeepSpeed, `paper`'s, cannot play
     for benchmark, model, algorithm in cells:
         experiment = {"tiny": "demo", "test": "demo", "smollm2_135m": "smollm"}.get(model, "paper")
         if algorithm == "grpo_himac":  # of another interface

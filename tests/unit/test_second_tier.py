@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from credit_arrays import make_turns, settings_of
-from pipeline import run_settings
+from pipeline import VLLM, run_settings
 
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.errors import UserError
 from hiper.learning import losses
 
 # Two won episodes of one turn and two, a lost one of three; | begins a subgoal: |w, |. w, |. |.
@@ -168,3 +169,17 @@ def test_returns_that_stop_at_a_segments_end_tell_earlier_segments_nothing() -> 
     }
     np.testing.assert_allclose(found["segment"], [[-0.25, 0.75], [-0.25, -0.25]])
     np.testing.assert_allclose(found["episode"], [[0.5, 0.5], [-0.5, -0.5]])
+
+
+def test_archer_compares_an_answer_with_its_state_by_the_lower_of_two_critics() -> None:
+    """Two turns, γ = ½: A = min(3, 2) − min(1, 4) and min(0, 1) − min(2, 2). Q learns 0 + ½ · V of the next turn, then
+    the reward, as the episode has ended; V learns its own Q."""
+    turns = make_turns([2], reward=[[0.0, 6.0]], group=[0])
+    values = {"q_1": [[3.0, 0, 9]], "q_2": [[2.0, 1, 9]], "v_1": [[1.0, 2, 9]], "v_2": [[4.0, 2, 9]]}
+    settings = settings_of("archer", gamma=0.5)
+    credit = ALGORITHMS["archer"].credit(turns, {name: np.array(one) for name, one in values.items()}, settings)
+    np.testing.assert_allclose(credit.other, [[1.0, -2.0]])
+    targets = {head: target.tolist() for head, (target, _) in credit.targets.items()}
+    assert targets == {"q_1": [[1.0, 6.0]], "v_1": [[3.0, 0.0]], "q_2": [[1.0, 6.0]], "v_2": [[2.0, 1.0]]}
+    with pytest.raises(UserError, match="fresh answers in the middle of updates"):
+        run_settings("alfworld_test-test-archer-seed0", rollout=VLLM)
