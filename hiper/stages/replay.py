@@ -72,10 +72,7 @@ def replayed_rows(rows: Sequence[TurnRow], weight: float, weighed: bool) -> list
 
 def _bare(trajectory: Trajectory) -> Trajectory:
     """Without what no update reads, and without hidden states, which are those of older weights."""
-    turns = tuple(
-        replace(without_features(turn), prompt="", response="", admissible=(), reward=float(turn.reward))
-        for turn in trajectory.turns
-    )
+    turns = tuple(replace(without_features(turn), prompt="", response="", admissible=()) for turn in trajectory.turns)
     return replace(trajectory, turns=turns, info={})
 
 

@@ -146,7 +146,7 @@ def _turn(
         subgoal_text=parsed.subgoal,
         action=parsed.action,
         valid=parsed.valid,
-        reward=reward,
+        reward=float(reward),  # a checkpoint that keeps turns holds plain numbers
         switch_span=_span(parsed.switch_span),
         subgoal_span=_span(parsed.subgoal_span),
         action_span=_span(parsed.action_span),

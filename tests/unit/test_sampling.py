@@ -167,7 +167,7 @@ def test_a_memory_comes_back_from_a_checkpoint_as_it_was(tmp_path: Path) -> None
     tokens = np.arange(3, dtype=np.int32)
     made = Generation(tokens, tokens[:2], np.float32([-1, -2]), ((1, 2), ()), features=np.ones((2, 4), np.float32))
     spans = {"switch_span": TokenSpan(0, 1), "subgoal_span": TokenSpan(1, 2)}
-    turn = replace(TURN, reward=np.float64(1.0), generation=made, **spans)
+    turn = replace(TURN, reward=1.0, generation=made, **spans)
     memory = Memory(Replay(successes=1, failures=1, capacity=9, weight=1.0))
     memory.remember([replace(episode(TASKS[0], 0, 1.0, True), turns=(turn, TURN)), *group(TASKS[1], 1, False)])
     torch.save(memory.state(), tmp_path / "state.pt")
