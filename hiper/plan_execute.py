@@ -1,8 +1,9 @@
 """The only parser of a turn: blocks, validity, character and token spans; and the writer of canonical responses.
 
 A plan-execute response is `<switch>KEEP</switch><subgoal>…</subgoal><action>…</action>`, a flat (ReAct) response is
-`<think>…</think><action>…</action>`. Model output is hostile text: nothing here raises on it, and every function takes
-linear time.
+`<think>…</think><action>…</action>`. With a blueprint the first response is `<subgoal>…; …; …</subgoal>`, the plan of
+the episode, and the others are `<switch>KEEP</switch><action>…</action>`, SWITCH going on to the next subgoal. Model
+output is hostile text: nothing here raises on it, and every function takes linear time.
 
 Thoughts come first: what stands before the last `</think>` is thought, and so is what stands behind a `<think>` that
 is never closed. Text of a thought opens no block, because an action that was only considered must not be executed. Here
@@ -23,7 +24,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Span = tuple[int, int]
 """Half-open range `[start, stop)` of characters or of tokens."""
@@ -34,6 +35,10 @@ FREE_ACTION = f"search[{FREE_TEXT}]"
 
 PLAN_EXECUTE_BLOCKS = ("switch", "subgoal", "action")
 REACT_BLOCKS = ("action",)
+PLAN_BLOCKS = ("subgoal",)
+STEP_BLOCKS = ("switch", "action")
+BETWEEN_SUBGOALS = ";"
+NO_PLAN = "do the task"  # the subgoal of an agent whose plan has none
 THINK, THOUGHT = "<think>", "</think>"
 FALLBACK_CHARACTERS = 30
 CHINESE = re.compile("[\u4e00-\u9fff]")  # a turn with such a character is invalid
@@ -43,7 +48,7 @@ _OPENING: dict[tuple[str, ...], re.Pattern[str]] = {
     blocks: re.compile(
         f"<({_A_THOUGHT}|" + "|".join("(?ai:action)" if name == "action" else name for name in blocks) + ")>"
     )
-    for blocks in (PLAN_EXECUTE_BLOCKS, REACT_BLOCKS)
+    for blocks in (PLAN_EXECUTE_BLOCKS, REACT_BLOCKS, PLAN_BLOCKS, STEP_BLOCKS)
 }
 _THINK, _THOUGHT = re.compile(f"<{_A_THOUGHT}>"), re.compile(f"</{_A_THOUGHT}>")
 _CLOSING = {name: re.compile("</(?ai:action)>" if name == "action" else f"</{name}>") for name in PLAN_EXECUTE_BLOCKS}
@@ -103,12 +108,39 @@ def parse(response: str, offsets: Sequence[int] | None = None, *, thinking: bool
     The original's environment side reads an unknown switch text as KEEP and its credit assignment reads it as SWITCH;
     here it is KEEP everywhere, and the turn is invalid.
     """
-    reading = _read(response, PLAN_EXECUTE_BLOCKS, thinking)
+    return _decided(response, offsets, PLAN_EXECUTE_BLOCKS, thinking)
+
+
+def parse_step(response: str, offsets: Sequence[int] | None = None, *, thinking: bool = False) -> ParsedTurn:
+    """Parse a response that follows a blueprint: as `parse`, without a subgoal block."""
+    return _decided(response, offsets, STEP_BLOCKS, thinking)
+
+
+def _decided(response: str, offsets: Sequence[int] | None, names: tuple[str, ...], thinking: bool) -> ParsedTurn:
+    reading = _read(response, names, thinking)
     decision = reading.blocks["switch"].text.strip().upper() if "switch" in reading.blocks else None
-    problems = [f"no {name} block" for name in PLAN_EXECUTE_BLOCKS if name not in reading.blocks]
+    problems = [f"no {name} block" for name in names if name not in reading.blocks]
     if decision not in (None, "KEEP", "SWITCH"):
         problems.append("switch text is neither KEEP nor SWITCH")
     return _parsed(response, offsets, reading, problems, switch=decision == "SWITCH")
+
+
+def parse_plan(response: str, offsets: Sequence[int] | None = None, *, thinking: bool = False) -> ParsedTurn:
+    """Parse a blueprint: the text of its subgoal block, which begins the first subgoal, and no action."""
+    reading = _read(response, PLAN_BLOCKS, thinking)
+    problems = [f"no {name} block" for name in PLAN_BLOCKS if name not in reading.blocks]
+    if not problems and not _subgoals(reading.blocks["subgoal"].text):
+        problems.append("no subgoal in the plan")
+    return replace(_parsed(response, offsets, reading, problems, switch=True), action="")
+
+
+def subgoals_of(plan: str | None) -> tuple[str, ...]:
+    """The subgoals of a blueprint's text in order, one at least."""
+    return _subgoals(plan or "") or (NO_PLAN,)
+
+
+def _subgoals(plan: str) -> tuple[str, ...]:
+    return tuple(part for one in plan.split(BETWEEN_SUBGOALS) if (part := " ".join(one.split())))
 
 
 def parse_react(response: str, offsets: Sequence[int] | None = None, *, thinking: bool = False) -> ParsedTurn:
@@ -129,6 +161,16 @@ def render(switch: bool, subgoal: str, action: str) -> str:
 def render_react(thought: str, action: str) -> str:
     """The canonical flat response."""
     return f"<think>{thought}</think><action>{action}</action>"
+
+
+def render_plan(subgoals: Sequence[str]) -> str:
+    """The canonical blueprint."""
+    return f"<subgoal>{f'{BETWEEN_SUBGOALS} '.join(subgoals)}</subgoal>"
+
+
+def render_step(switch: bool, action: str) -> str:
+    """The canonical response that follows a blueprint."""
+    return f"<switch>{'SWITCH' if switch else 'KEEP'}</switch><action>{action}</action>"
 
 
 def continued(answer: str, thinking: bool) -> str:

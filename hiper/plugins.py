@@ -38,6 +38,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "adora": "hiper.algorithms.adora:ALGORITHM",
         "dvao": "hiper.algorithms.dvao:ALGORITHM",
         "mgrpo": "hiper.algorithms.mgrpo:ALGORITHM",
+        "archer": "hiper.algorithms.archer:ALGORITHM",
         "hiper_groups": "hiper.algorithms.hiper_groups:ALGORITHM",
     },
     ENVIRONMENTS: {

@@ -4,7 +4,7 @@ parsed."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Turn:
 
     `subgoal` is the subgoal in force after this turn; `subgoal_text` is what the turn's own block said (None when
     missing). `switch` is True for SWITCH. Spans include the tags and are None where the block is missing. `shortened`:
-    the prompt left something out to fit. `generation` is None for scripted policies.
+    the prompt left something out to fit. `generation` is None for scripted policies. `admissible`: what could be done.
     """
 
     observation: str
@@ -77,6 +77,12 @@ class Turn:
     generation: Generation | None = None
     problems: tuple[str, ...] = ()
     shortened: bool = False
+    admissible: tuple[str, ...] = ()
+
+
+def without_features(turn: Turn) -> Turn:
+    """Without the sampler's hidden states."""
+    return turn if turn.generation is None else replace(turn, generation=replace(turn.generation, features=None))
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,11 @@ class Trajectory:
     last_prompt: str | None = None
     failure: str | None = None
     info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def earned(self) -> float:
+        """The sum of its rewards."""
+        return sum(turn.reward for turn in self.turns)
 
 
 def evaluated_on(row: Mapping[str, Any]) -> str:

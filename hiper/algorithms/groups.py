@@ -20,6 +20,7 @@ from pydantic import ValidationInfo, field_validator
 from hiper.algorithms.interface import AlgorithmSettings, Bools, Credit, Floats, Ints, Turns
 from hiper.algorithms.normalize import standardize
 from hiper.algorithms.returns import lengths, masked
+from hiper.algorithms.sampling import NO_SAMPLING, Sampling
 from hiper.algorithms.shaping import invalid_penalty
 from hiper.declarations import Before
 from hiper.fields import NonNegative, Settings
@@ -50,6 +51,8 @@ class StepComparison(Comparison):
 
 class GroupedSettings(AlgorithmSettings):
     """What an algorithm has that learns from differences between the episodes of a group."""
+
+    sampling: Annotated[Sampling, Before(NO_SAMPLING)]
 
     @field_validator("group_size")
     @classmethod

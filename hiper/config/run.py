@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from hiper.algorithms.off_policy import off_policy_of
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.algorithms.sampling import sampling_of
 from hiper.config.algorithm import AlgorithmSection
 from hiper.config.benchmark import BenchmarkSection, BenchmarkSettings
 from hiper.config.engine import Engine
@@ -33,12 +35,14 @@ DATA_PARTS = ("name", "dataset", "task_types", "data")  # of a benchmark's setti
 
 
 class Prompt(Settings):
-    interface: Literal["plan_execute", "react"]
+    interface: Literal["plan_execute", "react", "blueprint"]
     style: Literal["full", "compact"]  # compact: same fields, few words, for models trained from scratch
     history_length: CountOrZero
     max_tokens: Count
     system: Annotated[str | None, Before(None)]  # a system message; None: what the chat template says without one
     thinking: Annotated[bool, Before(False)]  # of templates that ask (enable_thinking): whether answers begin with one
+    # blueprint only: after so many turns with a subgoal the next of the plan begins by itself; None: never
+    subgoal_turns: Annotated[Count | None, Before(None)]
 
 
 class Decoding(Settings):
@@ -159,9 +163,18 @@ class GbpoTarget(Settings):
     temperature: Positive  # in units of advantage
 
 
+class FiberpoBounds(Settings):
+    """How far log ratios may lie from 0; no published values are known (arXiv 2603.08239)."""
+
+    turn: NonNegative  # their mean over a turn's tokens
+    token: NonNegative  # what a token adds to it
+
+
 class Training(Settings):
     iterations: Count
     episodes: Count  # per iteration
+    # of the train split's for RL, in the seeded order, those that are played, again and again; None: all
+    tasks: Annotated[Count | None, Before(None)]
     epochs: Count
     mini_batch_turns: Annotated[Count, ReadBy("variance")]
     micro_batch_tokens: Annotated[Count, ReadBy("warmstart", "variance")]
@@ -178,6 +191,7 @@ class Training(Settings):
         DispoBounds, ReadBy("variance"), Before({"good_low": 0.2, "good_high": 10.0, "bad_low": 1.0, "bad_high": 100.0})
     ]
     gbpo: Annotated[GbpoTarget, ReadBy("variance"), Before({"low": 0.3, "high": 0.3, "temperature": 1.0e-4})]
+    fiberpo: Annotated[FiberpoBounds, ReadBy("variance"), Before({"turn": 0.1, "token": 0.2})]
     kl: NonNegative
     entropy: NonNegative
     checkpoint_every: Count  # iterations, if `checkpoint_minutes` have passed since the last one
@@ -296,6 +310,17 @@ def _learning(run: RunSettings) -> Iterator[str]:
         )
     if ALGORITHMS[run.algorithm.name].hierarchical and run.prompt.interface != "plan_execute":
         yield f"algorithm {run.algorithm.name} needs prompt.interface: plan_execute"
+    if off_policy_of(run.algorithm) is not None and (run.rollout.backend, run.engine.name) != ("local", "local"):
+        yield (
+            f"algorithm {run.algorithm.name} asks the model for fresh answers in the middle of updates, which "
+            "rollout.backend: local gives it with engine.name: local; set both, or choose another algorithm"
+        )
+    sampling = sampling_of(run.algorithm)
+    if sampling is not None and sampling.phases and run.prompt.interface != "blueprint":
+        yield (
+            f"algorithm.sampling.phases: with prompt.interface {run.prompt.interface!r} there are no plans that could "
+            "learn apart from what follows them; set prompt.interface: blueprint, or phases: false"
+        )
     draws = run.training.episodes // run.algorithm.group_size
     critic = run.training.critic
     if critic.pretraining.episodes and ALGORITHMS[run.algorithm.name].heads(run.algorithm):

@@ -2,7 +2,8 @@
 
 The restriction changes the policy: probabilities are renormalised over the permitted tokens, by the sampler and, with
 the same sets, in training (`Restriction`). Under KEEP the current subgoal is copied; without one only SWITCH is
-permitted. Where an admissible action is `FREE_ACTION` (a search), any text may stand in its place that cannot be taken
+permitted. Where the interface is `blueprint`, an answer without a current subgoal is a plan, any text, and the others
+name none. Where an admissible action is `FREE_ACTION` (a search), any text may stand in its place that cannot be taken
 for the end of the action. Free text can spell no tag. A choice after which no answer would end within the limit is not
 permitted.
 
@@ -188,6 +189,15 @@ class Guide:
             return root
         closed = self.tag["</think>"] if self.thinking else ()  # no thoughts with subgoals: close the open one
         before = (*closed, *self.tag["<switch>"])
+        if self.interface == "blueprint" and not subgoal:
+            done = Node()
+            done.add((self.end,), Node(shortest=0))
+            root.add((*closed, *self.tag["<subgoal>"]), _free(TEXT, TEXT_OR_CLOSE, self.tag["</subgoal>"], done))
+            return root
+        if self.interface == "blueprint":
+            for decision in ("KEEP", "SWITCH"):
+                root.add([*before, *self.encode(decision), *self.tag["</switch>"]], acting)
+            return root
         opened = (*self.tag["</switch>"], *self.tag["<subgoal>"])
         stated = _free(TEXT, TEXT_OR_CLOSE, self.tag["</subgoal>"], acting)
         root.add([*before, *self.encode("SWITCH"), *opened], stated)

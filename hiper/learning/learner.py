@@ -73,14 +73,19 @@ class Learner:
         critic.run_heads, critic.processes = self.critic_engine.run, self.processes
 
     def update_critic(
-        self, states: Sequence[State], targets: Mapping[str, Targets], random: np.random.Generator
+        self,
+        states: Sequence[State],
+        targets: Mapping[str, Targets],
+        random: np.random.Generator,
+        epochs: int | None = None,
     ) -> dict[str, float]:
-        """`critic.epochs` passes over the turns' states; returns mean losses per head. Without heads: nothing."""
+        """`critic.epochs` passes over the turns' states, or so many; returns mean losses per head. Without heads:
+        nothing."""
         if not targets:
             return {}
         sums = dict.fromkeys(targets, 0.0)
         steps = 0
-        for _ in range(self.settings.critic.epochs):
+        for _ in range(epochs or self.settings.critic.epochs):
             order = random.permutation(len(states))
             for chosen in mini_batches(len(states), self.settings.mini_batch_turns, order):
                 self.critic_engine.zero_grad()
@@ -214,7 +219,8 @@ class Learner:
         advantage = self._tensor(_flat(batch, select, "advantage"))[trained]
         corrected = batch[0].importance is not None  # then every row is
         importance = self._tensor(_flat(batch, select, "importance"))[trained] if corrected else None
-        tokens = losses.Tokens(taken[trained], old[trained], advantage, importance)
+        turn = self._tensor(np.repeat(np.arange(len(batch)), [mask.sum() for mask in select]))[trained]
+        tokens = losses.Tokens(taken[trained], old[trained], advantage, turn, importance)
         loss, clipped = self.token_loss(tokens, settings)
         total = loss / trained_count
         if settings.entropy:
@@ -251,6 +257,10 @@ class Learner:
     def actor_logprobs(self, rows: Sequence[TurnRow]) -> list[Tensor]:
         """log π of every response token under the actor as it is now, one tensor [response] per row."""
         return self.logprobs.of_responses(self.actor, self.actor_engine.run, rows)
+
+    def actor_entropies(self, rows: Sequence[TurnRow]) -> list[Tensor]:
+        """The actor's entropy at every response token, as it is now, one tensor [response] per row."""
+        return self.logprobs.entropies(self.actor, self.actor_engine.run, rows)
 
     def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, device=self.device)

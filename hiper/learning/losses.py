@@ -54,20 +54,21 @@ class Tokens:
     """What a token loss may look at, [tokens] each, of the tokens of a micro-batch that carry a policy gradient.
 
     `logprob`: log π under the actor as it is now, the one that gradients flow through; `old_logprob`: under the policy
-    that drew the token; `importance`: what the token's loss is to be multiplied by, for a sampler that is not the
-    trainer (None: nothing).
+    that drew the token; `turn`: a number that the tokens of a turn have in common; `importance`: what the token's loss
+    is to be multiplied by, for a sampler that is not the trainer (None: nothing).
     """
 
     logprob: Tensor
     old_logprob: Tensor
     advantage: Tensor
+    turn: Tensor
     importance: Tensor | None = None
 
 
 TokenLoss = Callable[[Tokens, Training], tuple[Tensor, Tensor]]
 """A token loss: (the loss, the number of tokens that its clip acts on), both summed over the tokens, not averaged, and
-scalars. The settings are there for its parameters. No term may join tokens, because they come in micro-batches; KL and
-entropy are added elsewhere. No ratio may overflow: `bounded_ratio`."""
+scalars. The settings are there for its parameters. No term may join tokens of different turns, because turns come in
+micro-batches; KL and entropy are added elsewhere. No ratio may overflow: `bounded_ratio`."""
 
 
 def ppo_clip(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
@@ -132,6 +133,25 @@ def gbpo(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
     return _summed((ratio - target).abs() * advantage.abs(), tokens), passed.sum()
 
 
+def fiberpo(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
+    """FiberPO (arXiv 2603.08239): a turn's ratio and what a token adds to it are clipped apart, `training.fiberpo`.
+
+        c = mean of ℓ over the turn's tokens, ℓ = log ρ,   b = clip(c, ±turn)
+        loss = −exp(b + clip(ℓ − b, ±token)) · A
+
+    Within both bounds it is −ρA. A token counts as clipped where either bound acts.
+    """
+    bounds = settings.fiberpo
+    change = (tokens.logprob - tokens.old_logprob).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    _, turn, count = tokens.turn.unique(return_inverse=True, return_counts=True)
+    mean = torch.zeros(len(count), dtype=change.dtype, device=change.device).index_add(0, turn, change) / count
+    base, common = mean.clamp(-bounds.turn, bounds.turn)[turn], mean[turn]
+    own = change - base
+    gated = (base + own.clamp(-bounds.token, bounds.token)).exp()
+    clipped = (common.abs() > bounds.turn) | (own.abs() > bounds.token)
+    return _summed(-gated * tokens.advantage, tokens), clipped.sum()
+
+
 def _summed(loss: Tensor, tokens: Tokens) -> Tensor:
     return (loss if tokens.importance is None else tokens.importance * loss).sum()
 
@@ -141,6 +161,7 @@ TOKEN_LOSSES: dict[str, TokenLoss] = {
     "cispo": cispo,
     "dispo": dispo,
     "gbpo": gbpo,
+    "fiberpo": fiberpo,
 }
 
 
@@ -173,5 +194,14 @@ def k3_divergence(logprob: Tensor, reference_logprob: Tensor) -> Tensor:
 
 def entropy(logprobs: Tensor) -> Tensor:
     """Entropy of each row of `logprobs` [tokens, vocabulary], summed; −inf entries count as probability 0."""
+    return -_weighted(logprobs).sum()
+
+
+def entropies(logprobs: Tensor) -> Tensor:
+    """The same [tokens], not summed."""
+    return -_weighted(logprobs).sum(-1)
+
+
+def _weighted(logprobs: Tensor) -> Tensor:
     probabilities = logprobs.exp()
-    return -(probabilities * logprobs.masked_fill(probabilities == 0, 0.0)).sum()
+    return probabilities * logprobs.masked_fill(probabilities == 0, 0.0)

@@ -51,10 +51,16 @@ def every_token(answer: Answer) -> Index:
     return np.flatnonzero(answer.chosen)
 
 
+def answer(answer: Answer) -> Index:
+    """Before the last token of the response: after all that it says."""
+    return np.array([answer.length - 1])
+
+
 READ_OUTS: dict[str, ReadOut] = {
     "prompt": prompt,
     "after_subgoal": after_subgoal,
     EVERY_TOKEN: every_token,
+    "answer": answer,
 }
 
 

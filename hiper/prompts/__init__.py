@@ -38,6 +38,7 @@ class State:
     observation: str
     subgoal: str | None
     admissible_actions: Sequence[str]
+    plan: Sequence[str] = ()  # the subgoals of a blueprint, once there is one
 
     @property
     def actions(self) -> list[str]:
@@ -54,7 +55,8 @@ class PromptBuilder:
 
     def __init__(self, settings: Prompt, words: Words) -> None:
         self.settings, self.words = settings, words
-        self.rules = self.words.rules(settings.style, settings.interface)
+        answers = ("plan", "step") if settings.interface == "blueprint" else (settings.interface,)
+        self.rules = {answer: self.words.rules(settings.style, answer) for answer in answers}
 
     def build(self, state: State, with_history: bool = True) -> str:
         """The user message of one turn."""
@@ -95,8 +97,19 @@ class PromptBuilder:
         assemble = self._full if self.settings.style == "full" else self._compact
         return assemble(state, history, page)
 
+    def _rules(self, state: State) -> str:
+        planned = "step" if state.plan else "plan"
+        return self.rules[planned if self.settings.interface == "blueprint" else self.settings.interface]
+
+    def _subgoals(self, state: State) -> list[str]:
+        """What there is to say of the plan and the current subgoal, which is last, next to the answer about it."""
+        plan = [f"Plan: {'; '.join(state.plan)}"] if state.plan else []
+        if self.settings.interface == "react" or (self.settings.interface == "blueprint" and not plan):
+            return []
+        return [*plan, f"{'Current s' if self.settings.style == 'full' else 'S'}ubgoal: {state.subgoal or 'None'}"]
+
     def _full(self, state: State, history: list[tuple[int, str, str]], page: str) -> str:
-        parts = [self.rules, f"Your task: {state.instruction}"]
+        parts = [self._rules(state), f"Your task: {state.instruction}"]
         taken = len(state.history.actions)
         if history:
             parts.append(f"Steps taken so far: {taken}. The last {len(history)} of them:")
@@ -105,18 +118,15 @@ class PromptBuilder:
         elif taken:
             parts.append(f"Steps taken so far: {taken}.")
         parts.append(f"Current observation: {page}")
-        if self.settings.interface == "plan_execute":
-            parts.append(f"Current subgoal: {state.subgoal or 'None'}")
+        parts += self._subgoals(state)
         listed = self.words.listed.join(f"'{action}'" for action in state.actions)
         parts.append(f"Admissible actions: [{listed}]")
         return "\n".join(parts)
 
     def _compact(self, state: State, history: list[tuple[int, str, str]], page: str) -> str:
-        parts = [f"{self.rules}Task: {state.instruction}"]
+        parts = [f"{self._rules(state)}Task: {state.instruction}"]
         parts += [f"Before: {self.words.before(seen, state.instruction)}\nDid: {done}" for _, seen, done in history]
         parts.append(f"Step: {len(state.history.actions)}\nNow: {page}")
         parts.append(f"Can: {self.words.offered(page, state.actions)}")
-        if self.settings.interface == "plan_execute":
-            # last, next to the answer that keeps or replaces it
-            parts.append(f"Subgoal: {state.subgoal or 'None'}")
+        parts += self._subgoals(state)
         return "\n".join(parts)

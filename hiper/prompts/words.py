@@ -31,7 +31,31 @@ Answer with exactly these two blocks and nothing else:
 <action>...</action>: one of the admissible actions, copied letter by letter.{acting}
 """
 
-COMPACT_RULES = {"plan_execute": "Decide, name the subgoal, act.\n", "react": "Think, act.\n"}
+PLAN_RULES = """\
+{place} Before you act you write a plan: the subgoals that lead to the task, in order. One subgoal names something that
+a few actions can achieve; it is neither the whole task nor a single action.
+
+Answer with exactly this block and nothing else, no reasoning, no comments:
+<subgoal>...; ...; ...</subgoal>: the subgoals of the plan, a semicolon between two of them.
+"""
+
+STEP_RULES = """\
+{place} You follow a plan, subgoal by subgoal. At every step you first decide whether to go on with the current subgoal
+or to begin the next one of the plan, then you act.
+
+Answer with exactly these two blocks and nothing else, no reasoning, no comments:
+<switch>KEEP</switch> or <switch>SWITCH</switch>: KEEP while the current subgoal still fits, SWITCH when it has been
+reached or has become pointless.
+<action>...</action>: one of the admissible actions, copied letter by letter.{acting}
+"""
+
+RULES = {"plan_execute": PLAN_EXECUTE_RULES, "react": REACT_RULES, "plan": PLAN_RULES, "step": STEP_RULES}
+COMPACT_RULES = {
+    "plan_execute": "Decide, name the subgoal, act.\n",
+    "react": "Think, act.\n",
+    "plan": "Plan.\n",
+    "step": "Decide, act.\n",
+}
 
 
 def as_it_is(observation: str, instruction: str, actions: Sequence[str] = ()) -> str:
@@ -65,8 +89,8 @@ class Words:
     listed: str = "\n "  # between two admissible actions of a full prompt
     offered: Callable[[str, Sequence[str]], str] = all_actions
 
-    def rules(self, style: str, interface: str) -> str:
+    def rules(self, style: str, answer: str) -> str:
+        """Of the answer that is asked for: `plan_execute`, `react`; with a blueprint its `plan`, or a `step` of it."""
         if style == "compact":
-            return COMPACT_RULES[interface]
-        rules = PLAN_EXECUTE_RULES if interface == "plan_execute" else REACT_RULES
-        return rules.format(place=self.place, acting=self.acting)
+            return COMPACT_RULES[answer]
+        return RULES[answer].format(place=self.place, acting=self.acting)

@@ -37,6 +37,11 @@ _COLOURS = {
     "adora": "#006688",
     "grpo_hicra": "#0077dd",
     "grpo_ranks": "#8855ff",
+    "grpo_dapo": "#8811dd",
+    "grpo_r3": "#ddaa99",
+    "grpo_d3s": "#996655",
+    "grpo_himac": "#77aacc",
+    "archer": "#ee7711",
 }
 _SOLID = 7  # the first so many; the others are dashed, in turn
 _DASHES = ("dashed", "dashdot", "dotted")

@@ -70,7 +70,10 @@ def _budget(study: Study) -> str:
         settings = study.of(algorithm)[0].settings
         iterations, episodes = (value_at(settings, f"training.{key}") for key in ("iterations", "episodes"))
         if iterations is not None:
-            phrases.setdefault(f"{iterations} iterations of {episodes} episodes", []).append(study.label(algorithm))
+            phrase = f"{iterations} iterations of {episodes} episodes"
+            if value_at(settings, "algorithm.sampling.resample"):
+                phrase = f"{iterations * episodes} episodes, and as many iterations as resampling leaves"
+            phrases.setdefault(phrase, []).append(study.label(algorithm))
     if len(phrases) == 1:
         return f"{next(iter(phrases))} per run"
     return "; ".join(f"{', '.join(names)}: {phrase}" for phrase, names in phrases.items()) or "not known"

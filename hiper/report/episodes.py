@@ -19,7 +19,7 @@ from typing import Any
 from hiper.benchmarks.record import record_of
 from hiper.errors import UserError
 from hiper.manifest import EVALUATION
-from hiper.plan_execute import render
+from hiper.plan_execute import render, render_step
 from hiper.plugins import ENVIRONMENTS, known
 from hiper.records import read_jsonl, read_last_rows, require
 from hiper.report.colours import colour
@@ -213,7 +213,10 @@ def _turn(turn: Mapping[str, Any], part: Part, read: Callable[[str], str]) -> li
     """[seen, 0 KEEP / 1 SWITCH / None, subgoal, action, answer, problems, reward] and, in training, blocks, values and
     tokens with their credit. An answer that the others say in full is left out."""
     response = turn.get("response") or ""
-    said = response == render(turn["switch"], turn.get("subgoal_text") or "", turn["action"])
+    said = response in (
+        render(turn["switch"], turn.get("subgoal_text") or "", turn["action"]),
+        render_step(turn["switch"], turn["action"]),
+    )
     return [
         part.text(read(turn["observation"])),
         None if turn["subgoal"] is None else int(turn["switch"]),

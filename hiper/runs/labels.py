@@ -32,6 +32,11 @@ ALGORITHM_LABELS = {
     "adora": "ADORA",
     "dvao": "DVAO",
     "mgrpo": "M-GRPO",
+    "grpo_dapo": "DAPO's sampling",
+    "grpo_r3": "R³'s replay",
+    "grpo_d3s": "D³S's choice",
+    "grpo_himac": "HiMAC",
+    "archer": "ArCHer",
     "hiper_groups": "HiPER, without a critic",
 }
 ZERO_SHOT = "Base model (zero-shot)"  # a warm start without training

@@ -5,18 +5,31 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hiper.benchmarks.experts import Decision
 from hiper.benchmarks.record import make_benchmark, record_of
 from hiper.config import RunSettings
 from hiper.errors import UserError
 from hiper.locks import exclusive
 from hiper.manifest import again, data_hash, read_manifest, require_unchanged, write_manifest
-from hiper.plan_execute import parse, parse_react, render, render_react
+from hiper.plan_execute import (
+    ParsedTurn,
+    parse,
+    parse_plan,
+    parse_react,
+    parse_step,
+    render,
+    render_plan,
+    render_react,
+    render_step,
+    subgoals_of,
+)
 from hiper.prompts import History, PromptBuilder, State
 from hiper.randomness import generator
 from hiper.records import MAKE_AGAIN, read_jsonl, require, write_jsonl
@@ -133,25 +146,64 @@ def _play(
     expert = record.expert(task, info.instruction, random, settings.demonstrations.hesitation)
     prompts = PromptBuilder(settings.prompt, record.words)
     history, subgoal = History(), None
-    rows: list[dict[str, Any]] = []
+    moments: list[tuple[State, Decision]] = []
     over = False
     while not over:
-        state = State(info.instruction, history, observation, subgoal, info.admissible_actions)
+        so_far = History([*history.observations], [*history.actions])
+        state = State(info.instruction, so_far, observation, subgoal, info.admissible_actions)
         decision = expert.act(observation, info.admissible_actions)
-        if settings.prompt.interface == "plan_execute":
-            answer = render(decision.switch, decision.subgoal, decision.action)
-            read = parse(answer)
-        else:
-            answer = render_react(decision.subgoal, decision.action)
-            read = parse_react(answer)
+        read = READ[settings.prompt.interface](decision)
         if not read.valid or read.action != decision.action.strip().lower():
             return None  # a name of the data holds a tag, for example: no answer can say it
-        messages = [{"role": "user", "content": prompts.build(state)}, {"role": "assistant", "content": answer}]
-        shorter = prompts.build(state, with_history=False)
-        row = {"task": task.id, "task_type": task.task_type, "turn": len(rows), "messages": messages}
-        rows.append({**row, "shorter": shorter})
+        moments.append((state, decision))
         history.add(observation, decision.action)
         subgoal = decision.subgoal
         observation, _, terminated, truncated, info = environment.step(decision.action)
         over = terminated or truncated
-    return rows if info.won else None
+    answered = ANSWERS[settings.prompt.interface](moments)
+    if not info.won or answered is None:
+        return None
+    rows: list[dict[str, Any]] = []
+    for state, answer in answered:
+        messages = [{"role": "user", "content": prompts.build(state)}, {"role": "assistant", "content": answer}]
+        shorter = prompts.build(state, with_history=False)
+        row = {"task": task.id, "task_type": task.task_type, "turn": len(rows), "messages": messages}
+        rows.append({**row, "shorter": shorter})
+    return rows
+
+
+Moments = Sequence[tuple[State, Decision]]
+Answered = list[tuple[State, str]]
+
+
+def _blueprint(moments: Moments) -> Answered | None:
+    """The subgoals that the expert turned out to have, as a plan before its first turn; then its turns."""
+    plan: list[str] = []
+    answers: Answered = []
+    for state, one in moments:
+        begins = bool(plan) and one.switch
+        if begins or not plan:
+            plan.append(one.subgoal)
+        answers.append((replace(state, subgoal=plan[-2 if begins else -1]), render_step(begins, one.action)))
+    written = render_plan(plan)
+    if subgoals_of(parse_plan(written).subgoal) != tuple(plan):
+        return None
+    return [
+        (replace(moments[0][0], subgoal=None), written),
+        *((replace(one, plan=plan), said) for one, said in answers),
+    ]
+
+
+ANSWERS: dict[str, Callable[[Moments], Answered | None]] = {
+    "plan_execute": lambda moments: [(state, render(one.switch, one.subgoal, one.action)) for state, one in moments],
+    "react": lambda moments: [(state, render_react(one.subgoal, one.action)) for state, one in moments],
+    "blueprint": _blueprint,
+}
+"""What the expert answers in each interface, to what it is shown; None where no answer can say it."""
+
+READ: dict[str, Callable[[Decision], ParsedTurn]] = {
+    "plan_execute": lambda one: parse(render(one.switch, one.subgoal, one.action)),
+    "react": lambda one: parse_react(render_react(one.subgoal, one.action)),
+    "blueprint": lambda one: parse_step(render_step(one.switch, one.action)),
+}
+"""How the answer is read with which the expert acts."""

@@ -13,7 +13,7 @@ from hiper.learning.processes import Processes
 from hiper.locks import exclusive
 from hiper.policies.base import Policy
 from hiper.stages.rollout import Rollout, Watch
-from hiper.trajectory import Task, Trajectory
+from hiper.trajectory import Task, Trajectory, Turn, without_features
 
 
 @contextmanager
@@ -40,28 +40,41 @@ class SharedRollout(Rollout):
         self.processes = processes
 
     def play(
-        self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int], watch: Watch | None = None
+        self,
+        tasks: Sequence[Task],
+        groups: Sequence[int],
+        seed: Sequence[int],
+        watch: Watch | None = None,
+        blueprints: Sequence[Turn | None] | None = None,
     ) -> list[Trajectory]:
         if self.processes.size == 1:
-            return super().play(tasks, groups, seed, watch)
-        draws = list(dict.fromkeys(groups))
-        mine = {draws[place] for place in self.processes.block(len(draws))}
-        share = [number for number, group in enumerate(groups) if group in mine]
+            return super().play(tasks, groups, seed, watch, blueprints)
+        share = self._share(groups)
         played = super().play(
             [tasks[number] for number in share],
             [groups[number] for number in share],
             [*seed, self.processes.rank],
             watch,
+            None if blueprints is None else [blueprints[number] for number in share],
         )
-        return self.processes.gathered([_without_features(trajectory) for trajectory in played])
+        return self.processes.gathered([replace(one, turns=tuple(map(without_features, one.turns))) for one in played])
 
+    def plan(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Turn | None]:
+        if self.processes.size == 1:
+            return super().plan(tasks, groups, seed)
+        share = self._share(groups)
+        planned = super().plan(
+            [tasks[number] for number in share],
+            [groups[number] for number in share],
+            [*seed, self.processes.rank],
+        )
+        return self.processes.gathered([None if turn is None else without_features(turn) for turn in planned])
 
-def _without_features(trajectory: Trajectory) -> Trajectory:
-    turns = tuple(
-        turn if turn.generation is None else replace(turn, generation=replace(turn.generation, features=None))
-        for turn in trajectory.turns
-    )
-    return replace(trajectory, turns=turns)
+    def _share(self, groups: Sequence[int]) -> list[int]:
+        """Which episodes this process plays."""
+        draws = list(dict.fromkeys(groups))
+        mine = {draws[place] for place in self.processes.block(len(draws))}
+        return [number for number, group in enumerate(groups) if group in mine]
 
 
 def resumable_by(settings: RunSettings) -> RunSettings:

@@ -98,6 +98,8 @@ def reduced(settings: RunSettings) -> RunSettings:
     training["critic"] |= {"warmup_iterations": 0, "pretraining": training["critic"]["pretraining"] | {"episodes": 0}}
     if training["critic"]["trunk_blocks"] != "all":
         training["critic"]["trunk_blocks"] = 1
+    if "sampling" in values["algorithm"]:
+        values["algorithm"]["sampling"]["resample"] = 0  # two iterations are wanted, whatever the first one plays
     values["evaluation"]["checkpoints"] = ["last"]
     values["tracking"] |= {"live": False, "episodes": 0}
     return parse_run(values, "preflight")

@@ -10,7 +10,7 @@ from hiper.benchmarks.base import Benchmark, Info, TextEnvironment
 from hiper.benchmarks.record import record_of
 from hiper.config import Prompt
 from hiper.errors import UserError
-from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_react
+from hiper.plan_execute import ParsedTurn, carried_subgoal, parse, parse_plan, parse_react, parse_step, subgoals_of
 from hiper.policies.base import Policy, RememberingPolicy, Request, Response, StreamingPolicy
 from hiper.prompts import History, PromptBuilder, State, offered
 from hiper.trajectory import Task, TokenSpan, Trajectory, Turn
@@ -30,17 +30,22 @@ class _Episode:
     observation: str = ""
     info: Info | None = None
     subgoal: str | None = None
+    plan: tuple[str, ...] = ()  # the subgoals of a blueprint
+    place: int = 0  # of the current one in the plan
+    spent: int = 0  # turns since it began
     history: History = field(default_factory=History)
     turns: list[Turn] = field(default_factory=list)
     terminated: bool = False
     truncated: bool = False
     failure: str | None = None
+    planning: bool = False  # it ends when its blueprint is written
 
     @property
     def over(self) -> bool:
-        return self.terminated or self.truncated or self.failure is not None
+        return self.terminated or self.truncated or self.failure is not None or (self.planning and bool(self.plan))
 
-    def begin(self) -> None:
+    def begin(self, blueprint: Turn | None = None) -> None:
+        """`blueprint`: the turn in which the plan was written, if the agent is not to write one."""
         try:
             observation, info = self.environment.reset(self.task)
         except UserError:
@@ -49,6 +54,12 @@ class _Episode:
             self.fail("reset", error)
             return
         self._arrive(observation, info)
+        if blueprint is not None and not self.over:
+            self._follow(blueprint)
+
+    def _follow(self, blueprint: Turn) -> None:
+        self.turns.append(blueprint)
+        self.plan, self.subgoal = subgoals_of(blueprint.subgoal_text), blueprint.subgoal
 
     def _arrive(self, observation: str, info: Info) -> None:
         self.observation, self.info = observation, info
@@ -62,13 +73,17 @@ class _Episode:
     def request(self, prompts: PromptBuilder, fits: Callable[[str], bool]) -> Request:
         assert self.info is not None
         info = self.info
-        state = State(info.instruction, self.history, self.observation, self.subgoal, info.admissible_actions)
+        actions = info.admissible_actions
+        state = State(info.instruction, self.history, self.observation, self.subgoal, actions, self.plan)
         prompt, shortened = prompts.fit(state, fits)
         return Request(prompt, tuple(state.actions), self.subgoal, info.instruction, self.observation, shortened)
 
-    def play(self, request: Request, response: Response, interface: str) -> None:
-        reader = parse if interface == "plan_execute" else parse_react
-        parsed = reader(response.text, response.offsets, thinking=response.thinking)
+    def play(self, request: Request, response: Response, settings: Prompt) -> None:
+        if settings.interface == "blueprint" and not self.plan:
+            parsed = parse_plan(response.text, response.offsets, thinking=response.thinking)
+            self._follow(_turn(self.observation, request, response, parsed, subgoals_of(parsed.subgoal)[0], 0.0))
+            return
+        parsed = READERS[settings.interface](response.text, response.offsets, thinking=response.thinking)
         try:
             answer, reward, self.terminated, self.truncated, info = self.environment.step(parsed.action)
         except UserError:
@@ -76,10 +91,20 @@ class _Episode:
         except Exception as error:
             self.fail("step", error)
             return
-        self.subgoal = carried_subgoal(self.subgoal, parsed)
+        if parsed.switch:
+            self._next()
+        self.subgoal = self.plan[self.place] if self.plan else carried_subgoal(self.subgoal, parsed)
         self.turns.append(_turn(self.observation, request, response, parsed, self.subgoal, reward))
         self.history.add(self.observation, parsed.action)
+        self.spent += 1
+        if self.plan and self.spent == settings.subgoal_turns:
+            self._next()
+            self.subgoal = self.plan[self.place]
         self._arrive(answer, info)
+
+    def _next(self) -> None:
+        """Begin the next subgoal of the plan; the last one goes on."""
+        self.place, self.spent = min(self.place + 1, max(0, len(self.plan) - 1)), 0
 
     def trajectory(self, prompts: PromptBuilder, fits: Callable[[str], bool]) -> Trajectory:
         won = self.info is not None and self.info.won
@@ -102,6 +127,9 @@ class _Episode:
         )
 
 
+READERS = {"plan_execute": parse, "react": parse_react, "blueprint": parse_step}  # of the answer that acts
+
+
 def _span(span: tuple[int, int] | None) -> TokenSpan | None:
     return None if span is None else TokenSpan(*span)
 
@@ -118,13 +146,14 @@ def _turn(
         subgoal_text=parsed.subgoal,
         action=parsed.action,
         valid=parsed.valid,
-        reward=reward,
+        reward=float(reward),  # a checkpoint that keeps turns holds plain numbers
         switch_span=_span(parsed.switch_span),
         subgoal_span=_span(parsed.subgoal_span),
         action_span=_span(parsed.action_span),
         generation=response.generation,
         shortened=request.shortened,
         problems=parsed.problems,
+        admissible=request.admissible_actions,
     )
 
 
@@ -142,26 +171,45 @@ class Rollout:
         groups: Sequence[int],
         seed: Sequence[int],
         watch: Watch | None = None,
+        blueprints: Sequence[Turn | None] | None = None,
     ) -> list[Trajectory]:
         """One trajectory per task, in order; `groups` [tasks] numbers the draws. Same arguments, same trajectories.
 
-        `watch` is told of every turn as soon as it has been played.
+        `watch` is told of every turn as soon as it has been played. `blueprints` [tasks]: the turns in which the plans
+        to follow were written; without them the policy writes each its own.
         """
+        episodes = self._begun(tasks, groups, seed, blueprints or [None] * len(tasks))
+        if isinstance(self.policy, StreamingPolicy):
+            self._stream(self.policy, episodes, seed, watch)
+        else:
+            self._step_together(episodes, seed, watch)
+        return [episode.trajectory(self.prompts, self.policy.fits) for episode in episodes]
+
+    def plan(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Turn | None]:
+        """Only the turn in which a blueprint is written, for each task; None where the episode broke before it."""
+        episodes = self._begun(tasks, groups, seed, [None] * len(tasks))
+        for episode in episodes:
+            episode.planning = True
+        if isinstance(self.policy, StreamingPolicy):
+            self._stream(self.policy, episodes, seed, None)
+        else:
+            self._step_together(episodes, seed, None)
+        return [episode.turns[0] if episode.turns else None for episode in episodes]
+
+    def _begun(
+        self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int], blueprints: Sequence[Turn | None]
+    ) -> list[_Episode]:
         while len(self.environments) < len(tasks):
             self.environments.append(self.benchmark.environment())
         episodes = [
             _Episode(task, group, environment)
             for task, group, environment in zip(tasks, groups, self.environments, strict=False)
         ]
-        for episode in episodes:
-            episode.begin()
+        for episode, blueprint in zip(episodes, blueprints, strict=True):
+            episode.begin(blueprint)
         if isinstance(self.policy, RememberingPolicy):
             self.policy.begin(seed)
-        if isinstance(self.policy, StreamingPolicy):
-            self._stream(self.policy, episodes, seed, watch)
-        else:
-            self._step_together(episodes, seed, watch)
-        return [episode.trajectory(self.prompts, self.policy.fits) for episode in episodes]
+        return episodes
 
     def _step_together(self, episodes: Sequence[_Episode], seed: Sequence[int], watch: Watch | None) -> None:
         """All active episodes take their next turn at once."""
@@ -199,7 +247,7 @@ class Rollout:
                 policy.cancel()
 
     def _advance(self, episode: _Episode, request: Request, response: Response, watch: Watch | None) -> None:
-        episode.play(request, response, self.prompt.interface)
+        episode.play(request, response, self.prompt)
         if watch is not None and episode.failure is None:
             watch(episode.task, episode.turns[-1])
 

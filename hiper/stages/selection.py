@@ -33,11 +33,9 @@ class ModelSelection:
         self.settings, self.rollout, self.tasks = settings, rollout, list(tasks)
         self.best: Best | None = None
 
-    def due(self, iteration: int) -> bool:
+    def due(self, iteration: int, last: bool) -> bool:
         """Is the model after this iteration (from 1 on) to be looked at? The last one always is."""
-        training = self.settings.training
-        regular = iteration % training.validation.every == 0
-        return bool(self.tasks) and (regular or iteration == training.iterations)
+        return bool(self.tasks) and (last or iteration % self.settings.training.validation.every == 0)
 
     def measure(self, iteration: int) -> dict[str, float]:
         """Play the tasks with the model as it is now; returns metrics. `best` is then of this iteration if no earlier

@@ -31,6 +31,10 @@ STREAMS = {
     "pretraining": 14,
     "pretraining tasks": 15,
     "pretraining update": 16,
+    "resampling": 17,
+    "execution": 18,
+    "replay": 19,
+    "fresh answers": 20,
 }
 
 
@@ -64,19 +68,26 @@ def split_train(settings: RunSettings, benchmark: Benchmark) -> TrainTasks:
     return TrainTasks(shuffled[:shown], shuffled[shown:end], shuffled[end:])
 
 
-def draws_of(settings: RunSettings, iteration: int, spent: int = 0) -> range:
+def all_draws(settings: RunSettings, spent: int = 0) -> int:
+    """How many tasks all iterations together may draw: as many as `iterations` × `episodes` less the episodes `spent`
+    before the first are groups."""
+    return (settings.training.iterations * settings.training.episodes - spent) // settings.algorithm.group_size
+
+
+def draws_of(settings: RunSettings, iteration: int, spent: int = 0, resampled: int = 0) -> range:
     """Numbers of the task draws of one iteration. All iterations together play `iterations` × `episodes` less the
     episodes `spent` before the first, shared out evenly: whatever the critic learned on, an algorithm has as many
-    episodes and as many updates as one without a critic."""
-    training = settings.training
-    draws = (training.iterations * training.episodes - spent) // settings.algorithm.group_size
-    return range(iteration * draws // training.iterations, (iteration + 1) * draws // training.iterations)
+    episodes and as many updates as one without a critic. The draws that groups were `resampled` with in the iterations
+    before it are taken from the end, where iterations then have none left."""
+    draws, iterations = all_draws(settings, spent), settings.training.iterations
+    start, stop = (number * draws // iterations + resampled for number in (iteration, iteration + 1))
+    return range(min(start, draws), min(stop, draws))
 
 
 def draw_tasks(
-    tasks: Sequence[Task], settings: RunSettings, draws: range, purpose: str = "tasks"
+    tasks: Sequence[Task], settings: RunSettings, draws: range, purpose: str = "tasks", first: int = 0
 ) -> tuple[list[Task], list[int]]:
-    """The tasks of these draws and their group numbers [episodes].
+    """The tasks of these draws and their group numbers [episodes], from `first` on.
 
     Tasks come in seeded epochs without repetition, so a draw depends on its number alone and a resumed run sees what
     an uninterrupted one would.
@@ -87,4 +98,4 @@ def draw_tasks(
         order = generator(stream(settings, purpose, epoch)).permutation(len(tasks))
         chosen.append(tasks[order[place]])
     groups = [group for group in range(len(draws)) for _ in range(settings.algorithm.group_size)]
-    return [chosen[group] for group in groups], groups
+    return [chosen[group] for group in groups], [first + group for group in groups]

@@ -9,7 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from hiper.algorithms.off_policy import off_policy_of
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.algorithms.sampling import ALL, sampling_of
 from hiper.algorithms.unexplained import Unexplained
 from hiper.benchmarks.record import make_benchmark
 from hiper.config import RunSettings
@@ -42,15 +47,19 @@ from hiper.runs.metrics import METRICS
 from hiper.runs.summary import explained_variance, rollout_metrics
 from hiper.stages import checkpoint
 from hiper.stages.assessment import Assessor
+from hiper.stages.choosing import chosen_rows, relaxed
 from hiper.stages.distribution import SharedRollout, resumable_by, written_by_first
 from hiper.stages.interruption import Notice, listening
+from hiper.stages.off_policy import OffPolicyLearner
+from hiper.stages.phases import PhasedSampling
 from hiper.stages.pretraining import Pretraining
+from hiper.stages.sampling import EpisodeSampling, Sampled, usable
 from hiper.stages.selection import FOLDER as BEST
 from hiper.stages.selection import ModelSelection
-from hiper.stages.tasks import draw_tasks, draws_of, split_train, stream
+from hiper.stages.tasks import draw_tasks, split_train, stream
 from hiper.stages.training_records import TrainingRecords
 from hiper.tracking import start_follower
-from hiper.trajectory import Task, Trajectory
+from hiper.trajectory import Task, Trajectory, Turn
 
 log = logging.getLogger(__name__)
 
@@ -138,10 +147,19 @@ class Trainer:
         self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features, gate)
         self.pretraining = Pretraining()
         self.interval = checkpoint.Interval(settings.training.checkpoint_minutes)
+        stored = off_policy_of(settings.algorithm)
+        self.off_policy = None if stored is None else OffPolicyLearner(settings, stored, self.learner, self.players)
         benchmark = make_benchmark(settings.benchmark, data_root)
         tasks = split_train(settings, benchmark)
-        self.tasks = tasks.reinforcement
+        self.tasks = tasks.reinforcement[: settings.training.tasks]
         self.rollout = SharedRollout(benchmark, self.policy, settings.prompt, self.processes)
+        self.greedy: SharedRollout | None = None  # plays what the policy finds likeliest
+        sampling = sampling_of(settings.algorithm)
+        if sampling is not None and sampling.phases:
+            self.greedy = SharedRollout(benchmark, self.players.policy(0.0), settings.prompt, self.processes)
+            self.sampling: EpisodeSampling = PhasedSampling(settings, self.tasks, self._play, self._plan)
+        else:
+            self.sampling = EpisodeSampling(settings, self.tasks, self._play)
         validator = self.players.policy(settings.training.validation.temperature)
         validation = SharedRollout(benchmark, validator, settings.prompt, self.processes)
         self.selection = ModelSelection(settings, validation, tasks.validation)
@@ -163,23 +181,24 @@ class Trainer:
 
     def train(self, notice: Notice) -> None:
         total = self.settings.training.iterations
-        first = self._resume()
+        done = self._resume()
         self.pretrain(notice)
-        records = TrainingRecords(self.folder, total, keep=first) if self.processes.first else None
+        records = TrainingRecords(self.folder, total, keep=done) if self.processes.first else None
         self.interval.begin()
-        for iteration in range(first, total):
-            iterated = self.iterate(iteration)
+        while not self._ended(done):
+            iterated = self.iterate(done)
             if records is not None:
                 records.add(*iterated)
-            done, stopping = iteration + 1, self.processes.any(notice.given)
-            if done < total and (stopping or self._checkpoint_due(done)):
+            done, stopping = done + 1, self.processes.any(notice.given)
+            if not self._ended(done) and (stopping or self._checkpoint_due(done)):
                 self._checkpoint(done)
-            if done < total and stopping:
+            if not self._ended(done) and stopping:
                 raise Interrupted(f"{notice}: stopped after iteration {done} of {total}")
         if records is not None:
-            records.complete()
-        self.rollout.close()
-        self.selection.close()
+            records.complete(done)
+        for rollout in (self.rollout, self.greedy, self.selection):
+            if rollout is not None:
+                rollout.close()
 
     def pretrain(self, notice: Notice) -> None:
         """Let the values learn before RL, if the settings want it; from where it was left."""
@@ -199,50 +218,72 @@ class Trainer:
         draws = settings.training.episodes // settings.algorithm.group_size
         numbers = range(batch * draws, (batch + 1) * draws)
         tasks, groups = draw_tasks(self.tasks, settings, numbers, "pretraining tasks")
-        played, trajectories = self._play(tasks, groups, stream(settings, "pretraining", batch), "pretraining")
-        assessed = self.assessor.assess(trajectories).of_returns()
+        played = self._play(tasks, groups, stream(settings, "pretraining", batch))
+        assessed = self.assessor.assess(usable(played, "pretraining")).of_returns()
         random = generator(stream(settings, "pretraining update", batch))
         self.learner.update_critic(assessed.states, assessed.targets(), random)
         self.pretraining = self.pretraining.then(settings.training.critic, played, assessed.read())
 
     def _play(
-        self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int], what: str
-    ) -> tuple[list[Trajectory], list[Trajectory]]:
-        """All episodes, and those that can be learned from; UserError if there is none. `what` they are for."""
+        self,
+        tasks: Sequence[Task],
+        groups: Sequence[int],
+        seed: Sequence[int],
+        blueprints: Sequence[Turn | None] | None = None,
+        greedy: bool = False,
+    ) -> list[Trajectory]:
+        rollout = self.greedy if greedy and self.greedy is not None else self.rollout
         self.players.play()
-        played = self.rollout.play(tasks, groups, seed)
+        played = rollout.play(tasks, groups, seed, blueprints=blueprints)
         self.players.train()
-        trajectories = [t for t in played if t.failure is None and t.turns]
-        if not trajectories:
-            raise UserError(f"{what}: every episode broke, the first with: {played[0].failure}")
-        return played, trajectories
+        return played
+
+    def _plan(self, tasks: Sequence[Task], groups: Sequence[int], seed: Sequence[int]) -> list[Turn | None]:
+        self.players.play()
+        planned = self.rollout.plan(tasks, groups, seed)
+        self.players.train()
+        return planned
+
+    def _ended(self, done: int) -> bool:
+        """Whether the budget is spent after so many iterations."""
+        return not self.sampling.draws(done, self.pretraining.episodes)
 
     def iterate(self, iteration: int) -> tuple[dict[str, Any], dict[str, float], list[dict[str, Any]]]:
         """One iteration of the method; returns its metrics, how long each part took, and some of its episodes."""
         settings, clock = self.settings, _Clock()
-        spent = self.pretraining.episodes
-        draws = draws_of(settings, iteration, spent)
-        tasks, groups = draw_tasks(self.tasks, settings, draws)
-        random_numbers = stream(settings, "rollout", iteration)
-        played, trajectories = self._play(tasks, groups, random_numbers, f"iteration {iteration + 1}")
+        spent, progress = self.pretraining.episodes, self._progress(iteration)
+        before = spent + self.sampling.draws(iteration, spent).start * settings.algorithm.group_size
+        sampled = self.sampling.sample(iteration, spent)
+        played, trajectories = sampled.played, sampled.trajectories + sampled.replayed
         clock.lap("rollout")
         assessed = self.assessor.assess(trajectories)
         clock.lap("credit")
         random = generator(stream(settings, "update", iteration))
-        updates = self.learner.update_critic(assessed.states, assessed.targets(), random)
-        clock.lap("critic")
-        rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit))
+        updates: dict[str, float] = {}
+        if self.off_policy is None:
+            updates |= self.learner.update_critic(assessed.states, assessed.targets(), random)
+            clock.lap("critic")
+        rows, mismatch = self._corrected(turn_rows(trajectories, assessed.credit), sampled)
+        rows = self.sampling.learned(rows, sampled)
         if mismatch:
             clock.lap("logprobs")
+        if (sampling := sampling_of(settings.algorithm)) is not None and sampling.choose != ALL:
+            rows = chosen_rows(rows, trajectories, relaxed(sampling.choose, progress), self._entropies)
+            clock.lap("choice")
         # without value heads there is no critic to wait for
-        if train_actor := not self.heads or iteration >= settings.training.critic.warmup_iterations:
-            updates |= self.learner.update_actor(rows, random, self._learning_rate(iteration))
+        train_actor = not self.heads or iteration >= settings.training.critic.warmup_iterations
+        if self.off_policy is not None:
+            self.off_policy.remember(trajectories)
+            updates |= self.off_policy.update(iteration, random, self._learning_rate(progress), train_actor)
+            clock.lap("replay")
+        elif train_actor:
+            updates |= self.learner.update_actor(rows, random, self._learning_rate(progress))
             clock.lap("actor")
-        row = {"iteration": iteration + 1, "episodes": spent + draws.stop * settings.algorithm.group_size}
+        row: dict[str, float] = {"iteration": iteration + 1, "episodes": before + len(played)}
         row |= self.pretraining.metrics() if iteration == 0 else {}
-        row |= rollout_metrics(played) | explained_variance(assessed.read()) | updates
+        row |= rollout_metrics(played) | sampled.metrics | explained_variance(assessed.read()) | updates
         row |= self.assessor.remember(assessed) | self.players.metrics() | mismatch
-        if self.selection.due(iteration + 1):
+        if self.selection.due(iteration + 1, last=self._ended(iteration + 1)):
             self.players.play()
             row |= self.selection.measure(iteration + 1)
             if self.selection.best is not None and self.selection.best.iteration == iteration + 1:
@@ -253,22 +294,30 @@ class Trainer:
         records = episodes.training_records(iteration + 1, played, update, self.policy.decode, kept)
         return {name: round(value, 6) for name, value in row.items()}, clock.laps, records
 
-    def _corrected(self, rows: list[TurnRow]) -> tuple[list[TurnRow], dict[str, float]]:
+    def _corrected(self, rows: list[TurnRow], sampled: Sampled) -> tuple[list[TurnRow], dict[str, float]]:
         """The rows with the trainer's log probabilities where the sampler's are those of another program, and how far
-        both lie apart."""
+        both lie apart; those of replayed episodes, the last, are weighed and keep what they were played with."""
+        cap, fresh = self.settings.rollout.importance_cap, sum(len(one.turns) for one in sampled.trajectories)
+        rows, replayed = rows[:fresh], self.sampling.weighed(rows[fresh:], importance=cap is not None)
         if self.players.exact:
-            return rows, {}
-        cap = self.settings.rollout.importance_cap
+            return rows + replayed, {}
         trainer = [logprobs.float().cpu().numpy() for logprobs in self.learner.actor_logprobs(rows)]
         found = mismatch_metrics(rows, trainer, cap)
         require_agreement(found, self.settings.rollout.difference_limit)
-        return corrected_rows(rows, trainer, cap), found
+        return corrected_rows(rows, trainer, cap) + replayed, found
 
-    def _learning_rate(self, iteration: int) -> float:
-        """Linear from `learning_rate` to `final_learning_rate` over the iterations."""
+    def _entropies(self, rows: Sequence[TurnRow]) -> list[npt.NDArray[np.float32]]:
+        return [part.float().cpu().numpy() for part in self.learner.actor_entropies(rows)]
+
+    def _progress(self, iteration: int) -> float:
+        """From 0 in the first iteration to 1 in the last, those counted that resampling has taken the place of."""
+        place = iteration + self.sampling.skipped(self.pretraining.episodes)
+        return min(1.0, place / max(1, self.settings.training.iterations - 1))
+
+    def _learning_rate(self, progress: float) -> float:
+        """Linear from `learning_rate` to `final_learning_rate`."""
         training = self.settings.training
-        share = iteration / max(1, training.iterations - 1)
-        return training.learning_rate + share * (training.final_learning_rate - training.learning_rate)
+        return training.learning_rate + progress * (training.final_learning_rate - training.learning_rate)
 
     def _checkpoint_due(self, done: int) -> bool:
         """By the first process's clock, so that all write one or none."""
@@ -285,7 +334,10 @@ class Trainer:
                 "best": self.selection.state(),
                 "unexplained": asdict(self.assessor.unexplained),
                 "pretraining": asdict(self.pretraining),
+                "sampling": self.sampling.state(),
             }
+            if self.off_policy is not None:
+                further["off_policy"] = self.off_policy.state()
             checkpoint.save(self.folder / "checkpoints", done, state | further)
         self.processes.wait()  # nobody may leave, or come back, before it is there
         self.interval.begin()
@@ -304,6 +356,10 @@ class Trainer:
         self.selection.restore(state["best"])
         self.assessor.unexplained = Unexplained(**state["unexplained"])
         self.pretraining = Pretraining(**state["pretraining"])
+        if "sampling" in state:  # a checkpoint without it is older than all there is to say of it
+            self.sampling.restore(state["sampling"])
+        if self.off_policy is not None:
+            self.off_policy.restore(state["off_policy"])
         log.info("resuming after iteration %d of %d", iteration, self.settings.training.iterations)
         return iteration
 

@@ -12,10 +12,10 @@ from hiper.runs.metrics import MetricsLog, Progress, resume_rows
 
 
 class TrainingRecords:
-    """The files of a run of `total` iterations, of which `keep` are done; rows of later ones are dropped."""
+    """The files of a run of at most `total` iterations, of which `keep` are done; rows of later ones are dropped."""
 
     def __init__(self, folder: Path, total: int, keep: int) -> None:
-        self.total, self.episodes = total, folder / episodes.EPISODES
+        self.episodes = folder / episodes.EPISODES
         self.metrics = MetricsLog(folder, "iteration", keep)
         resume_rows(self.episodes, "iteration", keep)
         self.progress = Progress("training", total, keep)
@@ -28,6 +28,6 @@ class TrainingRecords:
         success, turns = row["train/success"], row["train/turns"]
         self.progress.show(row["iteration"], f"success {success:.2f}  turns {turns:.1f}")
 
-    def complete(self) -> None:
-        """UserError unless every iteration has its row."""
-        self.metrics.require(range(1, self.total + 1))
+    def complete(self, done: int) -> None:
+        """UserError unless each of the iterations, `done` in all, has its row."""
+        self.metrics.require(range(1, done + 1))

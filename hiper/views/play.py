@@ -130,7 +130,7 @@ def _play(
 
 def bare_prompt(name: str) -> Prompt:
     """For players that read the observation and no prompt: only how their answers are parsed matters."""
-    unused = {"history_length": 0, "max_tokens": 1, "system": None, "thinking": False}
+    unused = {"history_length": 0, "max_tokens": 1, "system": None, "thinking": False, "subgoal_turns": None}
     return Prompt.model_validate({"interface": name, "style": "compact", **unused})
 
 

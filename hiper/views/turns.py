@@ -87,7 +87,10 @@ def _deed(turn: Mapping[str, Any]) -> Text:
     text = Text()
     if turn["subgoal"] is not None:
         text.append("SWITCH  " if turn["switch"] else "KEEP    ", "magenta" if turn["switch"] else "")
-    text.append(harmless(turn["action"]) or "(no action)", "bold cyan")
+    plan = (
+        turn.get("subgoal_text") if not turn["problems"] else None
+    )  # a turn that says no action but only what it plans
+    text.append(harmless(turn["action"] or (f"plan: {plan}" if plan else "")) or "(no action)", "bold cyan")
     return text.append(f"   reward {turn['reward']:g}", "green" if turn["reward"] > 0 else "")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline import run_settings
+from pipeline import FEW_GAMES, prepare, run_settings
 from safetensors.torch import load_file
 
 from hiper import plugins
@@ -28,6 +29,7 @@ from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.stages import checkpoint, evaluation, training, warmstart
 from hiper.stages.interruption import Notice
+from hiper.trajectory import Trajectory
 
 # What two runs that are the same have in common to the byte.
 SAME = (
@@ -53,6 +55,33 @@ PRETRAINED = TRUNK | {
     "training__critic__gate": True,
     "training__critic__pretraining": {"episodes": 16, "patience": 5, "tolerance": 0.0},
 }
+
+
+SAMPLED = {
+    "run": "alfworld_test-test-grpo-seed0",
+    "algorithm__group_size": 2,
+    "training__iterations": 8,
+    "algorithm__sampling__resample": 1,
+    "algorithm__sampling__replay": {"successes": 1, "failures": 1, "capacity": 8, "weight": 1.0},
+    "algorithm__sampling__choose": {"episodes": 0.5, "tokens": 0.5},
+    "training__tasks": 4,
+}
+
+
+STORED: dict[str, Any] = {
+    "run": "alfworld_test-test-archer-seed0",
+    "algorithm__off_policy": {"capacity": 60, "batch_turns": 16, "critic_epochs": 2, "actor_epochs": 1, "tau": 0.1},
+}
+
+
+def sometimes_won(play: Callable[..., list[Trajectory]]) -> Callable[..., list[Trajectory]]:
+    """Episodes of a game that a model of no skill sometimes wins: when what it has answered is long by threes."""
+
+    def decided(one: Trajectory) -> Trajectory:
+        won = sum(len(turn.response) for turn in one.turns) % 3 == 0
+        return replace(one, won=won, turns=(*one.turns[:-1], replace(one.turns[-1], reward=float(won))))
+
+    return lambda *arguments: [decided(one) for one in play(*arguments)]
 
 
 def train(prepared: Path, folder: Path, chosen: RunSettings) -> Path:
@@ -127,14 +156,18 @@ def test_two_runs_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"algorithm__lam_boundary": "auto"}, LORA, PRETRAINED], ids=["full", "lora", "pretrained"]
+    "changes",
+    [{"algorithm__lam_boundary": "auto"}, LORA, PRETRAINED, SAMPLED, TRUNK | STORED],
+    ids=["full", "lora", "pretrained", "sampled", "stored"],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     """A run that dies in its third iteration, after writing a metrics row too many, ends with the same bytes; that
     λ_b is averaged over iterations included."""
-    chosen = run_settings(training__iterations=4, training__checkpoint_every=2, **changes)
+    chosen = run_settings(**{"training__iterations": 4, "training__checkpoint_every": 2, **changes})
+    if changes is SAMPLED:
+        monkeypatch.setattr(training.Trainer, "_play", sometimes_won(training.Trainer._play))
     whole = train(prepared, tmp_path / "whole", chosen)
     real = training.Trainer.iterate
 
@@ -151,8 +184,95 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     cut = train(prepared, tmp_path / "cut", chosen)
     for name in SAME:
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
-    averaged = [row.get("critic/lam_boundary") for row in read_jsonl(whole / "metrics.jsonl")]
-    assert all(0 < one <= 1 for one in averaged) if chosen.algorithm.lam_boundary == "auto" else not any(averaged)
+    rows = read_jsonl(whole / "metrics.jsonl")
+    averaged = [row.get("critic/lam_boundary") for row in rows]
+    assert all(0 < one <= 1 for one in averaged) if "algorithm__lam_boundary" in changes else not any(averaged)
+    assert rows[-1]["episodes"] == chosen.training.iterations * chosen.training.episodes
+    assert (len(rows) < chosen.training.iterations) == any(row.get("train/resampled") for row in rows)
+    assert changes is not SAMPLED or any(row["train/replayed"] for row in rows)
+
+
+def test_plans_and_their_steps_learn_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokens of plans in the first iteration, those of steps in the second; a run that dies between the two ends
+    with the same bytes, and the trained model is evaluated with plans of its own."""
+    chosen = run_settings(
+        "alfworld_test-test-grpo-seed0",
+        **FEW_GAMES,
+        prompt__interface="blueprint",
+        prompt__max_tokens=900,
+        decoding__max_response_tokens=40,
+        decoding__max_text_tokens=24,
+        algorithm__group_size=2,
+        algorithm__sampling__phases=True,
+        training__checkpoint_every=1,
+        warm_start__method="sft",
+        evaluation__splits=["seen"],
+    )
+    prepared = prepare(tmp_path / "prepared", chosen)
+    whole = train(prepared, tmp_path / "whole", chosen)
+    for row in read_jsonl(whole / "episodes.jsonl"):
+        trained = [any(turn["token"]["trained"]) for turn in row["decisions"]]
+        assert trained == [(number == 0) == (row["iteration"] == 1) for number in range(len(trained))]
+        assert row["decisions"][0]["action"] == "" and row["decisions"][0]["response"].startswith("<subgoal>")
+    real = training.Trainer.iterate
+
+    def dies(self: training.Trainer, iteration: int) -> Any:
+        if iteration == 1:
+            raise MemoryError("the machine gave out")
+        return real(self, iteration)
+
+    monkeypatch.setattr(training.Trainer, "iterate", dies)
+    with pytest.raises(MemoryError):
+        train(prepared, tmp_path / "cut", chosen)
+    monkeypatch.setattr(training.Trainer, "iterate", real)
+    cut = train(prepared, tmp_path / "cut", chosen)
+    for name in SAME:
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+    evaluation.run(chosen, whole, prepared / "data")
+    for row in read_jsonl(whole / "evaluation.jsonl"):
+        assert row["decisions"][0]["action"] == "" and all(turn["action"] for turn in row["decisions"][1:])
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0])
+def test_critics_of_stored_turns_learn_what_their_targets_say(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tau: float
+) -> None:
+    """Q learns r + γ V̄ of the next state, r where the episode ended, V what Q̄ says of a fresh answer; the copies stay
+    where they began, or are the critic after each epoch, and the actor's advantage is the lower Q less the lower V."""
+    stored = {"capacity": 30, "batch_turns": 12, "critic_epochs": 2, "actor_epochs": 1, "tau": tau}
+    chosen = run_settings(
+        **STORED | TRUNK | {"algorithm__off_policy": stored, "algorithm__gamma": 0.5}, training__iterations=1
+    )
+    trainer = training.Trainer(chosen, prepared / "warmstart" / "model", tmp_path, prepared / "data")
+    off = trainer.off_policy
+    assert off is not None
+    drawn, answered, told, rows = [], [], [], []
+    values, draw = off._values, off._drawn
+    before = [weight.clone() for _, weight in off._weights(off.target)]
+    monkeypatch.setattr(off, "_drawn", lambda *place: drawn.append(draw(*place)) or drawn[-1])
+    monkeypatch.setattr(off, "_values", lambda *asked: answered.append(values(*asked)) or answered[-1])
+    monkeypatch.setattr(
+        off.learner, "update_critic", lambda states, targets, *_, epochs: told.append(targets) or {"x": 1.0}
+    )
+    monkeypatch.setattr(off.learner, "update_actor", lambda given, *_: rows.append(given) or {})
+    with torch.no_grad():
+        for _, weight in off._weights(off.critic):
+            weight.add_(0.01)
+    trainer.iterate(0)
+    assert len(off.moments) == 30 and len(told) == 2 and len(answered) == 2 * 4 + 2
+    for epoch, targets in enumerate(told):
+        (moments, _), (following, fresh, *_) = drawn[epoch], answered[4 * epoch : 4 * epoch + 4]
+        for twin in (1, 2):
+            wanted = [one.reward + 0.5 * value for one, value in zip(moments, following[twin], strict=True)]
+            np.testing.assert_allclose(targets[f"q_{twin}"].target, np.float32(wanted))
+            np.testing.assert_allclose(targets[f"v_{twin}"].target, np.float32(fresh[twin]))
+            ended = [one.after is None for one in moments]
+            assert not following[twin][ended].any() and following[twin][np.invert(ended)].all()
+    q, v = answered[-2:]
+    advantage = np.minimum(q[1], q[2]) - np.minimum(v[1], v[2])
+    assert [float(row.advantage[0]) for row in rows[0]] == pytest.approx(advantage.tolist(), rel=1e-5)
+    moved = [not torch.equal(now, then) for (_, now), then in zip(off._weights(off.target), before, strict=True)]
+    assert all(moved) if tau else not any(moved)
 
 
 def test_checkpoints_by_time_change_no_byte(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,10 +403,12 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
             "training__critic__detach": False,
         },
         {**TRUNK, "training__critic__loss": "hl_gauss", "training__critic__gate": True},
+        {**STORED, "decoding__mode": "free", "engine__dtype": "bfloat16", "algorithm__normalize": True},
     ],
     ids=[
         *("paper switch", "kl and entropy", "critic trains the backbone", "separate critic", "free decoding", "react"),
         *("token values, free decoding", "token values, separate critic", "trunk of classes behind a gate"),
+        "stored turns, free decoding, bfloat16",
     ],
 )
 def test_every_variant_trains(prepared: Path, tmp_path: Path, changes: dict[str, Any]) -> None:

@@ -34,8 +34,11 @@ def test_every_group_file_is_reached_by_some_composition() -> None:
     cells = list(product(available("benchmark", ROOT), available("model", ROOT), ["hiper"]))
     places = [("alfworld_small", "tiny"), ("webshop", "qwen2.5_1.5b_instruct")]
     cells += [(*place, algorithm) for place in places for algorithm in available("algorithm", ROOT)]
+    cells.remove(("webshop", "qwen2.5_1.5b_instruct", "archer"))  # which vLLM and DeepSpeed, `paper`'s, cannot play
     for benchmark, model, algorithm in cells:
         experiment = {"tiny": "demo", "test": "demo", "smollm2_135m": "smollm"}.get(model, "paper")
+        if algorithm == "grpo_himac":  # of another interface
+            experiment = "himac"
         settings = compose_run(experiment, f"{benchmark}-{model}-{algorithm}-seed3", ROOT)
         # a variant is called like its algorithm and what is different: hiper_no_norm
         assert algorithm.startswith(settings.algorithm.name)
@@ -86,7 +89,7 @@ def test_an_experiment_file_wins_over_every_group() -> None:
         (
             "algorithm.name",
             "grpo",
-            ["algorithm.lam_seg: unknown setting", "algorithm.penalties.keep", "group: missing"],
+            ["algorithm.lam_turn: unknown setting", "algorithm.penalties.keep", "group: missing"],
         ),
         ("algorithm.name", "hipper", ["algorithm.name: 'hipper'", "hiper_potentials", "did you mean 'hiper'"]),
         ("algorithm.penalties.kep", -0.1, ["algorithm.penalties.kep: unknown setting", "did you mean 'keep'"]),

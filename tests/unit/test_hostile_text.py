@@ -422,7 +422,15 @@ def played(
     thinking: bool = False,
 ) -> tuple[Trajectory, list[str]]:
     house = HostileHouse(name)
-    prompt = Prompt(interface=interface, style=style, history_length=2, max_tokens=4000, system=None, thinking=False)
+    prompt = Prompt(
+        interface=interface,
+        style=style,
+        history_length=2,
+        max_tokens=4000,
+        system=None,
+        thinking=False,
+        subgoal_turns=None,
+    )
     (trajectory,) = Rollout(house, Quoting(before, after, thinking), prompt).play(house.tasks("train"), [0], [0])
     return trajectory, house.done
 
@@ -473,7 +481,13 @@ def test_a_state_without_admissible_actions_ends_its_episode_only() -> None:
     """It is a failure on record, not an error: the other episodes go on."""
     empty, house = EmptyHouse("alfworld"), HostileHouse("alfworld")
     prompt = Prompt(
-        interface="plan_execute", style="full", history_length=2, max_tokens=4000, system=None, thinking=False
+        interface="plan_execute",
+        style="full",
+        history_length=2,
+        max_tokens=4000,
+        system=None,
+        thinking=False,
+        subgoal_turns=None,
     )
     rollout = Rollout(house, Quoting(render(True, "find a mug", "look"), ""), prompt)
     rollout.environments = [empty, house]

@@ -120,7 +120,7 @@ def test_ppo_clip_is_the_clipped_surrogate_with_the_settings_clips() -> None:
     times its importance; PPO's range clips the first alone."""
     ratio, advantage = torch.tensor([1.5, 0.5, 5.0]), torch.tensor([1.0, 1.0, -2.0])
     settings = run_settings(training__clip_high=0.3, training__dual_clip=2.0).training
-    tokens = losses.Tokens(ratio.log(), torch.zeros(3), advantage, torch.tensor([1.0, 2.0, 0.5]))
+    tokens = losses.Tokens(ratio.log(), torch.zeros(3), advantage, torch.arange(3), torch.tensor([1.0, 2.0, 0.5]))
     loss, clipped = losses.token_loss("ppo_clip")(tokens, settings)
     assert float(loss) == pytest.approx(-1.3 * 1.0 - 0.5 * 2.0 + 4.0 * 0.5, rel=1e-5) and int(clipped) == 1
 

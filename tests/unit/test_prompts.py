@@ -22,7 +22,7 @@ CLICKS = ("click[back to search]", "click[next >]", "click[b01]", "click[b02]")
 
 def builder(benchmark: str = "webshop", **changes: Any) -> PromptBuilder:
     values = {"interface": "plan_execute", "style": "compact", "history_length": 2, "max_tokens": 100}
-    values |= {"system": None, "thinking": False}
+    values |= {"system": None, "thinking": False, "subgoal_turns": None}
     return PromptBuilder(Prompt.model_validate(values | changes), record_of(benchmark).words)
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from credit_arrays import make_turns, settings_of
-from pipeline import run_settings
+from pipeline import VLLM, run_settings
 
 from hiper.algorithms.registry import ALGORITHMS
+from hiper.errors import UserError
 from hiper.learning import losses
 
 # Two won episodes of one turn and two, a lost one of three; | begins a subgoal: |w, |. w, |. |.
@@ -21,11 +22,15 @@ THREE = make_turns(
 )
 
 
-def loss(name: str, ratio: list[float], advantage: list[float], **training: object) -> tuple[float, int, list[float]]:
-    """The loss, the number of clipped tokens and the gradient by log π; tokens were drawn with probability 1."""
+def loss(
+    name: str, ratio: list[float], advantage: list[float], turn: list[int] | None = None, **training: object
+) -> tuple[float, int, list[float]]:
+    """The loss, the number of clipped tokens and the gradient by log π; tokens were drawn with probability 1, of one
+    turn unless `turn` says of which."""
     logprob = torch.tensor(ratio, dtype=torch.float64).log().requires_grad_()
     settings = run_settings(**{f"training__{key}": value for key, value in training.items()}).training
-    tokens = losses.Tokens(logprob, torch.zeros(len(ratio)), torch.tensor(advantage, dtype=torch.float64))
+    turns = torch.tensor(turn or [0] * len(ratio))
+    tokens = losses.Tokens(logprob, torch.zeros(len(ratio)), torch.tensor(advantage, dtype=torch.float64), turns)
     value, clipped = losses.token_loss(name)(tokens, settings)
     (gradient,) = torch.autograd.grad(value, logprob)
     return float(value), int(clipped), gradient.tolist()
@@ -64,6 +69,20 @@ def test_gbpo_draws_ratios_to_their_targets_from_both_sides() -> None:
     assert value == pytest.approx(0.6 + 0.2 + 0.2) and clipped == 1
     np.testing.assert_allclose(gradient, [-2.0, 1.5, 0.9])
     assert loss("gbpo", [1.0], [0.0])[0] == 0.0
+
+
+def test_fiberpo_clips_a_turn_and_its_tokens_apart() -> None:
+    """Turn 5 moved by log 2 on average, more than log 1.5: its first token adds log (4 / 1.5), more than log 2, its
+    second log (1 / 1.5). Gated ratios 3 and 1; neither turn nor first token has a gradient, the second token has its
+    own. Turn 2 is within both bounds: its token has the plain ratio."""
+    bounds = {"turn": float(np.log(1.5)), "token": float(np.log(2.0))}
+    value, clipped, gradient = loss("fiberpo", [4.0, 1.0, 1.2], [1.0, 2.0, -1.0], [5, 5, 2], fiberpo=bounds)
+    assert value == pytest.approx(-3.0 - 2.0 + 1.2) and clipped == 2
+    np.testing.assert_allclose(gradient, [0.0, -2.0, 1.2])
+    # a turn within its bound, √(4.84 / 4) = 1.1, whose first token is not: 1.1 · 2, which both tokens move alike
+    value, clipped, gradient = loss("fiberpo", [4.84, 0.25], [1.0, 0.0], fiberpo=bounds)
+    assert value == pytest.approx(-2.2) and clipped == 2
+    np.testing.assert_allclose(gradient, [-1.1, -1.1])
 
 
 def test_planning_tokens_learn_more_from_success_and_less_from_failure() -> None:
@@ -150,3 +169,17 @@ def test_returns_that_stop_at_a_segments_end_tell_earlier_segments_nothing() -> 
     }
     np.testing.assert_allclose(found["segment"], [[-0.25, 0.75], [-0.25, -0.25]])
     np.testing.assert_allclose(found["episode"], [[0.5, 0.5], [-0.5, -0.5]])
+
+
+def test_archer_compares_an_answer_with_its_state_by_the_lower_of_two_critics() -> None:
+    """Two turns, γ = ½: A = min(3, 2) − min(1, 4) and min(0, 1) − min(2, 2). Q learns 0 + ½ · V of the next turn, then
+    the reward, as the episode has ended; V learns its own Q."""
+    turns = make_turns([2], reward=[[0.0, 6.0]], group=[0])
+    values = {"q_1": [[3.0, 0, 9]], "q_2": [[2.0, 1, 9]], "v_1": [[1.0, 2, 9]], "v_2": [[4.0, 2, 9]]}
+    settings = settings_of("archer", gamma=0.5)
+    credit = ALGORITHMS["archer"].credit(turns, {name: np.array(one) for name, one in values.items()}, settings)
+    np.testing.assert_allclose(credit.other, [[1.0, -2.0]])
+    targets = {head: target.tolist() for head, (target, _) in credit.targets.items()}
+    assert targets == {"q_1": [[1.0, 6.0]], "v_1": [[3.0, 0.0]], "q_2": [[1.0, 6.0]], "v_2": [[2.0, 1.0]]}
+    with pytest.raises(UserError, match="fresh answers in the middle of updates"):
+        run_settings("alfworld_test-test-archer-seed0", rollout=VLLM)

@@ -19,7 +19,13 @@ from hiper.stages.rollout import Rollout
 from hiper.trajectory import Task, Trajectory
 
 PROMPT = Prompt(
-    interface="plan_execute", style="compact", history_length=1, max_tokens=100, system=None, thinking=False
+    interface="plan_execute",
+    style="compact",
+    history_length=1,
+    max_tokens=100,
+    system=None,
+    thinking=False,
+    subgoal_turns=None,
 )
 LETTERS = ("a", "b", "c")
 
