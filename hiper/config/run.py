@@ -369,6 +369,8 @@ def _text(run: RunSettings) -> Iterator[str]:
     """Contradictions between what the model reads and what it may write."""
     decoding = run.decoding
     texts = load(ENVIRONMENTS, run.benchmark.name).own_texts
+    if run.prompt.interface == "blueprint":
+        texts = ("plan",)  # no answer has two texts, and no other text is longer
     if decoding.max_response_tokens < (least := len(texts) * decoding.max_text_tokens + BLOCK_TOKENS):
         what = " and ".join(f"a {text}" for text in texts) if len(texts) > 1 else f"the {texts[0]}"
         yield (
