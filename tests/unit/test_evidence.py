@@ -97,5 +97,5 @@ def test_published_tables_can_be_made_again(archive: Path, tmp_path: Path) -> No
     lines = (tmp_path / "again" / "tables" / "success.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("|")]
     place = rows[0].index("All")
-    overall = [row[place] for row in rows if "±" in row[place]]
+    overall = [row[place] for row in rows[2:]]
     assert overall and [rate for rate in overall if f"| {rate} |" not in shown] == []
