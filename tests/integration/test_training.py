@@ -335,11 +335,12 @@ def test_a_pretrained_model_is_warmed_up_with_adapters(prepared: Path, tmp_path:
     assert made.read_bytes() == (start / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("algorithm", plugins.BUILT_IN[plugins.ALGORITHMS])
+@pytest.mark.parametrize("algorithm", sorted(plugins.BUILT_IN[plugins.ALGORITHMS].keys() - {"archer"}))
 def test_recorded_advantages_are_those_of_the_update(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
-    """With all episodes recorded, their tokens' advantages and masks are, in order, the rows the actor was given."""
+    """With all episodes recorded, their tokens' advantages and masks are, in order, the rows the actor was given;
+    ArCHer's actor is given fresh answers."""
     given: list[TurnRow] = []
     real = Learner.update_actor
 
