@@ -22,6 +22,7 @@ from dev.parity.hae import MISMATCHES_PER_CASE, ParityResult, agree, compare_cas
 from hiper.algorithms.interface import Floats, Turns
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.algorithms.returns import discounted_returns
+from hiper.algorithms.sampling import NO_SAMPLING
 
 ROUNDING = 4 * 2.0**-24  # of a float32, times a few additions
 MOVES = 32
@@ -132,7 +133,7 @@ def _read_settings(algorithm: str, given: dict[str, Any]) -> Any:
     group = {"cross_steps": True, "lone_return": True}
     group |= {key: value for key, value in given.items() if key not in ("gamma", "norm_std")}
     values = {"name": algorithm, "group_size": 8, "normalize": False, "penalties": {"invalid": 0.0}, "group": group}
-    values["planning_weight"] = 0.0
+    values |= {"planning_weight": 0.0, "sampling": NO_SAMPLING}
     if algorithm != "rloo":
         group["by_rank"] = False
     if algorithm == "grpo":

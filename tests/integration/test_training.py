@@ -29,6 +29,7 @@ from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.stages import checkpoint, evaluation, training, warmstart
 from hiper.stages.interruption import Notice
+from hiper.stages.tasks import draw_tasks, draws_of
 from hiper.trajectory import Trajectory
 
 # What two runs that are the same have in common to the byte.
@@ -508,7 +509,7 @@ def test_pretrained_values_learn_returns(prepared: Path, tmp_path: Path) -> None
     its values."""
     chosen = run_settings("alfworld_test-test-vetta-seed0", algorithm__lam_turn=0.5, algorithm__penalties__invalid=0.0)
     trainer = training.Trainer(chosen, prepared / "warmstart" / "model", tmp_path, prepared / "data")
-    tasks, groups = training.draw_tasks(trainer.tasks, chosen, training.draws_of(chosen, 0))
+    tasks, groups = draw_tasks(trainer.tasks, chosen, draws_of(chosen, 0))
     played = [
         replace(one, turns=tuple(replace(turn, reward=float(i + t % 3)) for t, turn in enumerate(one.turns)))
         for i, one in enumerate(trainer.rollout.play(tasks, groups, [0]))
@@ -543,7 +544,7 @@ def test_a_gated_baseline_is_the_mean_return(
     chosen = run_settings(f"alfworld_test-test-{algorithm}-seed0", **changes)
     start, data = prepared / "warmstart" / "model", prepared / "data"
     trainer = training.Trainer(chosen, start, tmp_path, data)
-    tasks, groups = training.draw_tasks(trainer.tasks, chosen, training.draws_of(chosen, 0))
+    tasks, groups = draw_tasks(trainer.tasks, chosen, draws_of(chosen, 0))
     played = [
         replace(one, turns=tuple(replace(turn, reward=float(i + t % 3)) for t, turn in enumerate(one.turns)))
         for i, one in enumerate(trainer.rollout.play(tasks, groups, [0]))
