@@ -172,7 +172,7 @@ def _playing(
     assert policy.prefixes is not None
 
     def ours(number: int) -> float:
-        policy.begin()  # as after an update of the weights
+        policy.begin([seed, number])  # as after an update of the weights
         for place, turn in enumerate(requests):
             answers = policy.respond(turn, [seed, number, place])
             lengths[place] = np.array([len(a.generation.response_tokens) for a in answers if a.generation is not None])
