@@ -10,6 +10,8 @@ from synthetic_runs import TYPES, add_demonstrations, add_run, make_experiment
 from hiper.errors import UserError
 from hiper.records import read_jsonl, sha256_file, write_json, write_jsonl
 from hiper.report import outputs
+from hiper.report.study import load_studies
+from hiper.report.tables import write_tables
 from hiper.runs.evidence import pack, unpack
 from hiper.views.archive import load
 
@@ -92,10 +94,10 @@ def test_published_tables_can_be_made_again(archive: Path, tmp_path: Path) -> No
     """What stands behind a published table is at most 2 MB, and its overall rates are those that the documents show."""
     assert archive.stat().st_size <= 2_000_000
     unpack(archive, tmp_path / "again")
-    outputs.write_report(tmp_path / "again")
+    write_tables(load_studies(tmp_path / "again"), tmp_path / "again" / "tables")
     shown = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
     lines = (tmp_path / "again" / "tables" / "success.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("|")]
     place = rows[0].index("All")
-    overall = [row[place] for row in rows[2:]]
+    overall = [row[place] for row in rows if row[place][:1].isdigit()]
     assert overall and [rate for rate in overall if f"| {rate} |" not in shown] == []
