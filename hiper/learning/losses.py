@@ -54,8 +54,8 @@ class Tokens:
     """What a token loss may look at, [tokens] each, of the tokens of a micro-batch that carry a policy gradient.
 
     `logprob`: log π under the actor as it is now, the one that gradients flow through; `old_logprob`: under the policy
-    that drew the token; `turn`: a number that the tokens of a turn have in common; `importance`: what the token's loss
-    is to be multiplied by, for a sampler that is not the trainer (None: nothing).
+    that drew the token; `turn`: a number, from 0 on, that the tokens of a turn share; `importance`: what the token's
+    loss is to be multiplied by, for a sampler that is not the trainer (None: nothing).
     """
 
     logprob: Tensor
@@ -143,7 +143,7 @@ def fiberpo(tokens: Tokens, settings: Training) -> tuple[Tensor, Tensor]:
     """
     bounds = settings.fiberpo
     change = (tokens.logprob - tokens.old_logprob).clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
-    _, turn, count = tokens.turn.unique(return_inverse=True, return_counts=True)
+    turn, count = tokens.turn, torch.bincount(tokens.turn).clamp(min=1)
     mean = torch.zeros(len(count), dtype=change.dtype, device=change.device).index_add(0, turn, change) / count
     base, common = mean.clamp(-bounds.turn, bounds.turn)[turn], mean[turn]
     own = change - base
