@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_it_knows_language_and_learns(model: Path, tmp_path: Path) -> None:
+def test_it_knows_language_and_learns(model: Path, tmp_path: Path, supports: Callable[..., None]) -> None:
     """Asked for a capital it names it, so the weights are where they belong. Steps on demonstrations and an
     iteration of RL from there: it plays in the block format, prompts are not read twice, the adapters change."""
     tokenizer = load_tokenizer(model)
@@ -74,3 +75,4 @@ def test_it_knows_language_and_learns(model: Path, tmp_path: Path) -> None:
     before, after = (load_decoder(tmp_path / name / "model") for name in ("warmstart", "run"))
     assert not torch.equal(before.model.layers[0].mlp.up_proj.weight, after.model.layers[0].mlp.up_proj.weight)
     assert torch.equal(before.model.embed_tokens.weight, after.model.embed_tokens.weight)
+    supports("llama", "real weights")
