@@ -7,7 +7,8 @@ bar ← bar + τ (critic − bar):
     Q_i(o, a) → r + γ · V̄_i(o'), nothing of V̄ where the episode ended,   V_i(o) → Q̄_i(o, ã),   i = 1, 2
     A = min_i Q_i(o, ã) − min_i V_i(o),   loss −A · log π(ã | o)
 
-The training loop does this (`hiper.stages.off_policy`); below is the same estimate for the turns of one batch.
+The training loop does this (`hiper.stages.off_policy`). Below is the same estimate for the turns of one batch, which
+pretraining and the records of played episodes read, and no later update.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hiper.algorithms.groups import Planning, shaped_rewards, whole_response
-from hiper.algorithms.interface import Algorithm, Credit, Floats, Turns
+from hiper.algorithms.groups import shaped_rewards, whole_response
+from hiper.algorithms.interface import Algorithm, AlgorithmSettings, Credit, Floats, Turns
 from hiper.algorithms.off_policy import OffPolicy
 from hiper.algorithms.returns import bootstraps, discounted_returns, discounts, masked, next_values
 from hiper.fields import Probability
@@ -25,7 +26,7 @@ from hiper.fields import Probability
 HEADS: Mapping[str, str] = {"q_1": "answer", "q_2": "answer", "v_1": "prompt", "v_2": "prompt"}
 
 
-class ArcherSettings(Planning):
+class ArcherSettings(AlgorithmSettings):
     gamma: Probability
     bootstrap_truncated: bool  # the value of the real next state stands for what a truncated episode would still earn
     off_policy: OffPolicy

@@ -93,8 +93,9 @@ def _without_quiet(passed: Sequence[str]) -> list[str]:
     """What is passed on, as it must be for a look at the jobs: Snakemake's last `--quiet` wins."""
     kept, values = list[str](), False
     for part in passed:
+        joined = part.startswith("--quiet=") or (part.startswith("-q") and part != "-q")
         values = part in ("-q", "--quiet") or (values and part in QUIET)
-        if not values:
+        if not (values or joined):
             kept.append(part)
     return kept
 
@@ -125,8 +126,8 @@ def _go_on(
         screen.print(grid.table(jobs, known))
         if cores is not None:
             screen.print(grid.here(jobs, known, cores))
-    elif not passed:
-        screen.print("nothing to do: all of it is there and up to date")
+    else:
+        screen.print("no job is listed" if passed else "nothing to do: all of it is there and up to date")
     if only_look:
         return 0
     if not jobs and not passed:

@@ -296,7 +296,7 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def consistent(self) -> RunSettings:
-        if problems := [problem for part in (_learning, _text, _splits) for problem in part(self)]:
+        if problems := [problem for part in (_learning, _sampling, _text, _splits) for problem in part(self)]:
             raise ValueError("\n".join(problems))
         return self
 
@@ -310,17 +310,6 @@ def _learning(run: RunSettings) -> Iterator[str]:
         )
     if ALGORITHMS[run.algorithm.name].hierarchical and run.prompt.interface != "plan_execute":
         yield f"algorithm {run.algorithm.name} needs prompt.interface: plan_execute"
-    if off_policy_of(run.algorithm) is not None and (run.rollout.backend, run.engine.name) != ("local", "local"):
-        yield (
-            f"algorithm {run.algorithm.name} asks the model for fresh answers in the middle of updates, which "
-            "rollout.backend: local gives it with engine.name: local; set both, or choose another algorithm"
-        )
-    sampling = sampling_of(run.algorithm)
-    if sampling is not None and sampling.phases and run.prompt.interface != "blueprint":
-        yield (
-            f"algorithm.sampling.phases: with prompt.interface {run.prompt.interface!r} there are no plans that could "
-            "learn apart from what follows them; set prompt.interface: blueprint, or phases: false"
-        )
     draws = run.training.episodes // run.algorithm.group_size
     critic = run.training.critic
     if critic.pretraining.episodes and ALGORITHMS[run.algorithm.name].heads(run.algorithm):
@@ -362,6 +351,26 @@ def _learning(run: RunSettings) -> Iterator[str]:
         yield (
             "decoding.temperature = 0 never tries another action, so RL has nothing to learn from; set it above 0 "
             "(evaluation.temperatures may hold 0)"
+        )
+
+
+def _sampling(run: RunSettings) -> Iterator[str]:
+    """Contradictions between what an algorithm learns from and what there is."""
+    if off_policy_of(run.algorithm) is not None and (run.rollout.backend, run.engine.name) != ("local", "local"):
+        yield (
+            f"algorithm {run.algorithm.name} asks the model for fresh answers in the middle of updates, which "
+            "rollout.backend: local gives it with engine.name: local; set both, or choose another algorithm"
+        )
+    if off_policy_of(run.algorithm) is not None and run.training.critic.gate:
+        yield (
+            f"training.critic.gate: algorithm {run.algorithm.name} learns from stored turns, whose values no gate "
+            "looks at; set it to false"
+        )
+    sampling = sampling_of(run.algorithm)
+    if sampling is not None and sampling.phases and run.prompt.interface != "blueprint":
+        yield (
+            f"algorithm.sampling.phases: with prompt.interface {run.prompt.interface!r} there are no plans that could "
+            "learn apart from what follows them; set prompt.interface: blueprint, or phases: false"
         )
 
 

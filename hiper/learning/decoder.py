@@ -46,8 +46,9 @@ class Packing:
 
     `tokens` [total], `sequence` and `position` [total]: sequence number and position of each token, `length`
     [sequences], `starts` [sequences + 1], int32: where each sequence begins, and the end. `wanted` [wanted]: indices
-    into the flat row, ascending, whose hidden states `Decoder.hidden` returns; `place` [wanted]: the how manieth of its
-    sequence each is. `longest` sequence and `most` wanted of one are known here, so that no layer asks a GPU for them.
+    into the flat row, ascending, whose hidden states `Decoder.hidden` returns; `place` [wanted]: each one's number
+    among those wanted of its sequence, from 0 on. The `longest` sequence's length, and the `most` that are wanted of
+    one, are known here, so that no layer asks a GPU for them.
     """
 
     tokens: Tensor

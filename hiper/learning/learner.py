@@ -85,7 +85,7 @@ class Learner:
             return {}
         sums = dict.fromkeys(targets, 0.0)
         steps = 0
-        for _ in range(epochs or self.settings.critic.epochs):
+        for _ in range(self.settings.critic.epochs if epochs is None else epochs):
             order = random.permutation(len(states))
             for chosen in mini_batches(len(states), self.settings.mini_batch_turns, order):
                 self.critic_engine.zero_grad()

@@ -67,9 +67,10 @@ class LogProbs:
         hidden, _ = model.model.hidden(Packing.of([row.tokens for row in batch], wanted, self.device))
         chosen = np.concatenate([row.tokens[w + 1] for row, w in zip(batch, wanted, strict=True)]).astype(np.int64)
         tokens = torch.as_tensor(chosen, device=self.device)[:, None]
-        allowed = [
-            row.allowed[p] for row, ps in zip(batch, positions, strict=True) if row.allowed is not None for p in ps
-        ]
+        allowed: list[tuple[int, ...]] = []
+        for row, places in zip(batch, positions, strict=True) if self.restriction is not None else ():
+            assert row.allowed is not None  # the sampler was restricted
+            allowed += [row.allowed[place] for place in places]
 
         def read(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
             if self.restriction is not None:

@@ -51,7 +51,7 @@ def every_token(answer: Answer) -> Index:
     return np.flatnonzero(answer.chosen)
 
 
-def answer(answer: Answer) -> Index:
+def after_answer(answer: Answer) -> Index:
     """Before the last token of the response: after all that it says."""
     return np.array([answer.length - 1])
 
@@ -60,7 +60,7 @@ READ_OUTS: dict[str, ReadOut] = {
     "prompt": prompt,
     "after_subgoal": after_subgoal,
     EVERY_TOKEN: every_token,
-    "answer": answer,
+    "answer": after_answer,
 }
 
 

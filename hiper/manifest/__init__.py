@@ -18,6 +18,7 @@ from hiper.manifest.datasets import (
 from hiper.manifest.reading import (
     EVALUATION,
     EVALUATION_MANIFEST,
+    TAKEN_FROM,
     again,
     listed_outputs,
     made_with,
@@ -28,11 +29,11 @@ from hiper.manifest.reading import (
 )
 from hiper.manifest.surroundings import (
     ask_git,
+    benchmark_code,
     bfloat16_units,
     command,
     git,
     git_state,
-    module_hashes,
     package_versions,
 )
 from hiper.manifest.writing import origin, write_manifest
@@ -42,8 +43,10 @@ __all__ = [
     "EVALUATION_MANIFEST",
     "MADE",
     "MANIFEST",
+    "TAKEN_FROM",
     "again",
     "ask_git",
+    "benchmark_code",
     "bfloat16_units",
     "command",
     "content_hash",
@@ -56,7 +59,6 @@ __all__ = [
     "git_state",
     "listed_outputs",
     "made_with",
-    "module_hashes",
     "origin",
     "package_versions",
     "read_made",

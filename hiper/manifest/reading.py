@@ -12,6 +12,7 @@ from hiper.manifest.contents import MANIFEST, files_of
 from hiper.records import absolute, read_json, require, sha256_file
 from hiper.yaml_files import read_yaml
 
+TAKEN_FROM = "taken_from"  # key of a manifest: another experiment's, whose outputs were copied
 EVALUATION = "evaluation.jsonl"
 EVALUATION_MANIFEST = "evaluation.json"
 MODELS = ("model", "best")  # folders of a run with weights

@@ -15,7 +15,7 @@ from typing import Any
 
 from hiper.config import RunSettings
 from hiper.errors import UserError
-from hiper.plugins import ALGORITHMS, ENVIRONMENTS, load, package
+from hiper.plugins import ALGORITHMS, ENVIRONMENTS, known, load, package
 from hiper.records import sha256_file, sha256_json, without_credentials
 
 log = logging.getLogger(__name__)
@@ -86,19 +86,27 @@ def _warn_once(message: str) -> None:
 
 @cache
 def code_hash(benchmark: str) -> str:
-    """SHA-256 of the program's own modules and of those that a benchmark of another package comes from: whether a
-    commit has them, or they were edited since, is no matter."""
-    ours = Path(__file__).parents[1]
-    modules = {path.relative_to(ours).as_posix(): sha256_file(path) for path in sorted(ours.rglob("*.py"))}
-    return sha256_json({"hiper": modules, "benchmark": module_hashes(type(load(ENVIRONMENTS, benchmark)).__module__)})
+    """SHA-256 of the program's own modules and of the package that a benchmark comes from: whether a commit has them,
+    or they were edited since, is no matter."""
+    return sha256_json({"hiper": _modules("hiper"), "benchmark": benchmark_code(benchmark)})
 
 
-def module_hashes(name: str) -> dict[str, str]:
-    """SHA-256 of the files of a module that is loaded: all of its package's, or its one."""
-    module = sys.modules[name]
-    file = Path(str(module.__file__))
-    files = sorted(file.parent.rglob("*.py")) if module.__package__ else [file]
-    return {path.relative_to(file.parent).as_posix(): sha256_file(path) for path in files}
+def benchmark_code(benchmark: str) -> dict[str, str]:
+    """SHA-256 of the Python files of the package that another's benchmark comes from, by their names within it; of ours
+    nothing, because they are the program's own."""
+    load(ENVIRONMENTS, benchmark)
+    package = known(ENVIRONMENTS)[benchmark].partition(":")[0].partition(".")[0]
+    return {} if package == "hiper" else _modules(package)
+
+
+def _modules(package: str) -> dict[str, str]:
+    """Of a package that is loaded, or of a module that is all there is."""
+    module = sys.modules[package]
+    files = [Path(str(module.__file__))]
+    top = files[0].parent
+    if hasattr(module, "__path__"):
+        files = sorted(top.rglob("*.py"))
+    return {path.relative_to(top).as_posix(): sha256_file(path) for path in files}
 
 
 def package_versions(*runs: RunSettings) -> dict[str, str | None]:

@@ -1,8 +1,8 @@
 """The policy whose sampler is vLLM.
 
 What is reproducible: on a CPU a request's random numbers come from its own seed, whatever else is being answered. On a
-GPU that would be a generator and a launch for every row of every token, so all episodes that are played together have
-one seed: each process and iteration another. A request's logits are computed in a batch with the others', which
+GPU vLLM would then start a kernel for every request and token. So episodes that are played together share one seed
+there, and each process and iteration has its own. A request's logits are computed in a batch with the others', which
 changes their last bits: where two tokens are that close another one may be drawn. So equal settings give equal answers
 as a rule and not always. (On GPUs vLLM has a batch-invariant mode, VLLM_BATCH_INVARIANT=1, which was not tried.)
 

@@ -107,7 +107,7 @@ class VllmEngine:
         if wanted.device == "cpu":
             require_heads(shape_of(read_json(folder / CONFIG), folder / CONFIG), folder / CONFIG)
         self.sleeps, self.seeds_requests = wanted.sleeps, wanted.device == "cpu"
-        self.unchecked = compared(folder, wanted)
+        self.unchecked = names_agree(folder, wanted)
         self.dtype: torch.dtype = getattr(torch, wanted.dtype)
         self.llm = _opened(str(folder), wanted.options() | _shared_options())
         self.asleep = False
@@ -195,7 +195,7 @@ class VllmEngine:
         return rate
 
 
-def compared(folder: Path, wanted: Wanted) -> bool:
+def names_agree(folder: Path, wanted: Wanted) -> bool:
     """Whether the first update is compared with what was sent: on GPUs, of models whose parameters vLLM calls as they
     are called in files. On the CPU it puts weights into other forms."""
     shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)

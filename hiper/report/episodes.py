@@ -213,7 +213,7 @@ def _turn(turn: Mapping[str, Any], part: Part, read: Callable[[str], str]) -> li
     """[seen, 0 KEEP / 1 SWITCH / None, subgoal, action, answer, problems, reward] and, in training, blocks, values and
     tokens with their credit. An answer that the others say in full is left out."""
     response = turn.get("response") or ""
-    said = response in (
+    said = turn["valid"] and response in (
         render(turn["switch"], turn.get("subgoal_text") or "", turn["action"]),
         render_step(turn["switch"], turn["action"]),
     )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from hiper.manifest import TAKEN_FROM
 from hiper.report.origin import Made
 from hiper.runs.labels import WARM_START
 from hiper.runs.run_files import value_at
@@ -110,7 +111,7 @@ def _durations(manifests: Sequence[Mapping[str, Any]], ends: Sequence[datetime],
         yield f"{jobs.count} jobs took {spoken(jobs.seconds)} together"
     elif wall := sum(map(_wall, manifests)):
         yield f"trainings and evaluations took {spoken(wall)} together"
-    taken = [value_at(one, "taken_from") for one in manifests]
+    taken = [value_at(one, TAKEN_FROM) for one in manifests]
     if taken := [one for one in taken if isinstance(one, Mapping)]:
         where = ", ".join(dict.fromkeys(str(one.get("experiment")) for one in taken))
         count = "1 warm start" if len(taken) == 1 else f"{len(taken)} warm starts"

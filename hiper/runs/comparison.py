@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hiper.errors import UserError
-from hiper.manifest import EVALUATION_MANIFEST, MANIFEST, files_of
+from hiper.manifest import EVALUATION_MANIFEST, MANIFEST, TAKEN_FROM, files_of
 from hiper.records import dumps, read_json, sha256_file
 
 # Folders and files that tell of one particular execution: when, how long, in which process, or where MLflow keeps it.
 EXECUTION = ("tracking", "logs", "benchmarks", "timings.jsonl", "tracking.log")
-TIMES = ("finished", "hardware", "taken_from", "wall_time_seconds")  # keys of a manifest: when, where, for how long
+TIMES = ("finished", "hardware", TAKEN_FROM, "wall_time_seconds")  # keys of a manifest: when, where, for how long
 EXECUTION_LINE = '<dl id="execution">'  # how the one line of report.html begins that tells of the same
 PAGE = "report.html"
 PROVENANCE_FILES = {

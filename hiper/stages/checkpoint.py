@@ -23,19 +23,19 @@ KEPT = 2  # the newest, and one to fall back on
 IDENTITY = "identity.json"
 
 
-class Interval:
-    """The least time between two checkpoints, of this process's clock; it begins now."""
+class SinceCheckpoint:
+    """How long ago the last checkpoint was, by this process's clock, and whether that is `enough` for another."""
 
     def __init__(self, minutes: float) -> None:
         self.seconds = 60.0 * minutes
-        self.begin()
+        self.restart()
 
-    def begin(self) -> None:
-        self.begun = monotonic()
+    def restart(self) -> None:
+        self.began = monotonic()
 
     @property
-    def over(self) -> bool:
-        return monotonic() - self.begun >= self.seconds
+    def enough(self) -> bool:
+        return monotonic() - self.began >= self.seconds
 
 
 def begin(folder: Path, identity: dict[str, Any]) -> None:

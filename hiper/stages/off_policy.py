@@ -18,7 +18,7 @@ from hiper.config import RunSettings
 from hiper.learning.batches import TurnRow, chosen_tokens, generation_of
 from hiper.learning.critic import Critic, State, turn_state
 from hiper.learning.learner import Learner, Targets
-from hiper.learning.mismatch import corrected_rows
+from hiper.learning.mismatch import corrected_rows, mismatch_metrics, require_agreement
 from hiper.policies.backend import Players
 from hiper.policies.base import RememberingPolicy, Request
 from hiper.randomness import generator
@@ -32,7 +32,7 @@ CRITIC, ACTOR = 0, 1  # streams of random numbers of their own
 
 
 @dataclass(frozen=True)
-class Moment:
+class StoredTurn:
     """A stored turn; the `subgoal` that it began with; its `reward`, penalties included; the tokens of the next prompt,
     None where the episode ended."""
 
@@ -55,7 +55,7 @@ class OffPolicyLearner:
         heads = copy.deepcopy(critic.heads)
         self.target = Critic(backbone, heads, critic.read_outs, critic.budget, critic.device)
         self.target.run_backbone, self.target.run_heads = critic.run_backbone, critic.run_heads
-        self.moments: list[Moment] = []
+        self.moments: list[StoredTurn] = []
 
     def remember(self, trajectories: Sequence[Trajectory]) -> None:
         """Store an iteration's turns."""
@@ -67,13 +67,13 @@ class OffPolicyLearner:
             subgoals = [None, *(turn.subgoal for turn in turns)]
             for turn, subgoal, after in zip(turns, subgoals, prompts, strict=False):
                 reward = turn.reward - (0.0 if turn.valid else self.algorithm.penalties.invalid)
-                self.moments.append(Moment(without_features(turn), subgoal, float(reward), after))
+                self.moments.append(StoredTurn(without_features(turn), subgoal, float(reward), after))
         self.moments = self.moments[-self.own.capacity :]
 
     def update(
         self, iteration: int, random: np.random.Generator, learning_rate: float, train_actor: bool
     ) -> dict[str, float]:
-        """All epochs of an iteration; means of their metrics, and how many there were."""
+        """Run an iteration's epochs; returns the means of their metrics, and how many there were."""
         critic = [self._critic_epoch(iteration, epoch, random) for epoch in range(self.own.critic_epochs)]
         epochs = self.own.actor_epochs if train_actor else 0
         actor = [self._actor_epoch(iteration, epoch, random, learning_rate) for epoch in range(epochs)]
@@ -106,7 +106,7 @@ class OffPolicyLearner:
             for head, value in wanted.items()
         }
         losses = self.learner.update_critic(states, targets, random, epochs=1)
-        self._follow()
+        self.follow(self.own.tau)
         return losses
 
     def _actor_epoch(
@@ -120,13 +120,14 @@ class OffPolicyLearner:
             advantage = standardize(advantage[None], np.ones((1, len(fresh)), bool))[0]
         rows = [_row(turn, one) for turn, one in zip(fresh, advantage, strict=True)]
         if not self.players.exact:
-            rows = corrected_rows(
-                rows, [part.float().cpu().numpy() for part in self.learner.actor_logprobs(rows)], None
-            )
+            cap, limit = self.settings.rollout.importance_cap, self.settings.rollout.difference_limit
+            trainer = [part.float().cpu().numpy() for part in self.learner.actor_logprobs(rows)]
+            require_agreement(mismatch_metrics(rows, trainer, cap), limit)
+            rows = corrected_rows(rows, trainer, cap)
         found = self.learner.update_actor(rows, random, learning_rate)
         return found | {"replay/advantage": float(np.abs(advantage).mean())}
 
-    def _drawn(self, iteration: int, kind: int, epoch: int) -> tuple[list[Moment], list[Turn]]:
+    def _drawn(self, iteration: int, kind: int, epoch: int) -> tuple[list[StoredTurn], list[Turn]]:
         """Stored turns, and the same with an answer that the policy gives now."""
         numbers = generator(stream(self.settings, "replay", iteration, kind, epoch))
         batch = [self.moments[i] for i in numbers.integers(len(self.moments), size=self.own.batch_turns)]
@@ -148,9 +149,10 @@ class OffPolicyLearner:
         return {twin: critic.values(states, f"{kind}_{twin}", (count, 1, 1))[:, 0] for twin in TWINS}
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def follow(self, share: float) -> None:
+        """The target networks go to the critic by this share of the way; 1.0: they become it."""
         for kept, trained in zip(self._weights(self.target), self._weights(self.critic), strict=True):
-            kept[1].lerp_(trained[1], self.own.tau)
+            kept[1].lerp_(trained[1], share)
 
     def _weights(self, critic: Critic) -> list[tuple[str, Tensor]]:
         found = [(f"heads.{name}", weight.data) for name, weight in critic.heads.named_parameters()]
@@ -173,7 +175,7 @@ class OffPolicyLearner:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.moments = [
-            Moment(
+            StoredTurn(
                 unpacked_turn(one["turn"]),
                 one["subgoal"],
                 one["reward"],

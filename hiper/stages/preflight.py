@@ -62,7 +62,8 @@ def run(settings: RunSettings, tokenizer_folder: Path | None, output: Path, data
             hosts = _greeted(processes, device)
         with _part("a tiny model", seconds):
             if processes.first:
-                shutil.rmtree(folder, ignore_errors=True)
+                if folder.exists():
+                    shutil.rmtree(folder)
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 _make_model(settings, tokenizer_folder, folder / "start")
                 checkpoint.begin(folder / "checkpoints", {})

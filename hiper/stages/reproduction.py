@@ -19,12 +19,11 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from hiper.benchmarks.record import record_of
 from hiper.compose import available, configuration_file, load_benchmark
 from hiper.config import BenchmarkSettings
 from hiper.digests import benchmark_digest
 from hiper.errors import UserError
-from hiper.manifest import MADE, folder_hash, git, module_hashes, read_made
+from hiper.manifest import MADE, benchmark_code, folder_hash, git, read_made
 from hiper.records import sha256_json, write_json
 from hiper.stages.data import make
 
@@ -128,8 +127,7 @@ def _make_here(settings: BenchmarkSettings, configuration: Path, force: bool) ->
 
 def _origin(settings: BenchmarkSettings) -> str:
     """Of what a data set is made from."""
-    code = module_hashes(type(record_of(settings.name)).__module__)
-    return sha256_json({"settings": benchmark_digest(settings), "code": code})
+    return sha256_json({"settings": benchmark_digest(settings), "code": benchmark_code(settings.name)})
 
 
 @contextmanager

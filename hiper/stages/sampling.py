@@ -48,7 +48,7 @@ class EpisodeSampling:
         return draws_of(self.settings, iteration, spent, self.resampled)
 
     def skipped(self, spent: int) -> float:
-        """How many iterations' draws were resampled."""
+        """Resampled draws, in iterations."""
         return self.resampled * self.settings.training.iterations / all_draws(self.settings, spent)
 
     def sample(self, iteration: int, spent: int) -> Sampled:

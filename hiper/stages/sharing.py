@@ -1,4 +1,4 @@
-"""What another experiment has made of the same is copied instead of made again: it would have the same bytes.
+"""What another experiment has already made from the same is copied, because making it again would give the same bytes.
 
 The same are the settings that the stage reads, its inputs, the data, the code, the packages and the processor, by what
 manifests say of them. Copies are compared with the checksums in the other manifest, so that nothing damaged or half
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hiper.digests import stage_digest
 from hiper.errors import UserError
 from hiper.manifest import (
     MANIFEST,
+    TAKEN_FROM,
     again,
     listed_outputs,
     origin,
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 SWITCH = "HIPER_REUSE"  # 0 in the environment: every experiment makes its own
 SAME = ("code", "data", "data_source", "data_tagger", "inputs", "packages", "processor", "python")  # keys of manifests
 SAME_HARDWARE = ("gpus", "processor")
-TAKEN_FROM = "taken_from"  # key of a manifest: who made it instead
+PIECE = 1 << 20  # bytes
 TOLD = ("command", "experiment", "finished", "git", "wall_time_seconds")  # keys of the other manifest
 
 
@@ -78,9 +79,10 @@ def take_over(
 
 
 def _repeatable(settings: RunSettings, stage: Stage) -> bool:
-    """Whether making it twice gives the same bytes, which GPUs alone do not promise."""
+    """Whether making it twice gives the same bytes. Training on a GPU does not promise that, even with
+    `engine.deterministic`, under which torch only warns of kernels that vary, attention's backward pass among them."""
     trains = stage == "warmstart" and settings.warm_start.method != "none"
-    return not trains or settings.engine.device == "cpu" or settings.engine.deterministic
+    return not trains or settings.engine.device == "cpu"
 
 
 def _elsewhere(folder: Path, experiment: str) -> list[Path]:
@@ -105,8 +107,8 @@ def _same(now: Mapping[str, Any], made: Mapping[str, Any], settings: RunSettings
 
 
 def _copied(made: Mapping[str, Any], other: Path, folder: Path, further: Mapping[str, str]) -> list[Path]:
-    """The stage's outputs, copied from `other` with the `further` files. UserError, and nothing of it is left, where
-    one of them is not what the manifest says."""
+    """The stage's outputs, copied from `other` with the `further` files. UserError, and no copy is left, where one of
+    them cannot be read or is not what the manifest says."""
     outputs = listed_outputs(made, other)
     wanted = outputs | {file: str(made.get(key)) for key, file in further.items()}
     for inside in {Path(name).parts[0] for name in outputs if len(Path(name).parts) > 1}:
@@ -114,9 +116,9 @@ def _copied(made: Mapping[str, Any], other: Path, folder: Path, further: Mapping
     done: list[Path] = []
     try:
         for name, digest in wanted.items():
-            done.append(folder / name)
             _copy(other / name, folder / name, digest)
-    except UserError:
+            done.append(folder / name)
+    except BaseException:
         for path in done:
             path.unlink(missing_ok=True)
         raise
@@ -124,12 +126,19 @@ def _copied(made: Mapping[str, Any], other: Path, folder: Path, further: Mapping
 
 
 def _copy(source: Path, target: Path, digest: str) -> None:
-    try:
-        stream = source.open("rb")
-    except OSError as error:
-        raise UserError(f"{source}: {error.strerror}") from None
-    with stream, atomic_path(target) as temporary:
+    with atomic_path(target) as temporary:
         with temporary.open("wb") as copy:
-            shutil.copyfileobj(stream, copy)
+            for piece in _pieces(source):
+                copy.write(piece)
         if sha256_file(temporary) != digest:
             raise UserError(f"{source}: is not as its stage wrote it (its checksum differs); {again(source.parent)}")
+
+
+def _pieces(source: Path) -> Iterator[bytes]:
+    """The content of a file of the other experiment; UserError where it cannot be read, or not to its end."""
+    try:
+        with source.open("rb") as stream:
+            while piece := stream.read(PIECE):
+                yield piece
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror}") from None

@@ -146,12 +146,15 @@ class Trainer:
         gate = settings.training.critic.gate
         self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features, gate)
         self.pretraining = Pretraining()
-        self.interval = checkpoint.Interval(settings.training.checkpoint_minutes)
+        self.since_checkpoint = checkpoint.SinceCheckpoint(settings.training.checkpoint_minutes)
         stored = off_policy_of(settings.algorithm)
         self.off_policy = None if stored is None else OffPolicyLearner(settings, stored, self.learner, self.players)
         benchmark = make_benchmark(settings.benchmark, data_root)
         tasks = split_train(settings, benchmark)
-        self.tasks = tasks.reinforcement[: settings.training.tasks]
+        wanted, there = settings.training.tasks, len(tasks.reinforcement)
+        if wanted is not None and wanted > there:
+            raise UserError(f"training.tasks = {wanted}: RL has {there} tasks; make it fewer, or null for all")
+        self.tasks = tasks.reinforcement[:wanted]
         self.rollout = SharedRollout(benchmark, self.policy, settings.prompt, self.processes)
         self.greedy: SharedRollout | None = None  # plays what the policy finds likeliest
         sampling = sampling_of(settings.algorithm)
@@ -184,7 +187,7 @@ class Trainer:
         done = self._resume()
         self.pretrain(notice)
         records = TrainingRecords(self.folder, total, keep=done) if self.processes.first else None
-        self.interval.begin()
+        self.since_checkpoint.restart()
         while not self._ended(done):
             iterated = self.iterate(done)
             if records is not None:
@@ -219,9 +222,13 @@ class Trainer:
         numbers = range(batch * draws, (batch + 1) * draws)
         tasks, groups = draw_tasks(self.tasks, settings, numbers, "pretraining tasks")
         played = self._play(tasks, groups, stream(settings, "pretraining", batch))
-        assessed = self.assessor.assess(usable(played, "pretraining")).of_returns()
+        trajectories = usable(played, "pretraining")
+        assessed = self.assessor.assess(trajectories).of_returns()
         random = generator(stream(settings, "pretraining update", batch))
         self.learner.update_critic(assessed.states, assessed.targets(), random)
+        if self.off_policy is not None:
+            self.off_policy.remember(trajectories)
+            self.off_policy.follow(1.0)  # or the first iterations would unlearn what this has taught
         self.pretraining = self.pretraining.then(settings.training.critic, played, assessed.read())
 
     def _play(
@@ -310,7 +317,7 @@ class Trainer:
         return [part.float().cpu().numpy() for part in self.learner.actor_entropies(rows)]
 
     def _progress(self, iteration: int) -> float:
-        """From 0 in the first iteration to 1 in the last, those counted that resampling has taken the place of."""
+        """From 0 in the first iteration to 1 in the last, counting the iterations whose draws resampling used up."""
         place = iteration + self.sampling.skipped(self.pretraining.episodes)
         return min(1.0, place / max(1, self.settings.training.iterations - 1))
 
@@ -323,7 +330,7 @@ class Trainer:
         """By the first process's clock, so that all write one or none."""
         if done % self.settings.training.checkpoint_every:
             return False
-        return self.processes.any(self.processes.first and self.interval.over)
+        return self.processes.any(self.processes.first and self.since_checkpoint.enough)
 
     def _checkpoint(self, done: int) -> None:
         learner = self.learner
@@ -340,7 +347,7 @@ class Trainer:
                 further["off_policy"] = self.off_policy.state()
             checkpoint.save(self.folder / "checkpoints", done, state | further)
         self.processes.wait()  # nobody may leave, or come back, before it is there
-        self.interval.begin()
+        self.since_checkpoint.restart()
 
     def require_data(self) -> None:
         """UserError when the data are no longer those that the run began with: no checkpoint knows two of them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,13 @@ from typing import NamedTuple
 
 from hiper.compose import RunName
 from hiper.config import RunSettings
+from hiper.errors import UserError
+from hiper.manifest import TAKEN_FROM, read_manifest
 from hiper.planning.assumptions import Assumptions
+from hiper.runs.labels import WARM_START
 from hiper.views.estimates import plan_of
 
+COPIED = {"demonstrations": "demonstrations", "tokenizer": "tokenizers", "warm_start": "runs"}  # rules that may copy
 ON_GPU = ("warm_start", "train", "evaluate", "gradient_variance")  # the rules that use the engine's device
 _SEED = re.compile(r"-seed[0-9]+$")
 
@@ -63,15 +68,25 @@ class Durations:
 
     @cached_property
     def measured(self) -> Mapping[Key, float]:
-        """Seconds of every job that has run in any experiment."""
+        """Seconds of every job that has run in any experiment, and did not only copy what another had made."""
         found: dict[Key, float] = {}
         places = ("benchmarks/*/*.tsv", "*/benchmarks/*.tsv", "*/benchmarks/*/*.tsv")
         for path in sorted(path for place in places for path in (self.root / "results").glob(place)):
             with path.open(encoding="utf-8", newline="") as stream:
                 seconds = [float(row["s"]) for row in csv.DictReader(stream, delimiter="\t") if row.get("s")]
-            if seconds:
-                found[Key.of(path.relative_to(self.root))] = seconds[-1]
+            key = Key.of(path.relative_to(self.root))
+            if seconds and not self._copied(key):
+                found[key] = seconds[-1]
         return found
+
+    def _copied(self, key: Key) -> bool:
+        """By the manifest of what the job made."""
+        if key.rule not in COPIED:
+            return False
+        name = _SEED.sub(lambda seed: f"-{WARM_START}{seed[0]}", key.name) if key.rule == "warm_start" else key.name
+        with suppress(UserError):  # damaged: whoever reads what it is about will say so
+            return TAKEN_FROM in (read_manifest(self.root / "results" / key.experiment / COPIED[key.rule] / name) or {})
+        return False
 
     def own(self, rule: str) -> dict[str, float]:
         """Seconds of the experiment's own jobs of a rule that have run, by name; those of runs no longer in its grid

@@ -87,10 +87,9 @@ def _deed(turn: Mapping[str, Any]) -> Text:
     text = Text()
     if turn["subgoal"] is not None:
         text.append("SWITCH  " if turn["switch"] else "KEEP    ", "magenta" if turn["switch"] else "")
-    plan = (
-        turn.get("subgoal_text") if not turn["problems"] else None
-    )  # a turn that says no action but only what it plans
-    text.append(harmless(turn["action"] or (f"plan: {plan}" if plan else "")) or "(no action)", "bold cyan")
+    plan = None if turn["problems"] else turn.get("subgoal_text")  # of a turn that only plans, and does nothing
+    said = turn["action"] or (f"plan: {plan}" if plan else "")
+    text.append(harmless(said) or "(no action)", "bold cyan")
     return text.append(f"   reward {turn['reward']:g}", "green" if turn["reward"] > 0 else "")
 
 

@@ -480,6 +480,23 @@ def test_pretraining_costs_episodes_and_no_update(prepared: Path, tmp_path: Path
     assert ours[0]["pretraining/turns"] > 0 and not any("pretraining/episodes" in row for row in [*ours[1:], *theirs])
 
 
+def test_pretraining_of_stored_turns_reaches_the_copies_too(prepared: Path, tmp_path: Path) -> None:
+    """The targets of the first iteration come from what the values have learned, and its turns are stored."""
+    chosen = run_settings(**PRETRAINED | STORED | {"training__critic__gate": False}, training__iterations=3)
+    trainer = training.Trainer(chosen, prepared / "warmstart" / "model", tmp_path, prepared / "data")
+    off = trainer.off_policy
+    assert off is not None
+    began = [weight.clone() for _, weight in off._weights(off.target)]
+    trainer.pretrain_once()
+    for (name, kept), (_, trained), first in zip(
+        off._weights(off.target), off._weights(off.critic), began, strict=True
+    ):
+        assert torch.equal(kept, trained), name
+        if name.startswith("heads."):
+            assert not torch.equal(kept, first), name
+    assert len(off.moments) == trainer.pretraining.turns
+
+
 def test_pretraining_goes_on_where_a_signal_stopped_it(prepared: Path, tmp_path: Path) -> None:
     """With a notice after its first batch it is saved and says so; the next process plays the second batch only, and
     the run ends with the bytes of one that nobody stopped."""

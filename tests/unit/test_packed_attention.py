@@ -171,9 +171,11 @@ def test_the_real_kernel_agrees_with_padding(heads: int, kv_heads: int, size: in
             patch.setattr(decoders, "takes_packed", lambda _, packed=packed: packed)
             model.zero_grad()
             torch.cuda.set_sync_debug_mode("error")
-            with torch.autocast("cuda", dtype=torch.bfloat16):
-                hidden, _ = model.model.hidden(packing)
-            torch.cuda.set_sync_debug_mode("default")
+            try:
+                with torch.autocast("cuda", dtype=torch.bfloat16):
+                    hidden, _ = model.model.hidden(packing)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
             hidden.float().square().mean().backward()
         found.append([hidden.float().detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
     for one, other in zip(*found, strict=True):

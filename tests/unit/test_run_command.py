@@ -9,6 +9,7 @@ import pytest
 
 from hiper.cli.run import STAGES, _without_quiet, call
 from hiper.compose import RunName
+from hiper.records import write_json
 from hiper.views import grid
 from hiper.views.durations import Durations, Key
 from hiper.views.grid import Job, Progress, jobs_of
@@ -81,6 +82,18 @@ def test_a_job_takes_as_long_as_those_most_like_it(tmp_path: Path) -> None:
         assert (found and (found.seconds, found.source)) == expected, name
     runs = {RunName("b", "m", "ppo", 0): None}
     assert Durations("mine", runs, tmp_path).own("train") == {"b-m-ppo-seed0": 10.0}  # none of outside the grid
+
+
+def test_a_copy_says_nothing_of_how_long_its_job_takes(tmp_path: Path) -> None:
+    """A warm start that another experiment made took what it took there."""
+    measured(tmp_path, "mine/benchmarks/warm_start/b-m-seed0", 2.0)
+    measured(tmp_path, "other/benchmarks/warm_start/b-m-seed0", 60.0)
+    assert Durations("mine", {}, tmp_path).of(Key("mine", "warm_start", "b-m-seed0")).seconds == 2.0
+    write_json(
+        tmp_path / "results/mine/runs/b-m-warmstart-seed0/manifest.json", {"taken_from": {"experiment": "other"}}
+    )
+    found = Durations("mine", {}, tmp_path).of(Key("mine", "warm_start", "b-m-seed0"))
+    assert (found.seconds, found.source) == (60.0, "measured elsewhere")
 
 
 def test_progress_counts_jobs_by_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,13 +109,8 @@ def test_what_is_damaged_is_made_again(project: Path, file: str, caplog: pytest.
 
 def test_a_copy_that_changed_on_its_way_is_not_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other experiment may be made again at the same time: what counts are the bytes that arrived."""
-    copy = sharing.shutil.copyfileobj
-
-    def changing(source: Any, target: Any) -> None:
-        copy(source, target)
-        target.write(b"\n")
-
-    monkeypatch.setattr(sharing.shutil, "copyfileobj", changing)
+    pieces = sharing._pieces
+    monkeypatch.setattr(sharing, "_pieces", lambda source: [*pieces(source), b"\n"])
     two = make(project, of("two"))
     assert makers(two) == [None] * 3 and contents(project / "results" / "one") == contents(two)
 
@@ -158,15 +153,19 @@ def test_other_settings_make_their_own(project: Path, changes: dict[str, Any], t
         ("hardware", {"processor": "another", "gpus": []}),
         ("hardware", None),
         ("settings", None),
+        ("data_source", "another"),
+        ("processor", {"bfloat16": "another"}),
+        ("finished", "another day"),
     ],
 )
 def test_what_another_program_or_machine_made_is_not_taken(project: Path, key: str, value: Any) -> None:
-    """Its bytes might be others."""
+    """Its bytes might be others; when they were made is no matter."""
     settings, data = of("two"), project / "data"
     manifest = project / "results" / "one" / SHARED[0] / "manifest.json"
     write_json(manifest, {**read_json(manifest), key: value})
     folder = project / "results" / "two" / SHARED[0]
-    assert not sharing.take_over(folder, "demonstrations", settings, data) and not folder.exists()
+    taken = sharing.take_over(folder, "demonstrations", settings, data)
+    assert taken == folder.exists() == (key == "finished")
 
 
 def test_it_can_be_switched_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,15 +175,23 @@ def test_it_can_be_switched_off(project: Path, monkeypatch: pytest.MonkeyPatch) 
     assert makers(two) == [None] * 3 and contents(project / "results" / "one") == contents(two)
 
 
-def test_what_a_gpu_learned_is_taken_only_where_it_repeats_itself() -> None:
-    """Without `engine.deterministic` a second training would give other bytes."""
-    shared = {
-        (device, exact, method): sharing._repeatable(
-            of("two", engine__device=device, engine__deterministic=exact, warm_start__method=method), "warmstart"
-        )
-        for device, exact, method in (("cpu", False, "sft"), ("cuda", True, "sft"), ("cuda", False, "sft"))
-    }
-    assert list(shared.values()) == [True, True, False]
+def test_what_a_gpu_learned_is_not_taken() -> None:
+    """A second training might give other bytes; tokenizers and demonstrations are made on the CPU."""
+    chosen = of("two", engine__device="cuda", engine__deterministic=True)
+    assert not sharing._repeatable(chosen, "warmstart") and sharing._repeatable(chosen, "tokenizer")
+    assert sharing._repeatable(of("two"), "warmstart")
+
+
+def test_a_copy_that_fails_leaves_what_was_begun_here(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm start that was interrupted goes on with its own metrics, though the other's can be read no more."""
+    one, two = project / "results" / "one" / SHARED[2], project / "results" / "two" / SHARED[2]
+    two.mkdir(parents=True)
+    (two / "metrics.jsonl").write_text("{}\n")
+    (one / "metrics.jsonl").unlink()
+    settings = of("two")
+    monkeypatch.setattr(sharing, "_same", lambda *_: True)
+    assert not sharing.take_over(two, "warmstart", settings, project / "data", further={"metrics": "metrics.jsonl"})
+    assert (two / "metrics.jsonl").read_text() == "{}\n" and not [*(two / "model").glob("*")]
 
 
 def test_what_an_earlier_warm_start_left_does_not_mix_with_the_copy(project: Path) -> None:

@@ -100,11 +100,6 @@ def test_the_backend_asks_for_what_a_stage_plays(folder: Path, monkeypatch: pyte
     assert opened[1].sequences == settings.evaluation.batch
 
 
-def test_vllm_says_what_is_wrong() -> None:
-    """Warnings are not suppressed: one of them is that weights were not loaded."""
-    assert vllm_engine.ENVIRONMENT["VLLM_LOGGING_LEVEL"] == "WARNING"
-
-
 class Recording:
     """In place of the engine: what a policy asks of it."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hiper.errors import UserError
 from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.learning.folders import save_decoder
-from hiper.policies.vllm_engine import VllmEngine, Wanted, compared
+from hiper.policies.vllm_engine import VllmEngine, Wanted, names_agree
 from hiper.policies.weight_sums import Handover, Sums
 
 SHAPE = DecoderShape(30, 16, 24, 2, 4, 2, True, 64, 1e4, 1e-6)
@@ -168,5 +168,5 @@ def test_models_are_compared_where_both_programs_name_them_alike(tmp_path: Path)
     decoder = Decoder(SHAPE)
     decoder.initialize(torch.Generator().manual_seed(0))
     save_decoder(decoder, tmp_path, tmp_path, 0, 0)
-    assert compared(tmp_path, Wanted("cuda", "bfloat16", 10, False, 1, 0.2))
-    assert not compared(tmp_path, Wanted("cpu", "float32", 10, False, 1))
+    assert names_agree(tmp_path, Wanted("cuda", "bfloat16", 10, False, 1, 0.2))
+    assert not names_agree(tmp_path, Wanted("cpu", "float32", 10, False, 1))
