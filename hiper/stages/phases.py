@@ -51,7 +51,7 @@ class PhasedSampling(EpisodeSampling):
             tasks, plans = ([followed[group][part] for group in groups] for part in (0, 1))
             played = self.execute(tasks, groups, seed, plans)
             self.best = []
-            return Sampled(played, usable(played, what), {"train/planning": 0.0})
+            return Sampled(played, usable(played, what), {"train/planning": 0.0}, given=True)
         tasks, groups = draw_tasks(self.tasks, self.settings, draws)
         planned = self.plan(tasks, groups, seed)
         played = self.execute(tasks, groups, stream(self.settings, "execution", iteration), planned, greedy=True)

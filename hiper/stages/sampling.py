@@ -22,12 +22,19 @@ Play = Callable[[Sequence[Task], Sequence[int], Sequence[int]], list[Trajectory]
 @dataclass(frozen=True)
 class Sampled:
     """An iteration's episodes: all that were `played`; the `trajectories` of them to learn from, group by group; others
-    from before that are `replayed` with their groups; its `metrics`."""
+    from before that are `replayed` with their groups; its `metrics`. `given`: the first turn of each is a plan that an
+    earlier iteration wrote, once for a group."""
 
     played: list[Trajectory]
     trajectories: list[Trajectory]
     metrics: dict[str, float]
     replayed: list[Trajectory] = field(default_factory=list)
+    given: bool = False
+
+    @property
+    def own(self) -> list[Trajectory]:
+        """What was played, without the turns of earlier iterations: what this one has cost."""
+        return [replace(one, turns=one.turns[1:]) for one in self.played] if self.given else self.played
 
 
 class EpisodeSampling:

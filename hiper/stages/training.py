@@ -288,7 +288,7 @@ class Trainer:
             clock.lap("actor")
         row: dict[str, float] = {"iteration": iteration + 1, "episodes": before + len(played)}
         row |= self.pretraining.metrics() if iteration == 0 else {}
-        row |= rollout_metrics(played) | sampled.metrics | explained_variance(assessed.read()) | updates
+        row |= rollout_metrics(sampled.own) | sampled.metrics | explained_variance(assessed.read()) | updates
         row |= self.assessor.remember(assessed) | self.players.metrics() | mismatch
         if self.selection.due(iteration + 1, last=self._ended(iteration + 1)):
             self.players.play()

@@ -218,6 +218,7 @@ def test_plans_and_their_executions_take_turns() -> None:
     assert game.executed[:2] == [(["0 0", "0 1", "1 0", "1 1"], True), (["0 1", "0 1", "1 0", "1 0"], False)]
     assert [one.task for one in second.played] == [one.task for one in first.played] and game.executed[2][1]
     assert [one.metrics["train/planning"] for one in (first, second, third)] == [1.0, 0.0, 1.0]
+    assert [[len(one.turns) for one in sampled.own] for sampled in (first, second)] == [[2] * 4, [1] * 4]  # plans once
     flags = np.ones(1, bool)
     row = TurnRow(np.zeros(2, np.int32), 1, np.ones(1, np.float32), flags, flags, np.zeros(1, np.float32), None)
     for sampled, wanted in ((first, [True, False]), (second, [False, True])):
