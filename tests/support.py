@@ -26,7 +26,7 @@ def compare(test: str, said: Mapping[str, set[str]]) -> None:
             known = json.load(stream) | {test: found}
             stream.seek(0)
             stream.truncate()
-            json.dump({name: said for name, said in sorted(known.items()) if said}, stream, indent=1)
-            stream.write("\n")
+            lines = [f" {json.dumps(name)}: {json.dumps(said)}" for name, said in sorted(known.items()) if said]
+            stream.write("{\n" + ",\n".join(lines) + "\n}\n")
     elif (recorded := json.loads(RECORDS.read_text(encoding="utf-8")).get(test, {})) != found:
         pytest.fail(f"{RECORDS.name} has {recorded} of this test, and it proved {found}: run it with {RECORDING}=1")
