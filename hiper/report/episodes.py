@@ -36,7 +36,7 @@ LARGEST = 48 << 20  # bytes of turns in a page, compressed and in base64
 OUTCOMES = {"won": "won", "lost": "lost", "truncated": "out of turns", "failed": "broken"}
 COLUMNS = ("run", "place", "type", "task", "outcome", "turns", "return", "score", "number", "iteration", "part", "at")
 TRAINING = "training"
-TURN = ("observation", "switch", "subgoal", "action", "problems", "reward")  # what every turn tells
+TURN = ("observation", "switch", "subgoal", "action", "valid", "problems", "reward")  # what every turn tells
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "task": str,
     "task_type": str,

@@ -30,8 +30,8 @@ EFFICIENCY_CAPTION = (
     "all it used, so that the mean is a lower bound: ≥. The highest levels that any run reached. In a simulation with "
     "64 episodes an iteration, of runs that stay 4 points below a level fewer than 1 % of those of 12 iterations seem "
     "to reach it, 2 % of those of 40, and 7 % where eight episodes play the same task. The price: a level is dated up "
-    f"to three iterations late, and one reached in the last {STAYED - 1} iterations does not count. Runs of fewer than "
-    f"{STAYED} iterations are left out."
+    f"to three iterations late, and one reached in the last {STAYED - 1} iterations does not count. An algorithm whose "
+    f"longest run has fewer than {STAYED} iterations is left out."
 )
 
 Series = npt.NDArray[np.float64]
@@ -98,8 +98,10 @@ def efficiency_table(study: Study) -> Table:
 def _efficiency(study: Study) -> Iterator[dict[str, object]]:
     """Over the seeds whose metrics have what it takes."""
     for algorithm in study.trained:
-        found = [one for one in courses(study, algorithm) if len(one.success) >= STAYED]
-        for level in LEVELS if found else ():
+        found = courses(study, algorithm)
+        if max((len(one.success) for one in found), default=0) < STAYED:
+            continue  # no run was long enough to stay at a level
+        for level in LEVELS:
             places = [first_staying(one.success, level, STAYED) for one in found]
             amounts = {name: needed([one.spent[name] for one in found], places) for name in BUDGETS}
             first = amounts[BUDGETS[0]]

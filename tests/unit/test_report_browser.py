@@ -43,6 +43,7 @@ def decision(switch: bool, text: str, **credit: Any) -> dict[str, Any]:
         "subgoal": f"find {text}",
         "subgoal_text": f"find {text}",
         "action": f"take {text}",
+        "valid": True,
         "problems": [],
         "reward": 0.0,
         **credit,
