@@ -42,6 +42,10 @@ _COLOURS = {
     "grpo_d3s": "#996655",
     "grpo_himac": "#77aacc",
     "archer": "#ee7711",
+    "grpo_cispo": "#aa1188",
+    "grpo_dispo": "#aa7799",
+    "grpo_gbpo": "#88bbdd",
+    "grpo_fiberpo": "#bbbb77",
 }
 _SOLID = 7  # the first so many; the others are dashed, in turn
 _DASHES = ("dashed", "dashdot", "dotted")

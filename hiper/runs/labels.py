@@ -36,6 +36,10 @@ ALGORITHM_LABELS = {
     "grpo_r3": "R³'s replay",
     "grpo_d3s": "D³S's choice",
     "grpo_himac": "HiMAC",
+    "grpo_cispo": "CISPO's loss",
+    "grpo_dispo": "DISPO's loss",
+    "grpo_gbpo": "GBPO's loss",
+    "grpo_fiberpo": "FiberPO's loss",
     "archer": "ArCHer",
     "hiper_groups": "HiPER, without a critic",
 }
