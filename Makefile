@@ -44,9 +44,9 @@ demo: $(READY)
 	@hiper summary results/demo
 	@echo "How to go on: source .venv/bin/activate, then docs/first_hour.md, or make docs"
 
-# three workers on two cores: the one with the cluster waits for Slurm most of the time
+# four workers on two cores: those with the cluster and the workflow wait for others most of the time
 test: lint
-	pytest -n 3 --dist loadgroup
+	pytest -n 4 --dist loadgroup
 
 test-deepspeed: $(READY)
 	pytest -m deepspeed tests/deepspeed

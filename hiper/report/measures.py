@@ -34,6 +34,7 @@ from hiper.statistics import (
 )
 
 ALL = "all"  # task types together
+COMMON_BASELINES = ("grpo", "ppo")
 
 
 def pick(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
@@ -129,10 +130,14 @@ def _interquartile(outcomes: Outcomes) -> Aggregate | None:
 
 
 def comparisons(study: Study) -> list[tuple[str, str]]:
-    """Every algorithm against the warm start, then every HiPER variant against every algorithm without a hierarchy."""
+    """Every algorithm against the warm start, then every HiPER variant against every algorithm without a hierarchy, then
+    these against GRPO and PPO, which the others are mostly measured by."""
     pairs = [(algorithm, WARM_START) for algorithm in study.trained if WARM_START in study.algorithms]
     variants = [algorithm for algorithm in study.trained if study.of(algorithm)[0].hierarchical]
-    return pairs + list(product(variants, [algorithm for algorithm in study.trained if algorithm not in variants]))
+    flat = [algorithm for algorithm in study.trained if algorithm not in variants]
+    baselines = [name for name in COMMON_BASELINES if name in flat]
+    among = [(one, other) for place, other in enumerate(baselines) for one in flat if one not in baselines[: place + 1]]
+    return pairs + list(product(variants, flat)) + among
 
 
 @cache
