@@ -36,4 +36,4 @@ ALGORITHMS = _Algorithms()
 def unknown(name: Any) -> str:
     """What is to be said of a name that no algorithm has."""
     hint = nearest(name, ALGORITHMS) if isinstance(name, str) else ""
-    return f"{shown(name)} is no algorithm; there are: {', '.join(sorted(ALGORITHMS))}{hint}"
+    return f"{shown(name)} is no algorithm; there are: {', '.join(sorted(ALGORITHMS))}{hint}; a package may bring more"

@@ -1,4 +1,4 @@
-"""`hiper play`: play a game oneself, or watch the expert or a run's model play it."""
+"""`hiper play`: play a game yourself, or watch the expert or a run's model play it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hiper.config import BenchmarkSettings
 
 EXAMPLES = """\
-hiper play BENCHMARK                     play oneself, the first game of the last split
+hiper play BENCHMARK                     play yourself, the first game of the last split
 hiper play BENCHMARK --expert --pause 1  watch the scripted expert
 hiper play --run RUN_DIR --number 17     watch a run's model
 """

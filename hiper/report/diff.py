@@ -142,8 +142,8 @@ def _short(text: str) -> str:
 
 
 def success(pairs: Sequence[Pair]) -> Table:
-    """A row for each pair and each condition that both were evaluated in: both rates over all of their tasks, and B
-    minus A over the seeds and tasks that both have."""
+    """A row for each pair and each condition that both were evaluated in: B minus A over the seeds and tasks that both
+    have, and both rates over all tasks of these seeds, or of all seeds where nothing is common."""
     rows = []
     for pair in pairs:
         conditions = set(pair.first.main_conditions) & set(pair.second.conditions)
@@ -153,6 +153,8 @@ def success(pairs: Sequence[Pair]) -> Table:
                 continue
             common = any(ours[seed].keys() & theirs[seed].keys() for seed in ours.keys() & theirs.keys())
             found = mean_difference(paired(theirs, ours)) if common and pair.same_data else None
+            if found:  # both rates over the seeds that the difference is over
+                ours, theirs = ({seed: one[seed] for seed in ours.keys() & theirs.keys()} for one in (ours, theirs))
             rows.append(
                 {
                     "name": pair.name,

@@ -13,9 +13,8 @@ from typing import Any
 from hiper.manifest import TAKEN_FROM
 from hiper.report.origin import Made
 from hiper.runs.labels import WARM_START
-from hiper.runs.run_files import value_at
+from hiper.runs.run_files import BENCHMARKS, value_at
 
-BENCHMARKS = "benchmarks"  # Snakemake's measurements of the jobs, in the folder of an experiment
 LATER = ("report.tsv", "track_results.tsv")  # of jobs that come after the results
 LEAST = 0.05  # CPU-hours and gigabytes that are shown with one digit
 

@@ -337,9 +337,8 @@ FIGURES: dict[str, Drawing | horizon_figures.Map] = {  # in the order of the pag
         "Thin lines are single seeds, thick ones their mean; training curves are moving averages over a fifteenth of a "
         "run. Bands are 95 % intervals of the mean for new seeds (Student's over seeds at each point), never narrower "
         "than Wilson's of the episodes that a point averages; with one seed they are the latter, and say nothing about "
-        "others; of two there are none, as they would fill the figure. In a run's first iterations the critic alone "
-        "learns (training.critic.warmup_iterations), so that success there is still that of the model training begins "
-        "from.",
+        "others; of two there are none, as they would fill the figure. A curve that begins further right is of an "
+        "algorithm whose critic learned first, on episodes of the same budget (training.critic.pretraining).",
         lambda studies: [AXIS, 0.7 * AXIS] if validated(studies) else [AXIS],
     ),
     "efficiency": Drawing(efficiency, "Training success over the tokens that the agent generated for it."),

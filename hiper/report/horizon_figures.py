@@ -45,7 +45,7 @@ def success(figure: Figure, studies: Sequence[Study]) -> None:
 
 def gap(figure: Figure, studies: Sequence[Study]) -> None:
     points = _points(studies, lambda row: (row.gap, *_ends(row.gap_low, row.gap_high, row)), 100.0)
-    _panels(figure, points, "gap to the baseline (points)", zero=True)
+    _panels(figure, points, f"gap to {label(BASELINE)} (points)", zero=True)
 
 
 def switching(figure: Figure, studies: Sequence[Study]) -> None:
@@ -78,7 +78,7 @@ def critics(figure: Figure, studies: Sequence[Study]) -> None:
                 place, hue = getattr(row, head), colour(row.algorithm)
                 axis.vlines(place, 100 * row.gap_tasks_low, 100 * row.gap_tasks_high, color=hue, alpha=0.35)
                 axis.plot(place, 100 * row.gap, MARKERS[number % len(MARKERS)], color=hue, markersize=4.5)
-    axes[0].set_ylabel("gap to the baseline (points)", fontsize=SMALL)
+    axes[0].set_ylabel(f"gap to {label(BASELINE)} (points)", fontsize=SMALL)
     figure.supxlabel("explained variance of Monte-Carlo returns", fontsize=SMALL)
     names = {name: colour(name) for study in studies for name in critic_gaps(study).get("algorithm", ())}
     _legend(figure, {label(name): hue for name, hue in names.items()}, dict(enumerate(map(_title, studies))))

@@ -27,6 +27,8 @@ CAPTION = (
     "higher success rate, draws counting one half; its 95 % interval is for new seeds on these tasks (one seed: none). "
     f"{EACH_ALONE}"
 )
+SCORE = ("score_difference", *(f"score_{end}" for end in INTERVAL))
+SCORE_CAPTION = "Score: the difference of the benchmark's task score times 100, likewise."
 
 
 def improvement_table(study: Study) -> Table:
@@ -38,13 +40,21 @@ def improvement_table(study: Study) -> Table:
         Column("", ("baseline",)),
         Column("Difference", ("difference",), signed),
         Column("95 % interval", INTERVAL, signed_headline),
+        Column("Score" * study.graded, SCORE, _with_interval),
         Column("Seed std", ("seed_std",), percent),
         Column("Tasks", ("tasks",)),
         Column("Seeds", ("seeds",)),
         Column("P (better)", ("probability", "probability_low", "probability_high"), _chance),
     ]
     seeds = set() if rows.empty else {*rows["seeds"]}
-    caption = joined(CAPTION, reach(seeds), _unpaired(study), study.main_note, legend(study.main_conditions))
+    caption = joined(
+        CAPTION,
+        SCORE_CAPTION * study.graded,
+        reach(seeds),
+        _unpaired(study),
+        study.main_note,
+        legend(study.main_conditions),
+    )
     return Table(columns, rows, rows, caption, joined(study.setup, study.gaps))
 
 
@@ -55,6 +65,10 @@ def _unpaired(study: Study) -> str:
     pairs = [pair for pair in comparisons(study) if pair not in shown]
     missing = [f"{study.label(algorithm)} − {study.label(baseline)}" for algorithm, baseline in pairs]
     return f"Without a common seed and task, so not compared: {', '.join(missing)}." if missing else ""
+
+
+def _with_interval(value: float, *ends: float) -> str:
+    return f"{signed(value)} {signed_headline(*ends)}"
 
 
 def _chance(value: float, low: float, high: float) -> str:

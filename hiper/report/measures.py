@@ -34,6 +34,7 @@ from hiper.statistics import (
 )
 
 ALL = "all"  # task types together
+MAIN = "hiper"  # the algorithm that this project is about
 COMMON_BASELINES = ("grpo", "ppo")
 
 
@@ -130,25 +131,27 @@ def _interquartile(outcomes: Outcomes) -> Aggregate | None:
 
 
 def comparisons(study: Study) -> list[tuple[str, str]]:
-    """Every algorithm against the warm start, then every HiPER variant against every algorithm without a hierarchy, then
-    these against GRPO and PPO, which the others are mostly measured by."""
+    """Every algorithm against the warm start, then every HiPER variant against every algorithm without a hierarchy and
+    against HiPER itself, then the flat ones against GRPO and PPO, which the others are mostly measured by."""
     pairs = [(algorithm, WARM_START) for algorithm in study.trained if WARM_START in study.algorithms]
     variants = [algorithm for algorithm in study.trained if study.of(algorithm)[0].hierarchical]
     flat = [algorithm for algorithm in study.trained if algorithm not in variants]
     baselines = [name for name in COMMON_BASELINES if name in flat]
     among = [(one, other) for place, other in enumerate(baselines) for one in flat if one not in baselines[: place + 1]]
-    return pairs + list(product(variants, flat)) + among
+    forms = [(variant, MAIN) for variant in variants if MAIN in variants and variant != MAIN]
+    return pairs + list(product(variants, flat)) + forms + among
 
 
 @cache
 def differences(study: Study) -> pd.DataFrame:
     """One row per comparison and main condition that have a common seed and task. `probability` is that of improvement,
-    NaN without a common task type; its ends are NaN for one seed."""
+    NaN without a common task type; its ends are NaN for one seed. `score_difference` is that of the task score."""
     found = []
     for (algorithm, baseline), condition in product(comparisons(study), study.main_conditions):
         ours, theirs = (study.outcomes.get((name, condition), {}) for name in (algorithm, baseline))
         if any(ours[seed].keys() & theirs[seed].keys() for seed in ours.keys() & theirs.keys()):
             difference = mean_difference(paired(ours, theirs))
+            score = mean_difference(paired(*(study.scores[name, condition] for name in (algorithm, baseline))))
             chance = _chance(_type_scores(ours), _type_scores(theirs))
             found.append(
                 {
@@ -160,6 +163,8 @@ def differences(study: Study) -> pd.DataFrame:
                     "seed_std": difference.spread,
                     "tasks": difference.tasks,
                     "seeds": difference.seeds,
+                    "score_difference": score.mean,
+                    **interval_of(score, "score_"),
                     "probability": chance.value if chance else math.nan,
                     **interval_of(chance, "probability_"),
                 }

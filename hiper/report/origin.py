@@ -35,20 +35,28 @@ def notices(study: Study, found: Sequence[Made]) -> list[str]:
     evaluated = [one.evaluation for one in found if one.evaluation is not None]
     named = [[_part(m, "git", "commit") for m in made] for made in (trained, evaluated)]
     commits, evaluation_commits = (set(filter(None, some)) for some in named)
+    unfinished = len(found) - len(trained)
     dirty, evaluated_dirty = (sum(bool(_part(m, "git", "dirty")) for m in made) for made in (trained, evaluated))
     return [
         sentence
         for sentence, true in (
             (study.gaps, bool(study.gaps)),
-            (f"{len(found) - len(trained)} of {len(found)} runs are not finished.", len(trained) < len(found)),
+            (f"{unfinished} of {len(found)} runs {'is' if unfinished == 1 else 'are'} not finished.", unfinished > 0),
             (f"The runs come from {len(commits)} different commits.", len(commits) > 1),
             (f"The evaluations come from {len(evaluation_commits)} different commits.", len(evaluation_commits) > 1),
             (f"No commit is known of {named[0].count(None)} of {len(found)} runs.", None in named[0]),
-            (f"{dirty} of {len(found)} runs were made with changes that are not committed.", dirty > 0),
-            (f"{evaluated_dirty} were evaluated with changes that are not committed.", evaluated_dirty > 0),
+            (f"{dirty} of {len(found)} runs {_were(dirty)} made with changes that are not committed.", dirty > 0),
+            (
+                f"{evaluated_dirty} {_were(evaluated_dirty)} evaluated with changes that are not committed.",
+                evaluated_dirty > 0,
+            ),
         )
         if true
     ]
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _part(manifest: Mapping[str, Any] | None, *keys: str) -> Any:
@@ -98,11 +106,15 @@ def card(made: Made, experiment: Path) -> dict[str, Any]:
     """What a run was made from, without the times, which differ between equal runs."""
     path = experiment / "runs" / made.run.name
     settings = read_settings(path)
+    own = str(
+        (made.training or {}).get("experiment") or absolute(experiment).name
+    )  # of an unpacked one not the folder's
     changed = made.training is not None and _digest(settings) != made.training.get("configuration")
     return {
         "name": made.run.name,
         "folder": folder_name(experiment, made.run),
-        "experiment": absolute(experiment).name,
+        "experiment": own,
+        "target": f"results/{own}/runs/{made.run.name}",
         "training": None if made.training is None else _facts(made.training),
         "evaluation_file": sha256_file(path / EVALUATION) if (path / EVALUATION).exists() else None,
         "evaluation": None if made.evaluation is None else _facts(made.evaluation),

@@ -24,7 +24,7 @@ from hiper.report import compared, episodes, origin
 from hiper.report.colours import colour
 from hiper.report.execution import execution
 from hiper.report.figures import FIGURES, Drawn
-from hiper.report.measures import differences, pick
+from hiper.report.measures import MAIN, differences, pick
 from hiper.report.study import Study
 from hiper.report.success import cells_side_by_side, main_cells, played_cells, success_table
 from hiper.report.table import INTERVAL, Table, headline, known, mean_spread, reach, signed, signed_headline
@@ -41,7 +41,6 @@ SECTIONS = {  # by name of their template: in the navigation, and above the sect
     "episodes": ("Episodes", "Episodes"),
     "origin": ("Origin", "Where each cell comes from"),
 }
-MAIN = "hiper"  # whose differences stand at the top; the table has all
 FITS = range(240, 2001, 80)  # pixels: the widths below which a table's rows become blocks
 BREAK = re.compile(r"\s+|<wbr>")  # where the text of a cell may
 LETTER, PADDING = 7.6, 16  # pixels of a table: a letter, and around a cell
@@ -136,8 +135,9 @@ def _headline(number: int, study: Study) -> dict[str, Any] | None:
     """The rates under the condition that asks most; None where no run has been evaluated."""
     if (condition := study.hardest) is None:
         return None
-    algorithm = {"algorithm": MAIN} if MAIN in study.algorithms else {}
-    found = pick(differences(study), condition=condition, **algorithm)
+    found = pick(differences(study), condition=condition)
+    if MAIN in study.algorithms:
+        found = found[(found["algorithm"] == MAIN) | (found["baseline"] == MAIN)]
     seeds = {len(study.outcomes.get((name, condition), ())) for name in study.algorithms} - {0}
     rows = [*found.itertuples()]
     scale = max((abs(end) for row in rows for end in (*known(row), row.difference)), default=1.0) or 1.0

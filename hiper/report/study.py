@@ -85,11 +85,24 @@ class Study:
     @cached_property
     def outcomes(self) -> dict[Cell, Outcomes]:
         """Cell → seed → (task type, task) → won or not, of each of its episodes there."""
+        return self._of_tasks("won")
+
+    @cached_property
+    def scores(self) -> dict[Cell, Outcomes]:
+        """The same of the benchmark's task score."""
+        return self._of_tasks("score")
+
+    @cached_property
+    def graded(self) -> bool:
+        """Whether scores say more than won or lost."""
+        return bool((self.episodes["score"] != self.episodes["won"]).any())
+
+    def _of_tasks(self, result: str) -> dict[Cell, Outcomes]:
         found: dict[Cell, dict[int, dict[tuple[str, str], list[float]]]] = {}
-        columns = (self.episodes[name] for name in ("algorithm", "condition", "seed", "task_type", "task", "won"))
-        for algorithm, condition, seed, task_type, task, won in zip(*columns, strict=True):
+        columns = (self.episodes[name] for name in ("algorithm", "condition", "seed", "task_type", "task", result))
+        for algorithm, condition, seed, task_type, task, value in zip(*columns, strict=True):
             tasks = found.setdefault((algorithm, condition), {}).setdefault(seed, {})
-            tasks.setdefault((task_type, task), []).append(float(won))
+            tasks.setdefault((task_type, task), []).append(float(value))
         return found
 
     @cached_property

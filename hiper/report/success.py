@@ -38,7 +38,7 @@ def success_table(study: Study, cells: pd.DataFrame | None = None) -> Table:
         of_type = pick(rates(study), task_type=name).set_index("origin")
         for end in ("mean", "std"):
             rows[f"{name} {end}"] = rows["origin"].map(of_type[end])
-    graded = bool((study.episodes["score"] != study.episodes["won"]).any())
+    graded = study.graded
     limited = not study.episodes["reachable"].all()
     columns = [
         LABEL,

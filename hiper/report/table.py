@@ -14,7 +14,7 @@ from hiper.runs.conditions import Condition, varying
 
 SHARED = (
     "All seeds share the demonstrations, the tokenizer and the task splits, and the algorithms of one seed share its "
-    "warm start: what others of these would change is in no interval."
+    "warm start: no interval says what others of these would change."
 )
 ONE_SEED = "tasks only"  # behind an interval that says nothing about other seeds
 

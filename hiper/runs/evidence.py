@@ -1,9 +1,9 @@
 """What stands behind an experiment's tables in one small file, so that a number can be checked without a run.
 
 `pack` takes from `results/<experiment>` what tables and figures are counted from: the settings, manifests and metrics
-of each run, the outcome of every evaluation episode, the measured gradients and how long the expert's demonstrations
-are; no weights, no texts of turns. `unpack` makes a folder of it that `hiper report` reads like any other. Equal
-results give equal bytes.
+of each run, the outcome of every evaluation episode, the measured gradients, how long the expert's demonstrations are,
+and what the jobs cost; no weights, no texts of turns. `unpack` makes a folder of it that `hiper report` reads like any
+other. Equal results give equal bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hiper.errors import UserError
 from hiper.manifest import EVALUATION, EVALUATION_MANIFEST, MANIFEST
 from hiper.records import atomic_write, dumps, leftover, read_json, read_jsonl
 from hiper.runs.metrics import METRICS
-from hiper.runs.run_files import DEMONSTRATIONS, GRADIENTS, demonstrated
+from hiper.runs.run_files import BENCHMARKS, DEMONSTRATIONS, GRADIENTS, demonstrated
 
 TEXTS = ("decisions", "observation", "instruction")  # of an episode, which no table reads
 ENDING = ".tar.xz"
@@ -72,6 +72,9 @@ def _members(experiment: Path, runs: list[Path]) -> Iterator[tuple[str, bytes]]:
     for path in sorted((experiment / GRADIENTS).glob("*.json")):
         if not leftover(path.name):
             yield f"{GRADIENTS}/{path.name}", path.read_bytes()
+    for path in sorted((experiment / BENCHMARKS).rglob("*.tsv")):
+        if not leftover(path.name):
+            yield path.relative_to(experiment).as_posix(), path.read_bytes()
     for path in sorted(experiment.glob(DEMONSTRATIONS.format("*"))):
         rows = demonstrated(experiment, path.parent.name)
         yield path.relative_to(experiment).as_posix(), _lines(rows)

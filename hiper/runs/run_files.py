@@ -33,6 +33,7 @@ from hiper.runs.conditions import VARYING
 from hiper.runs.metrics import METRICS
 from hiper.yaml_files import read_yaml
 
+BENCHMARKS = "benchmarks"  # Snakemake's measurements of the jobs, in the folder of an experiment
 GRADIENTS = "variance"  # the folder of gradient measurements in that of an experiment
 DEMONSTRATIONS = "demonstrations/{}/demonstrations.jsonl"  # of a benchmark, there
 LARGEST = sys.float_info.max

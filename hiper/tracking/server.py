@@ -28,7 +28,9 @@ def serve(experiment: Path, port: int) -> int:
     is taken."""
     tracking, name = absolute(experiment) / "tracking", absolute(experiment).name
     if not (tracking / database.DATABASE).exists():
-        raise UserError(f"{experiment}: no runs are recorded yet; `hiper run {name}` makes them")
+        there = (experiment / "runs").is_dir()  # unpacked evidence, or an experiment that was run without records
+        remedy = f"`hiper track sync {experiment}` records its runs" if there else f"`hiper run {name}` makes them"
+        raise UserError(f"{experiment}: no runs are recorded yet; {remedy}")
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
             raise UserError(

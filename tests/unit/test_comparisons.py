@@ -21,13 +21,14 @@ def _run(algorithm: str, formula: str) -> Run:
 
 
 def test_every_variant_with_a_hierarchy_meets_every_flat_algorithm() -> None:
-    """After each has met the warm start; then flat algorithms meet GRPO and PPO, each pair once."""
+    """After each has met the warm start; then variants meet HiPER, and flat algorithms GRPO and PPO, each pair once."""
     names = {WARM_START: "hiper", "gigpo": "gigpo", "hiper": "hiper", "hiper_no_norm": "hiper", "ppo": "ppo"}
     names |= {"hiper_potentials": "hiper_potentials", "grpo": "grpo"}
     study = Study("b", "m", tuple(_run(*item) for item in names.items()), pd.DataFrame(), pd.DataFrame())
     assert comparisons(study) == [
         *((name, WARM_START) for name in ("gigpo", "hiper", "hiper_no_norm", "ppo", "hiper_potentials", "grpo")),
         *product(("hiper", "hiper_no_norm", "hiper_potentials"), ("gigpo", "ppo", "grpo")),
+        *(("hiper_no_norm", "hiper"), ("hiper_potentials", "hiper")),
         *(("gigpo", "grpo"), ("ppo", "grpo"), ("gigpo", "ppo")),
     ]
 

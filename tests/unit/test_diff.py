@@ -8,7 +8,7 @@ import pytest
 from synthetic_runs import add_run
 
 from hiper.cli.main import main
-from hiper.records import write_json
+from hiper.records import read_json, write_json
 
 
 def settings(**algorithm: float) -> dict[str, object]:
@@ -29,7 +29,10 @@ def sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def test_two_experiments_are_compared_by_name(sides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    """50 and 75 % on the same eight tasks: 25 points, with the interval of tasks that one seed has; one figure."""
+    """50 and 75 % on the same eight tasks: 25 points, with the interval of tasks that one seed has; one figure. A seed
+    of one side alone is in neither rate."""
+    made = read_json(next(sides[0].glob("runs/*/manifest.json")))
+    write_json(add_run(sides[0], "hiper", 1, [False] * 8) / "manifest.json", made)
     assert main(["diff", "first", "second"]) == 0
     shown = capsys.readouterr().out
     assert "algorithm.gamma: 0.9 → 0.95" in shown and "commit first-c" in shown and "commit second-" in shown

@@ -40,17 +40,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_tables_and_figures_come_back(tmp_path: Path) -> None:
     """Of an unpacked experiment the report makes the same tables and figures, byte for byte, without texts of turns."""
     experiment = evaluated(tmp_path / "results" / "paper")
+    (experiment / "benchmarks" / "train").mkdir(parents=True)
+    (experiment / "benchmarks" / "train" / "one.tsv").write_text("s\tcpu_time\n7200\t7200\n")
     outputs.write_report(experiment)
     pack(experiment, tmp_path / "paper.tar.xz")
     unpack(tmp_path / "paper.tar.xz", tmp_path / "again" / "paper")
     outputs.write_report(tmp_path / "again" / "paper")
-    for part in ("tables", "figures"):
+    for part in ("tables", "figures", "benchmarks"):
         assert contents(tmp_path / "again" / "paper" / part) == contents(experiment / part)
     rows = [row for file in (tmp_path / "again").rglob("evaluation.jsonl") for row in read_jsonl(file)]
     assert len(rows) == 24 and not any("decisions" in row for row in rows)
     (lengths,) = (tmp_path / "again").rglob("demonstrations.jsonl")
     assert [(row["turn"], "messages" in row) for row in read_jsonl(lengths)] == [(2, False), (3, False), (7, False)]
     assert "| 8.0 |" in (experiment / "tables" / "horizon.md").read_text()
+    page = (tmp_path / "again" / "paper" / "report.html").read_text()
+    assert "unpacked evidence" in page and "hiper inspect results" not in page
     with pytest.raises(UserError, match=r"no .*decisions; it is packed"):
         load(next((tmp_path / "again" / "paper").glob("runs/*-ppo_turn-*")))
 

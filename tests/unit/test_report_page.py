@@ -263,13 +263,14 @@ def test_a_run_says_what_evaluated_it_and_how_to_do_it_again(experiment: Path) -
     assert page_of(experiment).text.count("not recorded: no evaluation.json") == 5  # one of six was not evaluated
     made = {"command": "hiper evaluate x", "git": {"commit": "5eed", "dirty": True}, "inputs": {"last": "1a57"}}
     write_json(run / "evaluation.json", MANIFEST | made | {"wall_time_seconds": 987.654})
-    write_json(run / "manifest.json", MANIFEST | {"best": {"iteration": 2, "success": 0.5}})
+    told = {"best": {"iteration": 2, "success": 0.5}, "experiment": "paper"}  # as of unpacked evidence
+    write_json(run / "manifest.json", MANIFEST | told)
     text = page_of(experiment).text
     assert text.count("not recorded: no evaluation.json") == 4
     for fact in (
         "hiper evaluate x", "5eed with changes that are not committed", "last 1a57", "after iteration 2",
-        f"snakemake --cores 2 --force results/demo/runs/{run.name}/evaluation.jsonl --config experiment=demo",
-        "1 were evaluated with changes that are not committed.",
+        f"snakemake --cores 2 --force results/paper/runs/{run.name}/evaluation.jsonl --config experiment=paper",
+        "1 was evaluated with changes that are not committed.",
     ):  # fmt: skip
         assert fact in text
     assert "987.654" not in text
@@ -414,10 +415,10 @@ def test_what_makes_runs_hard_to_compare_is_said(experiment: Path) -> None:
     )
     text = page_of(experiment).text
     assert "Not evaluated yet: PPO (turn-level) seed 1." in text
-    assert "1 of 6 runs are not finished." in text
+    assert "1 of 6 runs is not finished." in text
     assert "The runs come from 2 different commits." in text
     assert "No commit is known of 1 of 6 runs." in text and "no commit known" in text
-    assert "1 of 6 runs were made with changes that are not committed." in text
+    assert "1 of 6 runs was made with changes that are not committed." in text
     assert text.count("changed since the run was made") == 4  # of five with a manifest all but one
 
 

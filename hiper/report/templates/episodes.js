@@ -208,8 +208,8 @@
       made.append(
         make("p", "", badge(one), " ", dot(one), make("b", "", algorithm(one)[1]), `, seed ${run(one)[2]}, ${length(one)} `, address),
         make("p", "quiet", `${index.tasks[all.task[one]][0]} (${index.types[all.type[one]][0]}), run `, origin),
-        make("p", "quiet", make("code", "", `hiper inspect ${folder} ${all.number[one]}`)),
       );
+      if (document.getElementById("part-0") !== null) made.append(make("p", "quiet", make("code", "", `hiper inspect ${folder} ${all.number[one]}`)));
       if (all.part[one] === null) {
         made.append(make("p", "", "Its turns were not recorded in full, or this page has no room for them."));
         return made;
