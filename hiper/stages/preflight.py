@@ -28,6 +28,7 @@ from hiper.learning.library_model import initial_model
 from hiper.learning.model_config import shape_of
 from hiper.learning.processes import Processes, joined
 from hiper.manifest import package_versions
+from hiper.policies.room import longest
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, write_json
 from hiper.runs.metrics import METRICS
@@ -125,8 +126,7 @@ def _make_model(settings: RunSettings, tokenizer_folder: Path | None, folder: Pa
         write_json(folder / CONFIG, config | small)
         shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
     else:
-        room = settings.prompt.max_tokens + settings.decoding.max_response_tokens
-        shape = DecoderShape(len(tokenizer), 128, 256, LAYERS, 2, 2, True, room, 10000.0, 1e-6)
+        shape = DecoderShape(len(tokenizer), 128, 256, LAYERS, 2, 2, True, longest(settings), 10000.0, 1e-6)
     if isinstance(shape, DecoderShape):
         model = Decoder(shape)
         model.initialize(torch.Generator().manual_seed(0))

@@ -380,7 +380,7 @@ def test_gpu_runs_on_the_cpu_at_a_tiny_size(measured_gpu: tuple[Result, Result])
     without targets."""
     result, _ = measured_gpu
     training, *playing = result.comparisons
-    require_figures(replace(result, comparisons=[training]), sides=3)
+    require_figures(replace(result, comparisons=[training]), sides=4)
     assert len(playing) == 4 and result.targets == () and result.settings["card"] == "none"
     (said,) = (note for note in result.notes if "tokens per second" in note)
     assert said.count("MFU") == 4 and not training.peaks
