@@ -458,7 +458,7 @@ def test_tables_are_whole_in_eighty_columns(project: Path) -> None:
 def test_the_command_takes_other_numbers(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a memory or an engine that is given, what did not fit does, if vLLM sleeps; all that is assumed is printed."""
+    """With a memory or an engine that is given, what did not fit does (vLLM then sleeps); assumptions are printed."""
     monkeypatch.chdir(project)
     assert main(["plan", "few", "--engine", "cuda"]) == 0
     shown = capsys.readouterr().out
