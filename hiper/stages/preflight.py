@@ -21,7 +21,7 @@ import torch
 
 from hiper.config import RunSettings, parse_run
 from hiper.errors import Interrupted, UserError
-from hiper.learning import pretrained, torch_setup
+from hiper.learning import pretrained
 from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.learning.folders import CONFIG, save_decoder
 from hiper.learning.library_model import initial_model
@@ -55,10 +55,10 @@ def run(settings: RunSettings, tokenizer_folder: Path | None, output: Path, data
     """Two iterations of a run with a tiny model; write what was seen to `output`. UserError names the part that failed
     and what to look at. `tokenizer_folder`: of models made from scratch."""
     settings, folder = reduced(settings), output.with_suffix(".work")
+    device = settings.engine.device
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
         with _part("the processes", seconds):
-            device = torch_setup.prepare(settings.engine)
             processes = stack.enter_context(joined(settings.engine))
             hosts = _greeted(processes, device)
         with _part("a tiny model", seconds):
