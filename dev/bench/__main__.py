@@ -85,6 +85,11 @@ def build_parser() -> argparse.ArgumentParser:
     gpu.add_argument("--turns", type=_count, default=32, metavar="N", help="in the mini-batch (default: 32)")
     gpu.add_argument("--batch", type=_count, default=64, metavar="N", help="prompts in a batch (default: 64)")
     gpu.add_argument("--flops", type=float, metavar="TFLOPS", help="the device's peak, where it is no GPU known here")
+    gpu.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="time the train step with engine.compile, too (default: on cuda)",
+    )
     _machine_options(gpu, device="cuda")
     for seeded in (hae, alfworld, babyai, webshop, rollout, train, smollm, gpu):
         seeded.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
@@ -196,6 +201,7 @@ def bench_gpu(arguments: argparse.Namespace) -> int:
     from dev.bench import gpu
 
     sizes = {"shape": arguments.shape, "turns": arguments.turns, "batch": arguments.batch, "seed": arguments.seed}
+    sizes["compiles"] = machine.device == "cuda" if arguments.compile is None else arguments.compile
     peak = arguments.flops * 1e12 if arguments.flops else None
     return _conclude(arguments, lambda budget: gpu.measure(budget, machine=machine, peak=peak, **sizes))
 

@@ -2,7 +2,8 @@
 
 The same two comparisons as `python -m dev.bench train` and `… rollout`, in one run: bfloat16, packed rows with logits
 at response tokens against padded batches with full logits, and `LocalPolicy` against `generate`. On a GPU each side's
-peak memory beyond the weights is measured too, and for a card whose peak rate is known (or given) the MFU.
+peak memory beyond the weights is measured too, and for a card whose peak rate is known (or given) the MFU. The train
+step is timed with `engine.compile` as well, which is on by itself on GPUs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def measure(
     batch: int = 64,
     prompt: float = 780.0,
     peak: float | None = None,
+    compiles: bool = False,
     seed: int = 0,
     root: Path = Path(),
     limits: tuple[int, int] = (train.PROMPT_LIMIT, train.RESPONSE_LIMIT),
@@ -43,7 +45,9 @@ def measure(
         root=root,
         limits=limits,
         peak=peak,
+        compiles=compiles,
     )
+    machine.prepare()
     _free(machine)
     played = rollout.measure(half, machine=machine, shape=shape, batch=batch, turns=2, seed=seed, root=root)
     return Result(

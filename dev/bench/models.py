@@ -80,9 +80,10 @@ class Machine:
     threads: int
     dtype: str
 
-    def prepare(self) -> None:
-        """Threads, determinism, allocator: the settings of the project's own runs, for both sides."""
-        prepare_process(self.device, self.threads)
+    def prepare(self, compiles: bool = False) -> None:
+        """Threads, determinism, allocator: the settings of the project's own runs, for both sides; `compiles`: with
+        `engine.compile`, which only this project's side has."""
+        prepare_process(self.device, self.threads, compiles=compiles)
 
     def autocast(self) -> Any:
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")

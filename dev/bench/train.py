@@ -40,7 +40,7 @@ from hiper.planning.hardware import card_called
 Clock = Callable[[], float]
 
 RATIO = 4.0
-OURS, LONGEST, LIMITS = "packed", "padded to the longest", "padded to the limits"
+OURS, COMPILED, LONGEST, LIMITS = "packed", "packed, compiled", "padded to the longest", "padded to the limits"
 PROMPT_LIMIT, RESPONSE_LIMIT = 2048, 512
 MICRO_BATCH = 16  # rows, the released script's; one with full logits has to fit the memory
 # Numbers in the largest logits tensor tried, 1 GB and 8 GB; backward holds about four of the kind.
@@ -158,12 +158,13 @@ def measure(
     limits: tuple[int, int] = (PROMPT_LIMIT, RESPONSE_LIMIT),
     peak: float | None = None,
     wanted: float = RATIO,
+    compiles: bool = False,
     clock: Clock = time.perf_counter,
     alter: Callable[[Padded], Padded] = lambda padded: padded,
 ) -> Result:
     """One comparison per shape; `limits`: (prompt, response) to pad to; `peak`: operations per second of a device that
-    is no listed GPU; `wanted`: times the padded way; `clock` as in `interleave`; `alter` may spoil the padded side (for
-    tests of the refusal)."""
+    is no listed GPU; `wanted`: times the padded way; `compiles`: time ours with `engine.compile`, too; `clock` as in
+    `interleave`; `alter` may spoil the padded side (for tests of the refusal)."""
     machine.prepare()
     known = card_called(machine.card)
     peak = peak if known is None or peak is not None else known.flops
@@ -173,7 +174,7 @@ def measure(
     notes = [logits_note({name: SHAPES[name] for name in shapes})]
     for name in shapes:
         comparison, rows, said, facts, bound = _compare(
-            name, settings, machine, share, turns, prompt, seed, limits, wanted, clock, alter
+            name, settings, machine, share, turns, prompt, seed, limits, wanted, compiles, clock, alter
         )
         notes.append(throughput(name, comparison, rows, SHAPES[name], peak))
         checks.append(f"{name}: {said}")
@@ -196,6 +197,7 @@ def _compare(
     seed: int,
     limits: tuple[int, int],
     wanted: float,
+    compiles: bool,
     clock: Clock,
     alter: Callable[[Padded], Padded],
 ) -> tuple[Comparison, list[TurnRow], str, str, str]:
@@ -215,6 +217,14 @@ def _compare(
         decoder.zero_grad(set_to_none=True)
         model.zero_grad(set_to_none=True)
 
+    def clear_compiled(number: int) -> None:
+        clear(number)
+        machine.prepare(compiles=True)
+
+    def clear_eager(number: int) -> None:
+        clear(number)
+        machine.prepare()
+
     def ours(number: int) -> float:
         decoder.zero_grad(set_to_none=True)
         learner.accumulate_actor_gradients(rows, every)
@@ -231,7 +241,13 @@ def _compare(
     decoder.zero_grad(set_to_none=True)
     loss = learner.accumulate_actor_gradients(rows, every)["loss"]
     said = require_equal(loss, padded.backward(None), decoder, model, TOLERANCE[machine.dtype])
-    sides, ratios = [Side(OURS, ours, clear), Side(LONGEST, theirs(None), clear)], {LONGEST: OURS}
+    sides, ratios = [Side(OURS, ours, clear_eager), Side(LONGEST, theirs(None), clear)], {LONGEST: OURS}
+    if compiles:
+        clear_compiled(0)
+        loss = learner.accumulate_actor_gradients(rows, every)["loss"]
+        said += f"; compiled {require_equal(loss, padded.backward(None), decoder, model, TOLERANCE[machine.dtype])}"
+        sides.append(Side(COMPILED, ours, clear_compiled))
+        ratios[OURS] = COMPILED
     if min(micro_batch, turns) * sum(limits) * shape.vocab_size <= LOGITS_ROOM[machine.device]:
         sides.append(Side(LIMITS, theirs(limits), clear))
         ratios[LIMITS] = OURS

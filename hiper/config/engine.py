@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hiper.declarations import Before, ReadBy
+from hiper.errors import shown
 from hiper.fields import Count, Settings
+
+
+def _switch(value: Any) -> Any:
+    """One message for both; pydantic has one for each."""
+    if value == "auto" or type(value) is bool:
+        return value
+    raise ValueError(f"{shown(value)} must be 'auto', true or false")
+
+
+SwitchOrAuto = Annotated[bool | Literal["auto"], BeforeValidator(_switch)]
 
 
 class Engine(Settings):
@@ -21,6 +32,9 @@ class Engine(Settings):
     dtype: Annotated[Literal["float32", "bfloat16"], ReadBy("warmstart", "evaluate")]
     # of a GPU's training, at the price of slower operations; a CPU always gives the same bytes, vLLM never promises to
     deterministic: Annotated[bool, ReadBy("warmstart", "evaluate"), Before(True)]
+    # norms, rotary embeddings and gates of this project's decoder by torch's compiler, which rounds differently; auto:
+    # on GPUs. Models that a class of transformers computes stay as they are
+    compile: Annotated[SwitchOrAuto, ReadBy("warmstart", "evaluate"), Before("auto")]
     gpus: Count  # per node: as many processes, each with a GPU of its own (with device cpu, with `threads` cores)
     nodes: Count
     gradient_checkpointing: bool  # keep each layer's input only and compute the rest again: less memory, more time
@@ -30,6 +44,10 @@ class Engine(Settings):
     @property
     def processes(self) -> int:
         return self.gpus * self.nodes
+
+    @property
+    def compiles(self) -> bool:
+        return self.device == "cuda" if self.compile == "auto" else self.compile
 
     @model_validator(mode="after")
     def sharding_fits(self) -> Engine:

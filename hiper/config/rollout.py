@@ -27,7 +27,7 @@ class RolloutSettings(Settings):
 
     backend: Annotated[Literal["local", "vllm"], ReadBy("train", "evaluate")]
     # of a GPU's memory, for vLLM's weights and cache; it sleeps while the trainer works. auto: what the episodes need
-    # (hiper/planning/sampler.py), and up to a fifth without sleep
+    # (hiper/planning/sampler.py), without sleep where the card has room for both
     memory_share: Annotated[Share, Unread("another share changes results by rounding alone")]
     # of the weights that correct its arithmetic; None: do not
     importance_cap: Annotated[Annotated[float, Field(ge=1.0)] | None, ReadBy("train")]

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hiper.learning import elementwise
 from hiper.learning.packed_attention import attend_packed, takes_packed
 from hiper.learning.rotary import Scaling, frequencies
 from hiper.planning.memory import rows_at_once
@@ -95,13 +96,6 @@ class KeyValueCache:
         return KeyValueCache([k[:count] for k in self.keys], [v[:count] for v in self.values], self.length[:count])
 
 
-def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary embedding, computed in float32, in the precision of `x`."""
-    half = x.shape[-1] // 2
-    first, second = x[..., :half], x[..., half:]
-    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1).to(x.dtype)
-
-
 class Linear(nn.Linear):
     """What it is made with is arbitrary: the weights of a decoder come from a file or from `Decoder.initialize`, and to
     draw others before would take longer than to read them."""
@@ -115,6 +109,15 @@ class Embedding(nn.Embedding):
 
     def reset_parameters(self) -> None:
         pass
+
+
+class Norm(nn.RMSNorm):
+    """With an `update` to add to x first: the sum, and its norm."""
+
+    def forward(self, x: Tensor, update: Tensor | None = None) -> Any:
+        if update is None:
+            return elementwise.rms_norm(x, self.weight, self.eps)
+        return elementwise.add_and_norm(x, update, self.weight, self.eps)
 
 
 class Output(Linear):
@@ -147,17 +150,17 @@ class Attention(nn.Module):
         self.v_proj = Linear(shape.hidden_size, self.kv_heads * self.size, bias=shape.qkv_bias)
         self.o_proj = Linear(self.heads * self.size, shape.hidden_size, bias=shape.output_bias)
         if shape.qk_norm:
-            self.q_norm = nn.RMSNorm(self.size, eps=shape.rms_norm_eps)
-            self.k_norm = nn.RMSNorm(self.size, eps=shape.rms_norm_eps)
+            self.q_norm = Norm(self.size, eps=shape.rms_norm_eps)
+            self.k_norm = Norm(self.size, eps=shape.rms_norm_eps)
         self.normed = shape.qk_norm
 
     def queries(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         queries = self.q_proj(x).view(-1, self.heads, self.size)
-        return _rotate(self.q_norm(queries) if self.normed else queries, *angles)
+        return elementwise.rotate(self.q_norm(queries) if self.normed else queries, *angles)
 
     def keys_values(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         keys = self.k_proj(x).view(-1, self.kv_heads, self.size)
-        keys = _rotate(self.k_norm(keys) if self.normed else keys, *angles)
+        keys = elementwise.rotate(self.k_norm(keys) if self.normed else keys, *angles)
         return keys, self.v_proj(x).view(-1, self.kv_heads, self.size)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -187,7 +190,7 @@ class MLP(nn.Module):
         self.down_proj = Linear(shape.intermediate_size, shape.hidden_size, bias=shape.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(elementwise.gated(self.gate_proj(x), self.up_proj(x)))
 
 
 class Layer(nn.Module):
@@ -195,13 +198,13 @@ class Layer(nn.Module):
         super().__init__()
         self.self_attn = Attention(shape)
         self.mlp = MLP(shape)
-        self.input_layernorm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
-        self.post_attention_layernorm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
+        self.input_layernorm = Norm(shape.hidden_size, eps=shape.rms_norm_eps)
+        self.post_attention_layernorm = Norm(shape.hidden_size, eps=shape.rms_norm_eps)
 
     def finish(self, residual: Tensor, attended: Tensor) -> Tensor:
         """Output projection and MLP, both residual; `attended` [tokens, heads, size]."""
-        x = residual + self.self_attn.o_proj(attended.flatten(1))
-        return x + self.mlp(self.post_attention_layernorm(x))
+        x, normed = self.post_attention_layernorm(residual, self.self_attn.o_proj(attended.flatten(1)))
+        return x + self.mlp(normed)
 
 
 class Backbone(nn.Module):
@@ -212,7 +215,7 @@ class Backbone(nn.Module):
         self.shape = shape
         self.embed_tokens = Embedding(shape.vocab_size, shape.hidden_size)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
-        self.norm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
+        self.norm = Norm(shape.hidden_size, eps=shape.rms_norm_eps)
         self.checkpointing = False  # in training, keep each layer's input only and compute the rest again
 
     def keep_first(self, count: int) -> None:

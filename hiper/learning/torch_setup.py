@@ -1,4 +1,4 @@
-"""Settings of torch for a whole process: threads, determinism, the allocator."""
+"""Settings of torch for a whole process: threads, determinism, the compiler, the allocator."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from hiper.config import Engine
 from hiper.errors import UserError
+from hiper.learning import elementwise
 from hiper.manifest import bfloat16_units
 
 log = logging.getLogger(__name__)
@@ -21,14 +22,14 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def prepare(settings: Engine) -> str:
-    """Set threads and determinism once per process; returns the device."""
+    """Set threads, determinism and the compiler once per process; returns the device."""
     if settings.device == "cpu" and settings.dtype == "bfloat16" and not bfloat16_units():
         log.warning("engine.dtype=bfloat16: this processor has no arithmetic of it; float32 is faster here")
-    prepare_process(settings.device, settings.threads, settings.deterministic)
+    prepare_process(settings.device, settings.threads, settings.deterministic, settings.compiles)
     return settings.device
 
 
-def prepare_process(device: str, threads: int, deterministic: bool = False) -> None:
+def prepare_process(device: str, threads: int, deterministic: bool = False, compiles: bool = False) -> None:
     """As `prepare`, for a process that has no run's settings. On a CPU an operation whose result could vary is an
     error; on a GPU with `deterministic` torch takes the repeatable form where there is one and else warns."""
     torch.set_num_threads(threads)
@@ -44,6 +45,10 @@ def prepare_process(device: str, threads: int, deterministic: bool = False) -> N
         raise UserError(
             "engine.device=cuda: torch sees no GPU here; use engine=cpu or check the driver with nvidia-smi"
         )
+    if compiles:
+        elementwise.compile_functions(device, repeatable=deterministic or device == "cpu")
+    else:
+        elementwise.compute_eagerly()
 
 
 def _keep_freed_memory() -> None:

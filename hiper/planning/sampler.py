@@ -1,4 +1,4 @@
-"""How much of a GPU vLLM gets, and whether it gives it back while the trainer works: a rule in place of a setting."""
+"""How much of a GPU vLLM gets: a rule in place of a setting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from hiper.planning.shapes import ModelShape, cache_bytes, parameters
 
 RESERVED = 4 * GB  # for activations while prompts are read, CUDA graphs and the libraries; an estimate, to be measured
 TWENTIETHS, LARGEST = 20, 18  # shares are whole twentieths; more than 18 of them would leave the trainer nothing
-STAYING = 0.2  # a share up to which vLLM stays in memory: sleep would cost a reload and buy little
 SEQUENCES = 1024  # vLLM's own limit on large cards: what is beyond it waits
 
 
@@ -25,8 +24,3 @@ def automatic_share(shape: ModelShape, sequences: int, longest: int, value_bytes
     RESERVED; rounded up. `value_bytes`: of a weight and of a cached number."""
     needed = parameters(shape) * value_bytes + sequences * longest * cache_bytes(shape, value_bytes) + RESERVED
     return min(math.ceil(TWENTIETHS * needed / memory), LARGEST) / TWENTIETHS
-
-
-def stays(setting: float | str | None, share: float) -> bool:
-    """Whether vLLM keeps its memory while the trainer works: where the rule has chosen a small share."""
-    return setting == "auto" and share <= STAYING

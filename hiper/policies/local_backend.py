@@ -11,6 +11,7 @@ import torch
 from hiper.config import RunSettings
 from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
+from hiper.policies import room
 from hiper.policies.backend import Weights, at_temperature
 from hiper.policies.local import LocalPolicy
 from hiper.policies.prefixes import Prefixes
@@ -25,8 +26,7 @@ class LocalPlayers:
     ) -> None:
         self.settings, self.decoder, self.tokenizer, self.device = settings, decoder, tokenizer, device
         self.weights = weights
-        # bfloat16 rounds differently in products of other shapes, and the sampler's are not the trainer's
-        self.exact = settings.engine.dtype == "float32" and settings.rollout.dtype is None
+        self.exact = room.exact(settings)
         self.prefixes = Prefixes() if settings.rollout.keep_prefixes else None
 
     def policy(self, temperature: float) -> LocalPolicy:

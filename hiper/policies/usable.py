@@ -18,6 +18,7 @@ from hiper.learning.model_config import FAMILIES
 from hiper.learning.model_files import CONFIG
 from hiper.planning.shapes import ModelShape
 from hiper.policies.model_policy import guided_by
+from hiper.policies.room import longest
 from hiper.policies.tokenizer_files import Chat, chat_frame, load_tokenizer, require_template
 
 
@@ -37,7 +38,7 @@ def opened(folder: Path) -> tuple[DecoderShape | LibraryShape, Any]:
 def require_usable(settings: RunSettings, folder: Path, shape: DecoderShape | LibraryShape, tokenizer: Any) -> None:
     """UserError unless prompts with their answers fit and guided decoding, where wanted, has its tokens and room."""
     prompt, decoding = settings.prompt, settings.decoding
-    require_positions(shape, prompt.max_tokens + decoding.max_response_tokens, folder)
+    require_positions(shape, longest(settings), folder)
     chat = Chat.of(prompt)
     require_template(lambda: chat_frame(tokenizer, chat), folder)
     if decoding.mode == "guided":

@@ -13,7 +13,8 @@ from hiper.learning.folders import load_decoder
 from hiper.learning.library_model import PackedModel, in_files
 from hiper.learning.model_config import shape_of
 from hiper.learning.model_files import CONFIG
-from hiper.planning.sampler import SEQUENCES, automatic_share, sequences_at_once, stays
+from hiper.planning.sampler import SEQUENCES
+from hiper.policies import room
 from hiper.policies.backend import Weights, at_temperature
 from hiper.policies.tokenizer_files import Chat, load_tokenizer
 from hiper.policies.vllm import VllmPolicy
@@ -31,11 +32,10 @@ def _by_files(model: Decoder, weights: Weights) -> Weights:
 class VllmPlayers:
     """`weights` gives those that are to be played with now, by the names of the model folder."""
 
-    exact = False
-
     def __init__(
         self, settings: RunSettings, engine: VllmEngine, folder: Path, tokenizer: Any, weights: Weights
     ) -> None:
+        self.exact = room.exact(settings)
         self.settings, self.engine, self.tokenizer, self.weights = settings, engine, tokenizer, weights
         self.vocabulary = shape_of(read_json(folder / CONFIG), folder / CONFIG).vocab_size
 
@@ -73,9 +73,7 @@ class VllmBackend:
         self.engine: VllmEngine | None = None
 
     def in_training(self, start: Path, actor: Decoder, tokenizer: Any, weights: Weights, whole: bool) -> VllmPlayers:
-        training, processes = self.settings.training, self.settings.engine.processes
-        group, validation = self.settings.algorithm.group_size, training.validation.tasks
-        sequences = sequences_at_once(training.episodes, validation, group, processes)
+        sequences = room.sequences_in_training(self.settings, self.settings.engine.processes)
         return VllmPlayers(self.settings, self._opened(start, sequences), start, tokenizer, _by_files(actor, weights))
 
     def finished(self, folder: Path) -> VllmPlayers:
@@ -96,19 +94,17 @@ class VllmBackend:
 
 def engine_wanted(settings: RunSettings, folder: Path, sequences: int, memory: float | None) -> Wanted:
     """What the settings ask of an engine for the model in `folder`; `memory`: of the GPU, None without one."""
-    engine, setting = settings.engine, settings.rollout.memory_share
-    longest = settings.prompt.max_tokens + settings.decoding.max_response_tokens
-    assert setting is not None  # as the settings demand
-    share: float | None = None
+    engine, share, sleeps = settings.engine, None, False
     if memory is not None:
-        shape, size = shape_of(read_json(folder / CONFIG), folder / CONFIG), 2 if engine.dtype == "bfloat16" else 4
-        share = automatic_share(shape, sequences, longest, size, memory) if setting == "auto" else setting
+        shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
+        share = room.vllm_share(settings, shape, sequences, memory)
+        sleeps = not room.stays(settings, shape, room.layout_of(settings, engine.processes), share, memory)
     return Wanted(
         device=engine.device,
         dtype=engine.dtype,
-        longest=longest,
+        longest=room.longest(settings),
         guided=settings.decoding.mode == "guided",
         sequences=sequences,
         memory_share=share,
-        sleeps=share is not None and not stays(setting, share),
+        sleeps=sleeps,
     )

@@ -21,13 +21,14 @@ import torch
 
 from hiper.config import RunSettings, parse_run
 from hiper.errors import Interrupted, UserError
-from hiper.learning import pretrained, torch_setup
+from hiper.learning import pretrained
 from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.learning.folders import CONFIG, save_decoder
 from hiper.learning.library_model import initial_model
 from hiper.learning.model_config import shape_of
 from hiper.learning.processes import Processes, joined
 from hiper.manifest import package_versions
+from hiper.policies.room import longest
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.records import read_json, read_jsonl, write_json
 from hiper.runs.metrics import METRICS
@@ -54,10 +55,10 @@ def run(settings: RunSettings, tokenizer_folder: Path | None, output: Path, data
     """Two iterations of a run with a tiny model; write what was seen to `output`. UserError names the part that failed
     and what to look at. `tokenizer_folder`: of models made from scratch."""
     settings, folder = reduced(settings), output.with_suffix(".work")
+    device = settings.engine.device
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
         with _part("the processes", seconds):
-            device = torch_setup.prepare(settings.engine)
             processes = stack.enter_context(joined(settings.engine))
             hosts = _greeted(processes, device)
         with _part("a tiny model", seconds):
@@ -125,8 +126,7 @@ def _make_model(settings: RunSettings, tokenizer_folder: Path | None, folder: Pa
         write_json(folder / CONFIG, config | small)
         shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
     else:
-        room = settings.prompt.max_tokens + settings.decoding.max_response_tokens
-        shape = DecoderShape(len(tokenizer), 128, 256, LAYERS, 2, 2, True, room, 10000.0, 1e-6)
+        shape = DecoderShape(len(tokenizer), 128, 256, LAYERS, 2, 2, True, longest(settings), 10000.0, 1e-6)
     if isinstance(shape, DecoderShape):
         model = Decoder(shape)
         model.initialize(torch.Generator().manual_seed(0))

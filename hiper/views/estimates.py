@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from hiper.algorithms.registry import ALGORITHMS
 from hiper.benchmarks.record import record_of
 from hiper.compose import WARM_START, RunName, configuration_file
 from hiper.config import RunSettings, parse_run
@@ -18,8 +16,7 @@ from hiper.learning import pretrained
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.files import Files, checkpoint_seconds, checkpoints_of, run_files
 from hiper.planning.host import Host, training_host
-from hiper.planning.memory import AUTOCAST, MIXED, Layout, Memory, estimate, playing_bytes
-from hiper.planning.sampler import automatic_share, sequences_at_once, stays
+from hiper.planning.memory import MIXED, Layout, Memory, estimate, playing_bytes
 from hiper.planning.shapes import PUBLISHED, Models, ModelShape, forward_operations
 from hiper.planning.step import (
     Episodes,
@@ -32,6 +29,7 @@ from hiper.planning.step import (
     step,
     transferred_seconds,
 )
+from hiper.policies import room
 from hiper.records import read_json
 from hiper.yaml_files import read_yaml
 
@@ -84,9 +82,7 @@ class Plan:
 
     @property
     def layout(self) -> Layout:
-        engine = self.settings.engine
-        precision = AUTOCAST if engine.name == "local" else MIXED
-        return Layout(precision, self.gpus, engine.zero_stage, engine.offload_optimizer, engine.gradient_checkpointing)
+        return room.layout_of(self.settings, self.gpus)
 
     @property
     def sampler(self) -> Sampler:
@@ -114,7 +110,7 @@ class Plan:
         training = self.settings.training
         critic = training.critic
         return passes(
-            heads=bool(self._heads),
+            heads=bool(room.value_heads(self.settings)),
             detached=critic.backbone == "shared" and critic.detach,
             reference=training.kl > 0,
             epochs=training.epochs,
@@ -122,27 +118,12 @@ class Plan:
             again=self.layout.checkpointing,
             adapters=self.models.rank > 0,
             critic_share=self.models.critic_shape.num_hidden_layers / self.shape.num_hidden_layers,
-            rescored=self._rescored,
+            rescored=not room.exact(self.settings),
         )
 
     @property
-    def _rescored(self) -> bool:
-        """Whether the sampler's log probabilities are not the trainer's to the last bit."""
-        settings = self.settings
-        return self._vllm or settings.engine.dtype != "float32" or settings.rollout.dtype is not None
-
-    @property
-    def _heads(self) -> Sequence[str]:
-        algorithm = self.settings.algorithm
-        return list(ALGORITHMS[algorithm.name].heads(algorithm))
-
-    @property
     def models(self) -> Models:
-        """An algorithm without value heads has no critic, whatever the settings."""
-        lora, training = self.settings.model.lora, self.settings.training
-        own_critic = training.critic.backbone == "separate" and bool(self._heads)
-        blocks = None if training.critic.trunk_blocks == "all" else training.critic.trunk_blocks
-        return Models(self.shape, training.kl > 0, own_critic, 0 if lora is None else lora.rank, blocks)
+        return room.networks(self.settings, self.shape)
 
     @cached_property
     def step(self) -> Step:
@@ -174,23 +155,13 @@ class Plan:
         budget = self.settings.training.micro_batch_tokens
         read_out = budget * played.response / (played.prompt + played.response)
         share = self._share(layout.gpus)
-        staying = share is not None and stays(self.settings.rollout.memory_share, share)
+        staying = room.stays(self.settings, self.shape, layout, share, self.assumed.card.memory)
         return estimate(self.models, layout, budget, read_out, self._playing(layout, sampler, share), staying)
 
     def _share(self, gpus: int) -> float | None:
         """Of each GPU's memory, for vLLM; None for the other sampler."""
-        setting = self.settings.rollout.memory_share
-        if setting != "auto":
-            return setting
-        training, size = self.settings.training, 2 if self.settings.engine.dtype == "bfloat16" else 4
-        group, validation = self.settings.algorithm.group_size, training.validation.tasks
-        sequences = sequences_at_once(training.episodes, validation, group, gpus)
-        return automatic_share(self.shape, sequences, self._room, size, self.assumed.card.memory)
-
-    @property
-    def _room(self) -> int:
-        """Tokens of a prompt and its answer, at most."""
-        return self.settings.prompt.max_tokens + self.settings.decoding.max_response_tokens
+        sequences = room.sequences_in_training(self.settings, gpus)
+        return room.vllm_share(self.settings, self.shape, sequences, self.assumed.card.memory)
 
     def _playing(self, layout: Layout, sampler: Sampler, share: float | None) -> float:
         """vLLM takes its share; the other needs a row of cache for each of the GPU's episodes."""
@@ -198,7 +169,7 @@ class Plan:
             return share * self.assumed.card.memory
         rows = -(-self.settings.training.episodes // layout.gpus)
         own_copy = sampler.weight_bytes if layout.zero_stage == WEIGHTS_SHARED else 0
-        return playing_bytes(self.shape, rows, self._room, own_copy, sampler.value_bytes)
+        return playing_bytes(self.shape, rows, room.longest(self.settings), own_copy, sampler.value_bytes)
 
     @property
     def fewest_gpus(self) -> int | None:

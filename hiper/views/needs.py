@@ -76,6 +76,7 @@ def needs(
             *_models(experiment, runs, root),
             *_packages(runs),
             *_gpus(runs, executor, see_gpus),
+            *_nodes(runs, executor),
             *_slurm(executor),
             *_disk(experiment, runs, root),
         )
@@ -200,6 +201,14 @@ def _gpus(runs: Sequence[Run], executor: str, see: Callable[[], list[int]]) -> I
         yield None, f"needs {asked}{size}; here are {len(sizes)}", "run it on such a machine, or --profile slurm"
     elif largest is not None:
         yield from _memory(largest, min(sizes))
+
+
+def _nodes(runs: Sequence[Run], executor: str) -> Iterator[Lack]:
+    """Of trainings on CPUs, which need no GPUs to be counted."""
+    nodes = max((run.engine.nodes for _, run in runs if run.engine.device == "cpu"), default=1)
+    if executor == LOCAL and nodes > 1:
+        remedy = "engine.nodes: 1 and as many more engine.gpus, or --profile slurm"
+        yield None, f"needs {nodes} nodes, and its jobs would all run on this machine", remedy
 
 
 def _memory(plan: Plan, size: int) -> Iterator[Lack]:

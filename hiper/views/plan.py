@@ -221,7 +221,7 @@ def _facts(model: str, group: Sequence[Plan]) -> Iterator[str]:
     for plan in group:
         trained.setdefault(plan.models.trained, "with the critic's" if plan.memory.critic else "without a critic")
     yield "  trained: " + ", ".join(f"{count:,} {whose}" for count, whose in trained.items())
-    yield f"  update and play {'at the same time: vLLM is small and stays' if first.memory.stays else 'in turn'}"
+    yield f"  update and play {'at the same time: there is room for vLLM to stay' if first.memory.stays else 'in turn'}"
     yield f"  {cache_bytes(first.shape, first.sampler.value_bytes):,} bytes of KV cache per token"
     fewest = max((plan.fewest_gpus or FEW_ENOUGH + 1) for plan in group)
     needed = f"at least {_count(fewest)}" if fewest <= FEW_ENOUGH else f"more than {FEW_ENOUGH} GPUs"

@@ -28,6 +28,7 @@ def launch(processes: int, work: dict[str, Any], folder: Path) -> subprocess.Com
     command = [sys.executable, *(torchrun if processes > 1 else ()), str(WORKER), str(path)]
     compiled = folder / "extensions"
     environment = {**os.environ, **ENVIRONMENT, "TORCH_EXTENSIONS_DIR": str(compiled)}
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "kernels")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert not compiled.exists(), "DeepSpeed compiled something"
     return done

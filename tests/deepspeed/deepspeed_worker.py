@@ -17,6 +17,7 @@ import torch
 from pipeline import run_settings
 
 from hiper.config import Lora, RunSettings
+from hiper.learning import torch_setup
 from hiper.learning.batches import TurnRow
 from hiper.learning.critic import Critic, State
 from hiper.learning.decoder import Decoder, DecoderShape
@@ -97,6 +98,7 @@ def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
     """Updates number `first` to `last` on the same batch; returns their metrics, and what the first process has of the
     engines' states."""
     settings = run_settings(**job["changes"])
+    torch_setup.prepare(settings.engine)
     learner, folder = make_learner(settings, processes), Path(job["checkpoints"])
     if job["first"]:
         loaded = checkpoint.load_latest(folder)

@@ -48,6 +48,8 @@ VARIANTS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("zero2-lora", {"zero_stage": 2}, "lora"),
     ("zero3-lora", {"zero_stage": 3, "gradient_checkpointing": True}, "lora"),
+    ("zero3-compiled", {"zero_stage": 3, "gradient_checkpointing": True, "compile": True}, "separate"),
+    ("zero1-bfloat16", {"zero_stage": 1, "dtype": "bfloat16"}, "separate"),  # another class of DeepSpeed's
     ("zero2-bfloat16", {"zero_stage": 2, "dtype": "bfloat16"}, "separate"),
     ("zero3-bfloat16", {"zero_stage": 3, "dtype": "bfloat16"}, "separate"),
 ]

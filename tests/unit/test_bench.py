@@ -207,7 +207,7 @@ def test_rollout_is_measured(measured_gpu: tuple[Result, Result]) -> None:
 
 
 @pytest.fixture(scope="module")
-def measured_gpu() -> tuple[Result, Result]:
+def measured_gpu(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Result]:
     """The benchmark for GPUs on the CPU at a tiny size, and the rollout that is a part of it."""
     from dev.bench import gpu, rollout
 
@@ -220,7 +220,8 @@ def measured_gpu() -> tuple[Result, Result]:
     sizes: dict[str, Any] = {"turns": 2, "batch": 3, "prompt": 20.0, "limits": (48, 100), "root": ROOT}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollout, "measure", noted)
-        return gpu.measure(BRIEF, machine=CPU, shape="tiny", peak=1e12, **sizes), rollouts[0]
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
+        return gpu.measure(BRIEF, machine=CPU, shape="tiny", peak=1e12, compiles=True, **sizes), rollouts[0]
 
 
 def test_rollout_refuses_another_model() -> None:
@@ -375,13 +376,14 @@ def test_disagreement_prints_no_ratio(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_gpu_runs_on_the_cpu_at_a_tiny_size(measured_gpu: tuple[Result, Result]) -> None:
-    """Training and rollout in one result, with throughput and MFU against the peak that is given, without targets."""
+    """Training, compiled and not, and rollout in one result, with throughput and MFU against the peak that is given,
+    without targets."""
     result, _ = measured_gpu
     training, *playing = result.comparisons
-    require_figures(replace(result, comparisons=[training]), sides=3)
+    require_figures(replace(result, comparisons=[training]), sides=4)
     assert len(playing) == 4 and result.targets == () and result.settings["card"] == "none"
     (said,) = (note for note in result.notes if "tokens per second" in note)
-    assert said.count("MFU") == 3 and not training.peaks
+    assert said.count("MFU") == 4 and not training.peaks
 
 
 def test_useful_operations_leave_padding_and_prompt_logits_out() -> None:

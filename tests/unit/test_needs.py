@@ -78,6 +78,14 @@ def test_gpus_are_counted_and_their_memory_compared(settings: RunSettings, tmp_p
     assert look(settings, tmp_path, 4 * [80 * GIB], **DEEPSPEED, engine__nodes=2)["needs 4"].state == "missing"
 
 
+def test_several_nodes_are_not_to_be_had_on_one_machine(settings: RunSettings, tmp_path: Path) -> None:
+    """Whatever they compute on; a cluster gives them."""
+    on_cpus = {**DEEPSPEED, "engine__device": "cpu", "engine__nodes": 2, "engine__gpus": 2}
+    alone = look(settings, tmp_path, [], **on_cpus)["needs 2"]
+    assert alone.state == "missing" and "2 nodes" in alone.detail and "--profile slurm" in alone.remedy
+    assert "needs 2" not in look(settings, tmp_path, [], "slurm", **on_cpus)
+
+
 def test_gpus_of_a_cluster_are_not_looked_for_here(settings: RunSettings, tmp_path: Path) -> None:
     """The login node has none, and that is no obstacle; that no GPU is large enough is said."""
     (asked,) = [one for one in look(settings, tmp_path, [], "slurm").values() if "sbatch" not in one.detail]

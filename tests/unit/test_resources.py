@@ -12,7 +12,17 @@ from hiper.compose import RunName, compose_run
 from hiper.config import RunSettings, parse_run
 from hiper.planning.assumptions import Assumptions
 from hiper.views.estimates import plan_of
-from hiper.views.resources import LONGEST, OWN_MB, SHORTEST, UNKNOWN_MB, Stage, memory_mb, minutes, unknown_sizes
+from hiper.views.resources import (
+    LONGEST,
+    OWN_MB,
+    SHORTEST,
+    UNKNOWN_MB,
+    Stage,
+    memory_mb,
+    minutes,
+    unknown_sizes,
+    unplaceable,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL, LARGE = (RunName("alfworld", f"qwen2.5_{size}_instruct", "hiper", 0) for size in ("1.5b", "7b"))
@@ -83,3 +93,34 @@ def test_an_unknown_model_asks_for_much_and_says_why(paper: dict[RunName, RunSet
     told = unknown_sizes(SMALL, unknown)
     assert told is not None and "hiper model nobody/nothing-1B --download" in told and "64 GB" in told
     assert unknown_sizes(SMALL, paper[SMALL]) is None
+
+
+NODES = """\
+big 4 gpu:a100:4(S:0-1),gpu:t4:2
+big 1 gpu:a100:8(S:0-1)
+other 2 gpu:8
+cpu 9 (null)
+"""
+
+
+@pytest.mark.parametrize(
+    ("partitions", "kind", "gpus", "nodes", "said"),
+    [
+        (["big"], "a100", 4, 5, None),
+        (["big"], "a100", 4, 6, "engine.gpus = 4 on each of engine.nodes = 6: 5 nodes"),
+        (["big"], "a100", 8, 2, "1 nodes that jobs may run on (big) have so many a100 GPUs, none has more than 8"),
+        (["big"], None, 6, 5, None),
+        (["big", "other"], None, 8, 3, None),
+        (["big", "other"], "t4", 4, 1, "0 nodes that jobs may run on (big, other) have so many t4 GPUs"),
+        ([], None, 8, 3, None),
+        (["cpu"], None, 1, 1, "none has more than 0"),
+    ],
+)
+def test_a_training_that_no_nodes_could_take_is_named_beforehand(
+    paper: dict[RunName, RunSettings], partitions: list[str], kind: str | None, gpus: int, nodes: int, said: str | None
+) -> None:
+    """More GPUs than a node of the partition has, of the kind that the profile names, or more such nodes than there
+    are; Slurm would refuse the job hours later."""
+    engine = paper[SMALL].engine.model_copy(update={"gpus": gpus, "nodes": nodes})
+    found = list(unplaceable(NODES, partitions, kind, [engine, engine]))
+    assert (found == []) if said is None else (len(found) == 1 and said in found[0])

@@ -8,21 +8,29 @@ from typing import Any
 
 import pytest
 import torch
-from pipeline import VLLM, run_settings
+from pipeline import RUN, VLLM, run_settings
 
+from hiper.compose import RunName
 from hiper.config import Decoding, RunSettings
-from hiper.planning.hardware import CARDS
-from hiper.planning.sampler import automatic_share, sequences_at_once, stays
+from hiper.learning.model_config import shape_of
+from hiper.planning.assumptions import Assumptions
+from hiper.planning.hardware import CARDS, Card
+from hiper.planning.sampler import automatic_share, sequences_at_once
 from hiper.planning.shapes import PUBLISHED, ModelShape
 from hiper.policies import vllm_engine
 from hiper.policies.base import RememberingPolicy, Request
+from hiper.policies.local_backend import LocalPlayers
+from hiper.policies.room import FILLED
 from hiper.policies.vllm import VllmPolicy
-from hiper.policies.vllm_backend import VllmBackend, engine_wanted
+from hiper.policies.vllm_backend import VllmBackend, VllmPlayers, engine_wanted
 from hiper.policies.vllm_engine import VllmEngine, Wanted
 from hiper.randomness import seed_number
+from hiper.views.estimates import Plan
 
 MEMORY = 80e9
-CUDA = {"engine__device": "cuda", "engine__dtype": "bfloat16"}
+CUDA: dict[str, Any] = {"engine__device": "cuda", "engine__dtype": "bfloat16"}
+ALONE: dict[str, Any] = {**CUDA, "engine__gradient_checkpointing": True}
+SHARDED: dict[str, Any] = {**ALONE, "engine__name": "deepspeed", "engine__gpus": 4, "engine__zero_stage": 3}
 
 
 @pytest.fixture
@@ -35,10 +43,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def wanted(folder: Path, share: Any = "auto", sequences: int = 32, **changes: Any) -> Wanted:
+def wanted(folder: Path, share: Any = "auto", sequences: int = 32, memory: float = MEMORY, **changes: Any) -> Wanted:
     settings = run_settings(rollout=VLLM | {"memory_share": share}, **changes)
-    memory = MEMORY if settings.engine.device == "cuda" else None
-    return engine_wanted(settings, folder, sequences, memory)
+    return engine_wanted(settings, folder, sequences, memory if settings.engine.device == "cuda" else None)
 
 
 def test_a_process_answers_its_share_of_the_episodes_at_once() -> None:
@@ -59,19 +66,57 @@ def test_the_share_is_what_weights_and_cache_need() -> None:
     assert automatic_share(PUBLISHED["Qwen/Qwen2.5-7B-Instruct"], 32, 2560, 2, 1e9) == 0.9
 
 
-def test_vllm_sleeps_where_its_share_is_large_or_was_chosen_by_hand() -> None:
-    """A fifth of the card may stay; a share that somebody has written down means sleep, as it did before the rule."""
-    assert stays("auto", 0.2) and not stays("auto", 0.25) and not stays(0.1, 0.1) and not stays(None, 0.1)
+@pytest.mark.parametrize("tokens", [1_000, 20_000])
+@pytest.mark.parametrize("engine", [ALONE, SHARDED])
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
+def test_plan_and_run_agree_on_what_vllm_gets(folder: Path, card: Card, engine: dict[str, Any], tokens: int) -> None:
+    """Its share of the card, the answers at once, and whether it sleeps: on each card, alone and sharded, with small
+    and large micro-batches. It stays exactly where trainer and vLLM fit together into four fifths of the card."""
+    changes = {**engine, "rollout": VLLM | {"memory_share": "auto"}, "training__micro_batch_tokens": tokens}
+    settings = run_settings(**changes, prompt__max_tokens=2048, decoding__max_response_tokens=512)
+    path = folder / "config.json"
+    shape = ModelShape.of(shape_of(json.loads(path.read_text()), path))
+    plan = Plan(RunName.parse(RUN), settings, shape, Assumptions(card=card, longest_response=1e9))
+    opened: list[Wanted] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hiper.policies.vllm_backend.VllmEngine", lambda _, one: opened.append(one) or object())
+        patch.setattr(torch.cuda, "mem_get_info", lambda: (card.memory, card.memory))
+        VllmBackend(settings, "cuda").in_training(folder, None, None, lambda: [], True)  # type: ignore[arg-type]
+    (run,) = opened
+    assert plan.memory.generation == run.memory_share * card.memory
+    assert plan.memory.stays == (not run.sleeps)
+    together = plan.memory.resident + plan.memory.training + plan.memory.generation
+    if abs(together / card.memory - FILLED) > 0.02:  # the plan counts answers of the usual length
+        assert plan.memory.stays == (together < FILLED * card.memory)
+
+
+def test_a_larger_card_has_room_for_both(folder: Path) -> None:
+    """The same run sleeps on 40 GB and stays on 141 GB; a share that somebody has written down means sleep."""
+    assert [wanted(folder, memory=CARDS[name].memory, **CUDA).sleeps for name in ("a100-40", "h200")] == [True, False]
+    assert wanted(folder, 0.1, memory=CARDS["h200"].memory, **CUDA).sleeps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rollout", [None, VLLM])
+def test_plan_and_run_agree_on_who_scores_again(folder: Path, rollout: dict[str, Any] | None, dtype: str) -> None:
+    """The trainer computes log probabilities again where the sampler's are not exactly its own."""
+    settings = run_settings(engine__dtype=dtype, **({} if rollout is None else {"rollout": rollout}))
+    players: Any = LocalPlayers(settings, None, None, "cpu")  # type: ignore[arg-type]
+    if rollout is not None:
+        players = VllmPlayers(settings, None, folder, None, lambda: [])  # type: ignore[arg-type]
+    shape = PUBLISHED["Qwen/Qwen2.5-1.5B-Instruct"]
+    passes = [Plan(RunName.parse(RUN), one, shape, Assumptions()).passes.scoring for one in (settings, run_settings())]
+    assert players.exact == (passes[0] == passes[1]) == (rollout is None and dtype == "float32")
 
 
 def test_options_follow_model_and_episodes(folder: Path) -> None:
-    """On a GPU: the rule's share, no sleep mode for a small one; a number is taken as it is and sleeps."""
-    options = wanted(folder, **CUDA, prompt__max_tokens=2048, decoding__max_response_tokens=512).options()
+    """On a GPU: the rule's share, no sleep mode where there is room for both; a number is taken as it is and sleeps."""
+    options = wanted(folder, **SHARDED, prompt__max_tokens=2048, decoding__max_response_tokens=512).options()
     assert (options["max_num_seqs"], options["max_model_len"]) == (32, 2560)
     assert (options["gpu_memory_utilization"], options["enable_sleep_mode"]) == (0.15, False)
     options = wanted(folder, 0.4, **CUDA).options()
     assert (options["gpu_memory_utilization"], options["enable_sleep_mode"]) == (0.4, True)
-    assert wanted(folder, **CUDA, sequences=900, prompt__max_tokens=2048).options()["enable_sleep_mode"]
+    assert wanted(folder, **SHARDED, sequences=900, prompt__max_tokens=2048).options()["enable_sleep_mode"]
 
 
 def test_without_a_gpu_there_is_no_share_and_no_sleep(folder: Path) -> None:

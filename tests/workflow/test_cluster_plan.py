@@ -85,9 +85,10 @@ def test_the_head_of_the_profile_reaches_the_jobs_it_is_about(project: Path, tmp
         assert resources["slurm_partition"] == ("big" if on_gpu else "cpu")
         assert resources.get("constraint") == ("a100_80gb" if on_gpu else None)
         assert resources.get("gres") == (f"gpu:a100:{4 if rule in ON_ALL else 1}" if on_gpu else None)
-        if rule == "train":
+        if rule in ON_ALL:  # what is tried beforehand goes over as many nodes as the training
             assert (resources["nodes"], resources["tasks"], resources["mpi"]) == ("2", "2", "srun")
             over, started = "NCCL_SOCKET_IFNAME=ib0 GLOO_SOCKET_IFNAME=ib0 ", resources["shell"]
-            launched = r"srun --nodes 2 .* torchrun --nproc-per-node 4 .* --nnodes 2 .* -- hiper train "
+            launched = rf"srun --nodes 2 .* torchrun --nproc-per-node 4 .* --nnodes 2 .* -- hiper {rule} "
             assert re.match(over + launched, started)
-    assert {rule for rule, _ in jobs} >= {"demonstrations", "tokenizer", "warm_start", "train", "evaluate", "report"}
+    made = {"demonstrations", "tokenizer", "warm_start", "preflight", "train", "evaluate", "report"}
+    assert {rule for rule, _ in jobs} >= made
