@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from hiper.learning.decoder import Decoder
 from hiper.learning.processes import Processes
 
 T = TypeVar("T")
@@ -68,6 +70,11 @@ class Engines(Protocol):
     """The device of modules that are yet to be taken over."""
     whole_weights: bool
     """Whether a module in training keeps whole weights on every process, so that it can be sampled as it is."""
+
+    def loaded(self, folder: Path) -> Decoder:
+        """The model of a folder, to be taken over by `trained` or `frozen`: in their precision, and of weights that are
+        sharded this process's part alone, so that the whole of it is nowhere."""
+        ...
 
     def trained(
         self, module: nn.Module, learning_rate: float, weight_decay: float, clip: float, full_precision: bool = False
