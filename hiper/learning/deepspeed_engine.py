@@ -89,24 +89,25 @@ class ShardedEngine:
             return torch.clone(parameter.detach())
 
     def state(self) -> dict[str, Any]:
-        from deepspeed.utils import safe_get_full_optimizer_state
-
-        masters = ((name, self._whole(parameter)) for name, parameter in self.named)
-        state: dict[str, Any] = {"weights": self._collected(masters), "step": {}}
         steps = [float(kept["step"]) for kept in self._optimizer.state.values() if "step" in kept]
-        parameters = self.named if steps else []
-        for key in MOMENTS:
-            state[key] = self._collected((name, safe_get_full_optimizer_state(p, key)) for name, p in parameters)
-        if self.processes.first:
-            state["step"] = {name: max(steps) for name, _ in parameters}
-        return state if self.processes.first else {}
+        moved = self.named if steps else []
+        return {
+            "shapes": {name: list(getattr(parameter, "ds_shape", parameter.shape)) for name, parameter in self.named},
+            "weights": {name: self._part(parameter) for name, parameter in self.named},
+            "step": {name: max(steps) for name, _ in moved},
+            **{key: {name: self._part(parameter, key) for name, parameter in moved} for key in MOMENTS},
+        }
 
-    def _collected(self, named: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:
-        """On the CPU of the first process; the others only take part."""
-        kept = {}
-        for name, whole in named:
-            if self.processes.first:
-                kept[name] = whole.cpu()
+    def _part(self, parameter: Any, moment: str | None = None) -> Tensor:
+        """What this process has of a parameter's master, or of a moment: flat, and where it lies in the host's memory
+        not a copy."""
+        if hasattr(parameter, "ds_id"):
+            part, _ = self.engine.optimizer._get_fp32_opt_state_partition(parameter, True, moment)
+        elif parameter._hp_mapping is None:
+            part = torch.zeros(0)
+        else:
+            part = parameter._hp_mapping.get_hp_fragment(moment)
+        kept: Tensor = part.detach().cpu()
         return kept
 
     def load(self, state: dict[str, Any]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from hiper.learning.decoder import Decoder
@@ -52,14 +54,46 @@ class TrainingEngine(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs, whole and on the CPU, the same for every engine and number of processes: `weights`,
-        AdamW's moments `exp_avg` and `exp_avg_sq`, and `step`, by name of the trained parameter. Empty but on the first
-        process."""
+        """What a checkpoint needs of this process, on the CPU: `weights`, AdamW's moments `exp_avg` and `exp_avg_sq`,
+        and `step`, by name of the trained parameter. Where each process has a part, flat, `shapes` says what the parts
+        of all processes make, one after the other and cut off at its end."""
         ...
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`, before the first step."""
+        """Go on from a state that `whole` has put together, before the first step. Any engine and number of processes
+        goes on from any."""
         ...
+
+
+class Joined(Mapping[str, Tensor]):
+    """Whole tensors, each put together of the processes' `parts` when it is asked for."""
+
+    def __init__(self, parts: Sequence[Mapping[str, Tensor]], shapes: Mapping[str, Sequence[int]]) -> None:
+        self.parts, self.shapes = parts, shapes
+
+    def __getitem__(self, name: str) -> Tensor:
+        flat = torch.cat([part[name] for part in self.parts])
+        return flat[: math.prod(self.shapes[name])].view(list(self.shapes[name]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.parts[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parts[0])
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+
+def whole(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The whole of what the processes' engines gave as their `state`, in the processes' order."""
+    first = states[0]
+    if "shapes" not in first:
+        return first
+    shapes = first["shapes"]
+    return {"step": first["step"]} | {
+        key: Joined([state[key] for state in states], shapes) for key in ("weights", *MOMENTS)
+    }
 
 
 class Engines(Protocol):

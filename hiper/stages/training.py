@@ -30,7 +30,7 @@ from hiper.learning.learner import Learner, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.mismatch import corrected_rows, mismatch_metrics, require_agreement
 from hiper.learning.processes import Processes, joined
-from hiper.learning.training_engine import Engines
+from hiper.learning.training_engine import Engines, whole
 from hiper.manifest import (
     files_of,
     require_data,
@@ -335,7 +335,8 @@ class Trainer:
 
     def _checkpoint(self, done: int) -> None:
         learner = self.learner
-        state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
+        mine = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
+        further: dict[str, Any] = {}
         if self.processes.first:
             self.require_data()
             further = {
@@ -346,8 +347,7 @@ class Trainer:
             }
             if self.off_policy is not None:
                 further["off_policy"] = self.off_policy.state()
-            checkpoint.save(self.folder / "checkpoints", done, state | further)
-        self.processes.wait()  # nobody may leave, or come back, before it is there
+        checkpoint.save_together(self.folder / "checkpoints", done, self.processes, mine, further)
         self.since_checkpoint.restart()
 
     def require_data(self) -> None:
@@ -359,8 +359,9 @@ class Trainer:
         if loaded is None:
             return 0
         iteration, state = loaded
-        self.learner.actor_engine.load(state["actor"])
-        self.learner.critic_engine.load(state["critic"])
+        parts = checkpoint.parts_of(state)
+        self.learner.actor_engine.load(whole([part["actor"] for part in parts]))
+        self.learner.critic_engine.load(whole([part["critic"] for part in parts]))
         self.selection.restore(state["best"])
         self.assessor.unexplained = Unexplained(**state["unexplained"])
         self.pretraining = Pretraining(**state["pretraining"])

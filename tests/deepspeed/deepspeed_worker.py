@@ -24,6 +24,7 @@ from hiper.learning.engines import make_engines
 from hiper.learning.learner import Learner, Targets, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.processes import Processes, joined
+from hiper.learning.training_engine import whole
 from hiper.planning import memory
 from hiper.records import write_json
 from hiper.stages import checkpoint, training
@@ -101,8 +102,9 @@ def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
     if job["first"]:
         loaded = checkpoint.load_latest(folder)
         assert loaded is not None and loaded[0] == job["first"]
-        learner.actor_engine.load(loaded[1]["actor"])
-        learner.critic_engine.load(loaded[1]["critic"])
+        parts = checkpoint.parts_of(loaded[1])
+        learner.actor_engine.load(whole([part["actor"] for part in parts]))
+        learner.critic_engine.load(whole([part["critic"] for part in parts]))
     measured = []
     for number in range(job["first"], job["last"]):
         batch = rows(np.random.default_rng(0))
@@ -113,9 +115,7 @@ def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
         metrics = learner.update_critic(read, wanted, random) | learner.update_actor(batch, random, 1e-3)
         measured.append(metrics | {f"values/{head}": array[:, 0].tolist() for head, array in values.items()})
     state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
-    if processes.first:
-        checkpoint.save(folder, job["last"], state)
-    processes.wait()
+    checkpoint.save_together(folder, job["last"], processes, state, {})
     merged = {name: weight.double().sum().item() for name, weight in learner.actor_engine.weights()}
     return {"metrics": measured, "merged": merged}
 
