@@ -114,8 +114,9 @@ class ShardedEngine:
         if state["step"]:
             self._begin_optimizer(max(state["step"].values()))
         for name, parameter in self.named:
-            self._set(parameter, state["weights"][name])
-            self._show(parameter, state["weights"][name])
+            weight = state["weights"][name]  # is put together when it is asked for
+            self._set(parameter, weight)
+            self._show(parameter, weight)
             for key in MOMENTS:
                 if name in state[key]:
                     self._set(parameter, state[key][name], key)
