@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from hiper.config import Engine
 from hiper.errors import UserError
+from hiper.learning.decoder import Decoder
+from hiper.learning.folders import load_decoder
 from hiper.learning.local_engine import LocalEngine, LocalEngines
 from hiper.learning.lora import merged_weights, trainable
 from hiper.learning.processes import Processes
@@ -86,32 +89,34 @@ class ShardedEngine:
             return torch.clone(parameter.detach())
 
     def state(self) -> dict[str, Any]:
-        from deepspeed.utils import safe_get_full_optimizer_state
-
-        masters = ((name, self._whole(parameter)) for name, parameter in self.named)
-        state: dict[str, Any] = {"weights": self._collected(masters), "step": {}}
         steps = [float(kept["step"]) for kept in self._optimizer.state.values() if "step" in kept]
-        parameters = self.named if steps else []
-        for key in MOMENTS:
-            state[key] = self._collected((name, safe_get_full_optimizer_state(p, key)) for name, p in parameters)
-        if self.processes.first:
-            state["step"] = {name: max(steps) for name, _ in parameters}
-        return state if self.processes.first else {}
+        moved = self.named if steps else []
+        return {
+            "shapes": {name: list(getattr(parameter, "ds_shape", parameter.shape)) for name, parameter in self.named},
+            "weights": {name: self._part(parameter) for name, parameter in self.named},
+            "step": {name: max(steps) for name, _ in moved},
+            **{key: {name: self._part(parameter, key) for name, parameter in moved} for key in MOMENTS},
+        }
 
-    def _collected(self, named: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:
-        """On the CPU of the first process; the others only take part."""
-        kept = {}
-        for name, whole in named:
-            if self.processes.first:
-                kept[name] = whole.cpu()
+    def _part(self, parameter: Any, moment: str | None = None) -> Tensor:
+        """What this process has of a parameter's master, or of a moment: flat, and where it lies in the host's memory
+        not a copy."""
+        if hasattr(parameter, "ds_id"):
+            part, _ = self.engine.optimizer._get_fp32_opt_state_partition(parameter, True, moment)
+        elif parameter._hp_mapping is None:
+            part = torch.zeros(0)
+        else:
+            part = parameter._hp_mapping.get_hp_fragment(moment)
+        kept: Tensor = part.detach().cpu()
         return kept
 
     def load(self, state: dict[str, Any]) -> None:
         if state["step"]:
             self._begin_optimizer(max(state["step"].values()))
         for name, parameter in self.named:
-            self._set(parameter, state["weights"][name])
-            self._show(parameter, state["weights"][name])
+            weight = state["weights"][name]  # is put together when it is asked for
+            self._set(parameter, weight)
+            self._show(parameter, weight)
             for key in MOMENTS:
                 if name in state[key]:
                     self._set(parameter, state[key][name], key)
@@ -160,13 +165,19 @@ class ShardedEngine:
 
 
 class ShardedEngines:
-    home = "cpu"
-
     def __init__(self, settings: Engine, processes: Processes) -> None:
         self.whole_weights = settings.zero_stage < WEIGHTS_SHARDED
-        self.settings, self.processes = settings, processes
+        self.settings, self.processes, self.home = settings, processes, settings.device
         self.dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
         self.deepspeed = _imported(settings.device)
+
+    def loaded(self, folder: Path) -> Decoder:
+        return load_decoder(folder, self.home, self.dtype, None if self.whole_weights else self._share)
+
+    def _share(self, parameter: nn.Parameter) -> None:
+        """Keep this process's part of a parameter. DeepSpeed would do that itself when it takes the model over, but by
+        then every process would hold all of it."""
+        self.deepspeed.zero.Init(module=nn.ParameterList([parameter]), dtype=self.dtype)
 
     def trained(
         self, module: nn.Module, learning_rate: float, weight_decay: float, clip: float, full_precision: bool = False
@@ -179,6 +190,9 @@ class ShardedEngines:
         kind = {"fused": True} if self.settings.offload_optimizer else {"foreach": True}
         optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, **kind)
         half = self.dtype == torch.bfloat16 and not full_precision
+        if half:  # where some weights are sharded already, DeepSpeed expects the precision of all to be right
+            for parameter in module.parameters():
+                parameter.data = parameter.data.bfloat16()
         engine, *_ = self.deepspeed.initialize(
             model=_Scope(module), optimizer=optimizer, config=self._configuration(module, half, clip)
         )
@@ -199,7 +213,7 @@ class ShardedEngines:
             "stage": settings.zero_stage,
             "overlap_comm": accelerated and settings.zero_stage > 1,
             # biases and norms stay whole; every matrix is sharded
-            "stage3_param_persistence_threshold": max(p.shape[-1] for p in module.parameters()),
+            "stage3_param_persistence_threshold": max(_width(p) for p in module.parameters()),
         }
         if settings.offload_optimizer:
             zero["offload_optimizer"] = {"device": "cpu", "pin_memory": accelerated}
@@ -212,6 +226,12 @@ class ShardedEngines:
             "zero_optimization": zero,
             "zero_force_ds_cpu_optimizer": False,  # torch's AdamW runs everywhere; DeepSpeed's is compiled on the spot
         }
+
+
+def _width(parameter: Any) -> int:
+    """Of what it is whole, which its own shape does not say once it is sharded."""
+    width: int = getattr(parameter, "ds_shape", parameter.shape)[-1]
+    return width
 
 
 def _imported(device: str) -> Any:

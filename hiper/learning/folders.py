@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hiper.errors import UserError
@@ -47,29 +47,53 @@ TOKENIZER_FILES = (
 )
 
 
-def load_decoder(folder: Path, device: str = "cpu") -> Decoder:
-    """Read `config.json` and the safetensors weights (one file or an indexed set) into float32 parameters: a decoder of
-    our own, or the library's class behind the same contract (`hiper.learning.library_model`).
+Taking = Callable[[nn.Parameter], None]
+"""What is done with a parameter as soon as it is there: it may keep a part of it alone."""
 
-    UserError names the file that is missing, damaged, or does not fit the others.
+
+def load_decoder(
+    folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, take: Taking | None = None
+) -> Decoder:
+    """Read `config.json` and the safetensors weights (one file or an indexed set) into parameters of `dtype`: a decoder
+    of our own, or the library's class behind the same contract (`hiper.learning.library_model`).
+
+    Of our own decoder `take` gets each parameter before the next one is read; a class of the library is put together
+    in float32 first, in which it is checked. UserError names the file that is missing, damaged, or does not fit the
+    others.
     """
     shape, files = described(folder)
-    weights: dict[str, Tensor] = {}
-    for path in files:
-        weights |= {name: values for name, values in _load_tensors(path).items() if not name.endswith(BUFFER)}
-    for name, values in weights.items():
-        if not torch.isfinite(values).all():
-            raise UserError(f"{folder}: {name} holds NaN or infinite numbers; the model diverged or is damaged")
+    weights = _Stored(files)
     if isinstance(shape, LibraryShape):
-        model: Decoder = library_model(shape, weights, folder / CONFIG).to(device)
+        for name, value in weights.items():
+            _require_finite(name, value, folder)
+        model: Decoder = library_model(shape, weights, folder / CONFIG).to(device, dtype)
+        for parameter in model.parameters() if take is not None else ():
+            take(parameter)
         return model
-    if shape.tie_word_embeddings and not torch.equal(
-        weights.setdefault(OUTPUT, weights[EMBEDDING]), weights[EMBEDDING]
-    ):
-        raise UserError(f"{folder}: tie_word_embeddings is true in config.json, but {OUTPUT} differs from {EMBEDDING}")
-    decoder = Decoder(shape)
-    decoder.load_state_dict({key: value.float() for key, value in weights.items()})
-    return decoder.to(device)
+    with torch.device("meta"):
+        decoder = Decoder(shape)
+    tied = shape.tie_word_embeddings
+    for name, value in weights.items():
+        _require_finite(name, value, folder)
+        parameter = nn.Parameter(value.to(device, dtype, copy=True))
+        if take is not None:
+            take(parameter)
+        owner, _, last = (EMBEDDING if tied and name == OUTPUT else name).rpartition(".")
+        setattr(decoder.get_submodule(owner), last, parameter)
+    if tied:
+        held = [weights[name] for name in (EMBEDDING, OUTPUT) if name in weights]
+        if not torch.equal(held[0], held[-1]):
+            raise UserError(
+                f"{folder}: tie_word_embeddings is true in config.json, but {OUTPUT} differs from {EMBEDDING}"
+            )
+        decoder.lm_head.weight = decoder.model.embed_tokens.weight
+    return decoder
+
+
+def _require_finite(name: str, value: Tensor, folder: Path) -> None:
+    # the smallest and the largest are NaN where anything is; to look at each number would make tensors of this size
+    if value.numel() and not all(end.isfinite() for end in value.aminmax()):
+        raise UserError(f"{folder}: {name} holds NaN or infinite numbers; the model diverged or is damaged")
 
 
 def described(folder: Path) -> tuple[DecoderShape | LibraryShape, list[Path]]:
@@ -161,9 +185,30 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
             raise
 
 
-def _load_tensors(path: Path) -> dict[str, Tensor]:
+class _Stored(Mapping[str, Tensor]):
+    """The tensors of `files` by name. Each is read when it is asked for, as pages of its file that nobody has to hold,
+    and that all processes of a machine share."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.streams: dict[str, Any] = {}
+        for path in files:
+            stream = _opened(path)
+            self.streams |= {name: stream for name in stream.keys() if not name.endswith(BUFFER)}  # noqa: SIM118
+
+    def __getitem__(self, name: str) -> Tensor:
+        found: Tensor = self.streams[name].get_tensor(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.streams)
+
+    def __len__(self) -> int:
+        return len(self.streams)
+
+
+def _opened(path: Path) -> Any:
     try:
-        return load_file(path)
+        return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{path}: cannot be read as safetensors ({error}); fetch or make the model folder again"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from hiper.learning.decoder import Decoder
+from hiper.learning.folders import load_decoder
 from hiper.learning.lora import merged_weights, trainable
 from hiper.learning.processes import Processes
 from hiper.learning.training_engine import MOMENTS, Run
@@ -77,6 +80,9 @@ class LocalEngines:
     def run(self, work: Callable[[], T]) -> T:
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.autocast):
             return work()
+
+    def loaded(self, folder: Path) -> Decoder:
+        return load_decoder(folder, self.home)
 
     def trained(
         self, module: nn.Module, learning_rate: float, weight_decay: float, clip: float, full_precision: bool = False

@@ -56,7 +56,7 @@ class Assumptions:
                 "of a core to update a parameter whose optimiser is offloaded",
             ),
             ("--pcie", f"{self.pcie / 1e9:g} GB/s", "between each GPU and the host's memory, one way at a time"),
-            ("--writing", f"{self.writing / 1e9:g} GB/s", "of a checkpoint, by one process, with its checksum"),
+            ("--writing", f"{self.writing / 1e9:g} GB/s", "of a checkpoint, by each process, with its checksum"),
             ("--turn-share", f"{self.turn_share:g}", "mean turns of an episode, as a share of the limit"),
             ("--prompt-tokens", _said(self.prompt), f"of a turn; by default (prompt + response) {tokens}"),
             ("--response-tokens", _said(self.response), "of a turn"),

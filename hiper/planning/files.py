@@ -36,10 +36,10 @@ def checkpoint_bytes(models: Models) -> float:
     return float((FLOAT + MOMENTS) * models.trained)
 
 
-def checkpoint_seconds(models: Models, pcie: float, writing: float) -> float:
-    """Of one checkpoint, for which training waits: gathered by the first process over PCIe, then written by it; bytes a
-    second."""
-    return checkpoint_bytes(models) * (1.0 / pcie + 1.0 / writing)
+def checkpoint_seconds(models: Models, pcie: float, writing: float, processes: int) -> float:
+    """Of one checkpoint, for which training waits: each process brings its part over PCIe, then writes it; bytes a
+    second of each."""
+    return checkpoint_bytes(models) / processes * (1.0 / pcie + 1.0 / writing)
 
 
 def checkpoints_of(iterations: int, every: int, minutes: float, seconds: float) -> int:

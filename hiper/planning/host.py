@@ -5,37 +5,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hiper.planning.files import FLOAT, checkpoint_bytes, saved_bytes
-from hiper.planning.memory import Layout
-from hiper.planning.shapes import Models, parameters
+from hiper.planning.memory import Layout, Memory
+from hiper.planning.shapes import Models, largest_weight, parameters
 
 
 @dataclass(frozen=True)
 class Host:
-    """Bytes on the first node. `loading` is over when the others begin; `written` comes on top of `offloaded`."""
+    """Bytes on the first node. `loading` is over when the others begin. What is `written`, and the passes that are
+    `computed` on the host's own processors, come on top of what is `held`, one after the other."""
 
     loading: float
-    offloaded: float
+    held: float
     written: float
+    computed: float = 0.0
 
     @property
     def peak(self) -> float:
-        return max(self.loading, self.offloaded + self.written)
+        return max(self.loading, self.held + max(self.written, self.computed))
 
 
-def loading_bytes(models: Models, processes: int, sharded: bool) -> float:
-    """Until the models are on the GPUs. Each process that shards reads all of them, in float32, before it gives any
-    away, even a critic of which it keeps some blocks; a single one gives each away as it comes. A model in reading is
-    there twice: the file's pages, which the processes share, and its weights."""
-    one = FLOAT * parameters(models.shape)
-    held = 1 + models.own_critic + models.reference if sharded else 1
-    return float(processes * held * one + one)
+def loading_bytes(models: Models, processes: int, weight_bytes: int) -> float:
+    """Until one model is where it is computed with. It is read tensor by tensor: from pages of the file, which the
+    processes share, and in each process one weight that is on its way, of `weight_bytes` a number. A class of the
+    library is put together by each process, in float32."""
+    whole = parameters(models.shape)
+    library = models.shape.counted is not None
+    on_its_way = FLOAT * whole if library else weight_bytes * largest_weight(models.shape)
+    return float(FLOAT * whole + processes * on_its_way)
 
 
-def training_host(models: Models, layout: Layout, nodes: int, sharded: bool) -> Host:
-    """A checkpoint, and at the end the model, are gathered by the first process; written as they are, without a
-    second copy."""
+def training_host(models: Models, layout: Layout, nodes: int, on_cpu: Memory | None = None) -> Host:
+    """Models are read one after the other, each process keeps its part of each. Each process writes its part of a
+    checkpoint, which it copies from its GPU unless it lies here already; at the end the first gathers the model.
+    `on_cpu`: what each GPU would hold, where there are none and the host's own processors compute."""
+    processes = layout.gpus // nodes
+    reading = loading_bytes(models, processes, layout.precision.weights)
+    offloaded = layout.host(models.trained) / nodes
+    copied = 0.0 if layout.offload or on_cpu is not None else checkpoint_bytes(models) / nodes
+    written = max(copied, saved_bytes(models))
+    if on_cpu is None:
+        return Host(reading, offloaded, written)
+    weights = models.actor.whole + models.critic.whole + (parameters(models.shape) if models.reference else 0)
     return Host(
-        loading=loading_bytes(models, layout.gpus // nodes, sharded),
-        offloaded=layout.host(models.trained) / nodes,
-        written=max(checkpoint_bytes(models), saved_bytes(models)),
+        loading=reading + processes * layout.frozen(weights),
+        held=offloaded + processes * on_cpu.resident,
+        written=written,
+        computed=processes * max(on_cpu.training, on_cpu.generation),
     )

@@ -95,6 +95,11 @@ def parameters(shape: ModelShape) -> int:
     return backbone_parameters(shape) + output + (0 if shape.counted is None else shape.counted.head)
 
 
+def largest_weight(shape: ModelShape) -> int:
+    """Parameters of the largest matrix that is one by itself: of the vocabulary, an MLP or attention."""
+    return shape.hidden_size * max(shape.vocab_size, shape.intermediate_size, shape.query_size)
+
+
 def adapter_parameters(shape: ModelShape, rank: int) -> int:
     """Of low-rank adapters on q, k, v, o, gate, up and down of every layer: rank · (inputs + outputs) each."""
     if shape.counted is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +62,12 @@ class LocalBackend:
         self.settings, self.device = settings, device
 
     def in_training(self, start: Path, actor: Decoder, tokenizer: Any, weights: Weights, whole: bool) -> LocalPlayers:
-        if own := self.settings.rollout.dtype:
-            # one of our own without adapters: what `weights` gives has them in it
-            plain = Decoder(actor.shape) if type(actor) is Decoder else copy.deepcopy(actor)
-            sampled = plain.to(self.device, getattr(torch, own))
-            return LocalPlayers(self.settings, sampled, tokenizer, self.device, weights)
-        if whole:
+        own = self.settings.rollout.dtype
+        if whole and own is None:
             return LocalPlayers(self.settings, actor, tokenizer, self.device)
-        sampled = copy.deepcopy(actor).to(self.device, getattr(torch, self.settings.engine.dtype))
+        # without adapters, as what `weights` gives has them in it; a class of the library needs more than weights
+        plain = Decoder(actor.shape) if type(actor) is Decoder else load_decoder(start, self.device)
+        sampled = plain.to(self.device, getattr(torch, own or self.settings.engine.dtype))
         return LocalPlayers(self.settings, sampled, tokenizer, self.device, weights)
 
     def finished(self, folder: Path) -> LocalPlayers:

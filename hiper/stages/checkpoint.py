@@ -1,5 +1,8 @@
 """Periodic state of a run, complete and atomic: `<run>/checkpoints/<progress>.pt` with its SHA-256 beside it.
 
+Where several processes each have a part of the state, each writes its own, `<progress>.<rank>of<size>.pt`, before the
+first writes the file that says how many there are: a checkpoint is whole when all of its files are.
+
 Randomness is drawn from (seed, purpose, progress), so the progress count is all the random state there is.
 """
 
@@ -7,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -15,12 +20,15 @@ from typing import IO, Any
 import torch
 
 from hiper.errors import UserError
+from hiper.learning.processes import Processes
 from hiper.records import atomic_write, read_json, sha256_file, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 KEPT = 2  # the newest, and one to fall back on
 IDENTITY = "identity.json"
+PARTS = "parts"  # of a state: how many processes have written one; of what is read: what they wrote
+OURS = re.compile(r"(\d{8})(\.\d+of\d+)?\.(pt|sha256)")  # copies that a file manager made are not
 
 
 class SinceCheckpoint:
@@ -56,25 +64,56 @@ def _belongs(path: Path, identity: dict[str, Any]) -> bool:
 
 def clear(folder: Path) -> None:
     """Remove all checkpoints: the work is done, and a later run starts from the beginning."""
-    for path in _found(folder):
-        path.unlink()
-        path.with_suffix(".sha256").unlink(missing_ok=True)
+    _keep(folder, [])
     (folder / IDENTITY).unlink(missing_ok=True)
     with suppress(OSError):  # what somebody else put there stays
         folder.rmdir()
 
 
 def _found(folder: Path) -> list[Path]:
-    """The checkpoints, oldest first; copies that a file manager made of them are none."""
-    return sorted(path for path in folder.glob("*.pt") if path.stem.isdecimal())
+    """The checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("*.pt") if path.stem.isdecimal() and OURS.fullmatch(path.name))
+
+
+def _keep(folder: Path, numbers: Sequence[str]) -> None:
+    """Remove all files of other checkpoints, also the parts of those that were never finished."""
+    for path in sorted(folder.glob("*"), key=lambda path: len(path.name)):  # the one that counts them goes first
+        if (ours := OURS.fullmatch(path.name)) and ours[1] not in numbers:
+            path.unlink()
+
+
+def save_together(
+    folder: Path, progress: int, processes: Processes, mine: dict[str, Any], further: dict[str, Any]
+) -> None:
+    """Write a checkpoint of which every process has a part (`mine`), and to which the first adds `further`. Nobody goes
+    on before all of it is there."""
+    if processes.size > 1:
+        _write(_part(folder, f"{progress:08d}", processes.rank, processes.size), mine)
+        processes.wait()
+        mine = {PARTS: processes.size}
+    if processes.first:
+        save(folder, progress, mine | further)
+    processes.wait()
+
+
+def parts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each process had of a state that was read, in their order."""
+    parts: list[dict[str, Any]] = state.get(PARTS) or [state]
+    return parts
+
+
+def _part(folder: Path, number: str, rank: int, size: int) -> Path:
+    return folder / f"{number}.{rank}of{size}.pt"
 
 
 def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
-    """Write checkpoint number `progress` (steps or iterations done), then drop all but the newest two.
+    """Write checkpoint number `progress` (steps or iterations done), then drop all but the newest two."""
+    _write(folder / f"{progress:08d}.pt", state)
+    _keep(folder, [path.stem for path in _found(folder)[-KEPT:]])
 
-    The checksum is that of the bytes in memory, so it also finds what was damaged on its way to the disk.
-    """
-    path = folder / f"{progress:08d}.pt"
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """The checksum is that of the bytes in memory, so it also finds what was damaged on its way to the disk."""
     with atomic_write(path, "wb") as stream:
         summed = _Summed(stream)
         try:
@@ -85,9 +124,6 @@ def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
                 raise
             raise summed.failure from None
     write_text(path.with_suffix(".sha256"), summed.digest.hexdigest() + "\n")
-    for old in _found(folder)[:-KEPT]:
-        old.unlink()
-        old.with_suffix(".sha256").unlink(missing_ok=True)
 
 
 class _Summed:
@@ -110,16 +146,30 @@ class _Summed:
 
 
 def load_latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
-    """The newest checkpoint whose checksum holds, or None; damaged ones are skipped loudly."""
+    """The newest checkpoint whose checksums hold, or None; damaged ones are skipped loudly. `parts_of` has what several
+    processes have written."""
     found = _found(folder)[::-1]
     for path in found:
-        expected = path.with_suffix(".sha256")
-        if expected.exists() and expected.read_text(encoding="utf-8", errors="replace").strip() == sha256_file(path):
-            return int(path.stem), _read(path)
-        log.error("%s is damaged or incomplete (checksum): using the checkpoint before it", path)
+        damaged = path
+        if _whole(path):
+            state = _read(path)
+            size = state.get(PARTS, 0)
+            parts = [_part(folder, path.stem, rank, size) for rank in range(size)]
+            broken = [part for part in parts if not _whole(part)]
+            if not broken:
+                return int(path.stem), state | ({PARTS: [_read(part) for part in parts]} if parts else {})
+            damaged = broken[0]
+        log.error("%s is damaged or incomplete (checksum): using the checkpoint before it", damaged)
     if found:
         log.error("%s: no checkpoint is whole; starting from the beginning", folder)
     return None
+
+
+def _whole(path: Path) -> bool:
+    expected = path.with_suffix(".sha256")
+    if not path.exists() or not expected.exists():
+        return False
+    return expected.read_text(encoding="utf-8", errors="replace").strip() == sha256_file(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from hiper.learning.batches import TurnRow, turn_rows
 from hiper.learning.critic import Critic
 from hiper.learning.decoder import Decoder
 from hiper.learning.engines import make_engines
-from hiper.learning.folders import VALUE_HEADS, WEIGHTS, load_decoder, save_decoder, save_tensors
+from hiper.learning.folders import VALUE_HEADS, WEIGHTS, save_decoder, save_tensors
 from hiper.learning.learner import Learner, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.mismatch import corrected_rows, mismatch_metrics, require_agreement
 from hiper.learning.processes import Processes, joined
+from hiper.learning.training_engine import Engines, whole
 from hiper.manifest import (
     files_of,
     require_data,
@@ -113,8 +114,8 @@ class Trainer:
         self.device = torch_setup.prepare(settings.engine)
         engines = make_engines(settings.engine, self.processes)
         self.tokenizer = usable_tokenizer(settings, start)
-        self.actor = self._in_training(engines.home, 0)
-        reference = load_decoder(start, engines.home).requires_grad_(False) if settings.training.kl else None
+        self.actor = self._in_training(engines, 0)
+        reference = engines.loaded(start).requires_grad_(False) if settings.training.kl else None
         self.players = make_backend(settings, self.device).in_training(
             start,
             self.actor,
@@ -132,7 +133,7 @@ class Trainer:
         ).to(engines.home)
         backbone = self.actor.model
         if self.heads and settings.training.critic.backbone == "separate":
-            backbone = self._in_training(engines.home, 1, settings.training.critic.trunk_blocks).model
+            backbone = self._in_training(engines, 1, settings.training.critic.trunk_blocks).model
         self.critic = Critic(backbone, heads, self.heads, settings.training.micro_batch_tokens, self.device)
         self.learner = Learner(
             self.actor,
@@ -167,10 +168,10 @@ class Trainer:
         validation = SharedRollout(benchmark, validator, settings.prompt, self.processes)
         self.selection = ModelSelection(settings, validation, tasks.validation)
 
-    def _in_training(self, device: str, number: int, blocks: int | Literal["all"] = "all") -> Decoder:
+    def _in_training(self, engines: Engines, number: int, blocks: int | Literal["all"] = "all") -> Decoder:
         """The model that training begins with, or only its first `blocks`; `number` tells apart the adapters of
         several."""
-        decoder = load_decoder(self.start, device)
+        decoder = engines.loaded(self.start)
         if blocks != "all":
             if blocks > (there := decoder.shape.num_hidden_layers):
                 raise UserError(
@@ -334,7 +335,8 @@ class Trainer:
 
     def _checkpoint(self, done: int) -> None:
         learner = self.learner
-        state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
+        mine = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
+        further: dict[str, Any] = {}
         if self.processes.first:
             self.require_data()
             further = {
@@ -345,8 +347,7 @@ class Trainer:
             }
             if self.off_policy is not None:
                 further["off_policy"] = self.off_policy.state()
-            checkpoint.save(self.folder / "checkpoints", done, state | further)
-        self.processes.wait()  # nobody may leave, or come back, before it is there
+        checkpoint.save_together(self.folder / "checkpoints", done, self.processes, mine, further)
         self.since_checkpoint.restart()
 
     def require_data(self) -> None:
@@ -358,8 +359,9 @@ class Trainer:
         if loaded is None:
             return 0
         iteration, state = loaded
-        self.learner.actor_engine.load(state["actor"])
-        self.learner.critic_engine.load(state["critic"])
+        parts = checkpoint.parts_of(state)
+        self.learner.actor_engine.load(whole([part["actor"] for part in parts]))
+        self.learner.critic_engine.load(whole([part["critic"] for part in parts]))
         self.selection.restore(state["best"])
         self.assessor.unexplained = Unexplained(**state["unexplained"])
         self.pretraining = Pretraining(**state["pretraining"])

@@ -184,7 +184,7 @@ class Plan:
     @property
     def host(self) -> Host:
         engine = self.settings.engine
-        return training_host(self.models, self.layout, engine.nodes, engine.name == "deepspeed")
+        return training_host(self.models, self.layout, engine.nodes, None if self.on_gpu else self.memory)
 
     @property
     def training_seconds(self) -> float:
@@ -195,7 +195,7 @@ class Plan:
 
     @property
     def checkpoint_seconds(self) -> float:
-        return checkpoint_seconds(self.models, self.assumed.pcie, self.assumed.writing)
+        return checkpoint_seconds(self.models, self.assumed.pcie, self.assumed.writing, self.gpus)
 
     @property
     def checkpoints(self) -> int:

@@ -11,7 +11,7 @@ from hiper.compose import RunName
 from hiper.config import Engine, RunSettings
 from hiper.paths import looks_like_path
 from hiper.planning.assumptions import Assumptions
-from hiper.planning.files import checkpoint_bytes
+from hiper.planning.files import FLOAT, checkpoint_bytes, saved_bytes
 from hiper.planning.host import loading_bytes
 from hiper.views.estimates import Plan, plan_of
 
@@ -32,17 +32,21 @@ def memory_mb(stage: Stage, name: RunName, settings: RunSettings, attempt: int) 
     plan = plan_of(name, settings, Assumptions())
     if plan is None:
         return UNKNOWN_MB * processes * attempt
-    return OWN_MB[engine.device] * processes * attempt + round(_counted(stage, plan, processes) / GB) * 1000
+    return OWN_MB[engine.device] * processes * attempt + round(_counted(stage, plan) / GB) * 1000
 
 
-def _counted(stage: Stage, plan: Plan, processes: int) -> float:
-    """Bytes. On a CPU the computer's memory is also that of the computation."""
-    computing = 0.0 if plan.on_gpu else processes * (plan.memory.resident + plan.memory.training)
+def _counted(stage: Stage, plan: Plan) -> float:
+    """Bytes. On a CPU the computer's memory is also that of the computation; a warm start that only copies a model
+    does so in this memory."""
     if stage == "train":
-        return plan.host.peak + computing
+        return plan.host.peak
+    computing = 0.0 if plan.on_gpu else plan.memory.resident + plan.memory.training
     actor = replace(plan.models, own_critic=False, reference=False)
-    learns = stage == "warm_start" and plan.settings.warm_start.method == "sft"
-    return loading_bytes(actor, 1, False) + computing + (checkpoint_bytes(actor) if learns else 0.0)
+    read = loading_bytes(actor, 1, FLOAT) + computing
+    if stage != "warm_start":
+        return read
+    learns = plan.settings.warm_start.method == "sft"
+    return read + saved_bytes(actor) + (checkpoint_bytes(actor) if learns else 0.0)
 
 
 def minutes(stage: Stage, name: RunName, settings: RunSettings, attempt: int, algorithms: int, uncounted: int) -> int:

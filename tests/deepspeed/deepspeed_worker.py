@@ -1,13 +1,17 @@
 """What each process of a test does: `torchrun … deepspeed_worker.py FILE`. The JSON file says what, and
 where results go.
 
-`train` is a whole run; `learn` updates one learner on one made-up batch, with the engine that the settings name.
+`train` is a whole run; `learn` updates one learner on one made-up batch, with the engine that the settings name, and
+`measure` does so with models from a folder and says how much memory that took.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from hiper.learning.engines import make_engines
 from hiper.learning.learner import Learner, Targets, build_heads
 from hiper.learning.lora import adapt
 from hiper.learning.processes import Processes, joined
+from hiper.learning.training_engine import whole
 from hiper.planning import memory
 from hiper.records import write_json
 from hiper.stages import checkpoint, training
@@ -103,8 +108,9 @@ def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
     if job["first"]:
         loaded = checkpoint.load_latest(folder)
         assert loaded is not None and loaded[0] == job["first"]
-        learner.actor_engine.load(loaded[1]["actor"])
-        learner.critic_engine.load(loaded[1]["critic"])
+        parts = checkpoint.parts_of(loaded[1])
+        learner.actor_engine.load(whole([part["actor"] for part in parts]))
+        learner.critic_engine.load(whole([part["critic"] for part in parts]))
     measured = []
     for number in range(job["first"], job["last"]):
         batch = rows(np.random.default_rng(0))
@@ -115,11 +121,52 @@ def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
         metrics = learner.update_critic(read, wanted, random) | learner.update_actor(batch, random, 1e-3)
         measured.append(metrics | {f"values/{head}": array[:, 0].tolist() for head, array in values.items()})
     state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
-    if processes.first:
-        checkpoint.save(folder, job["last"], state)
-    processes.wait()
+    checkpoint.save_together(folder, job["last"], processes, state, {})
     merged = {name: weight.double().sum().item() for name, weight in learner.actor_engine.weights()}
     return {"metrics": measured, "merged": merged}
+
+
+def measure(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
+    """A learner of three models of one folder. Returns how many bytes all processes together had more: at most while
+    the models were read, once the learner was made, at most for its state, and with whole models on the first; and the
+    sums of the actor's weights."""
+    settings = run_settings(**job["changes"])
+    engines, found = make_engines(settings.engine, processes), {}
+    before = memory_now()
+    actor, reference, critic = (engines.loaded(Path(job["folder"])) for _ in range(3))
+    found["loading"] = memory_peak() - before
+    heads = build_heads(actor.shape.hidden_size, sorted(READ_OUTS), settings.training.critic, [7]).to(engines.home)
+    read = Critic(critic.model, heads, READ_OUTS, settings.training.micro_batch_tokens, settings.engine.device)
+    learner = Learner(actor, reference.requires_grad_(False), read, settings.training, None, 1.0, engines)
+    made = memory_now()
+    found["learner"] = made - before
+    state = (learner.actor_engine.state(), learner.critic_engine.state())
+    found["state"] = memory_peak() - made
+    gathered = (learner.actor_engine.weights(), learner.critic_weights())
+    saved = [(name, weight.cpu()) for part in gathered for name, weight in part if processes.first]
+    found["saved"] = memory_now() - made
+    del state
+    summed = processes.summed(np.array([*found.values()], dtype=np.float64)).tolist()
+    actors = {name: weight.double().sum().item() for name, weight in saved[: len([*actor.parameters()])]}
+    return dict(zip(found, summed, strict=True)) | {"weights": actors}
+
+
+def memory_now() -> int:
+    """Bytes that this process has in memory, what is free given back; from here on `memory_peak` counts."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def memory_peak() -> int:
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    found = re.search(rf"^{name}:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def train(job: dict[str, Any]) -> None:
@@ -145,7 +192,7 @@ def main(path: Path) -> None:
         return
     with joined(run_settings(**work["learn"][0]["changes"]).engine) as processes:
         for job in work["learn"]:
-            found = learn(job, processes)
+            found = measure(job, processes) if "folder" in job else learn(job, processes)
             if processes.first:
                 write_json(Path(job["output"]), found)
 

@@ -10,8 +10,16 @@ import pytest
 import torch
 from deepspeed_launch import succeed
 from deepspeed_worker import learn
+from safetensors.torch import load_file
 
+from hiper.learning.decoder import Decoder, DecoderShape
+from hiper.learning.folders import WEIGHTS, save_decoder
 from hiper.learning.processes import Processes
+from hiper.learning.training_engine import whole
+from hiper.planning.files import FLOAT, saved_bytes
+from hiper.planning.host import training_host
+from hiper.planning.memory import MIXED, Layout, Memory
+from hiper.planning.shapes import Models, ModelShape, parameters
 from hiper.stages import checkpoint
 
 pytestmark = [pytest.mark.deepspeed, pytest.mark.xdist_group("deepspeed"), pytest.mark.timeout(3600)]
@@ -62,6 +70,9 @@ CUT = (
     "zero3-trunk",
     "zero3-checkpointing-offload",
 )  # saved after the first update by two processes, gone on by one
+AGAIN = ("zero2", "zero3", "zero3-bfloat16")  # gone on by two
+# Of models whose memory is measured: 12.3 million parameters, half a million in the largest weights
+MEASURED = DecoderShape(1000, 512, 2048, 3, 8, 4, True, 64, 10000.0, 1e-6)
 
 
 def job(
@@ -84,12 +95,25 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         wanted = [variant for variant in VARIANTS if (variant[0], processes) in DONE]
         own = [job(folder / str(processes), *variant, processes, (0, 2)) for variant in wanted]
         own += [job(folder / "cut", *variant, processes, (0, 1) if processes == 2 else (1, 2)) for variant in cut]
+        if processes == 2:
+            again = [variant for variant in VARIANTS if variant[0] in AGAIN]
+            own += [job(folder / "again", *variant, 2, part) for variant in again for part in ((0, 1), (1, 2))]
+            own.append(measured(folder / "measured"))
         succeed(processes, {"learn": own}, folder)
     for critic in CRITICS:
         local = job(folder / "local", critic, {}, critic, 1, (0, 2))
         (folder / "local" / f"{critic}.json").parent.mkdir(parents=True, exist_ok=True)
         (folder / "local" / f"{critic}-1-0.json").write_text(json.dumps(learn(local, Processes())))
     return folder
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """What two processes do with a model that is large beside what is allocated by the way."""
+    decoder = Decoder(MEASURED)
+    decoder.initialize(torch.Generator().manual_seed(0))
+    save_decoder(decoder, folder / "model", folder, 1, 0)
+    wanted = job(folder, "measured", {"zero_stage": 3, "dtype": "bfloat16"}, "separate", 2, (0, 0))
+    return wanted | {"folder": str(folder / "model")}
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:
@@ -109,7 +133,8 @@ def require_close(
 def state(folder: Path) -> dict[str, Any]:
     loaded = checkpoint.load_latest(folder)
     assert loaded is not None and loaded[0] == 2
-    return loaded[1]
+    parts = checkpoint.parts_of(loaded[1])
+    return {name: whole([part[name] for part in parts]) for name in ("actor", "critic")}
 
 
 @pytest.mark.parametrize(("name", "processes"), EXACT)
@@ -177,10 +202,53 @@ def test_one_process_goes_on_where_two_stopped(results: Path, name: str) -> None
 @pytest.mark.parametrize("name", CUT)
 def test_the_local_engine_goes_on_where_sharded_ones_stopped(results: Path, tmp_path: Path, name: str) -> None:
     """The checkpoint's format is one for all engines: plain torch loads it and makes the same second update."""
-    cut = results / "cut" / name / "00000001.pt"
     (tmp_path / "local").mkdir()
-    for path in (cut, cut.with_suffix(".sha256")):
+    for path in (results / "cut" / name).glob("00000001.*"):
         (tmp_path / "local" / path.name).write_bytes(path.read_bytes())
     critic = next(critic for variant, _, critic in VARIANTS if variant == name)
     found = learn(job(tmp_path, "local", {}, critic, 1, (1, 2)), Processes())
     require_close(found["metrics"], metrics(results / "2" / f"{name}-2-0.json")[1:], 1e-4, 1e-6)
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_as_many_processes_go_on_to_the_same_bytes(results: Path, name: str) -> None:
+    """Two updates, between which a new learner goes on from a checkpoint, end with the masters and moments of two
+    without one, to the bit."""
+    ours, theirs = state(results / "again" / name), state(results / "2" / name)
+    for part in ("actor", "critic"):
+        assert ours[part]["step"] == theirs[part]["step"]
+        for kept in ("weights", "exp_avg", "exp_avg_sq"):
+            assert all(ours[part][kept][key].equal(value) for key, value in theirs[part][kept].items()), (part, kept)
+
+
+def test_processes_write_a_checkpoint_in_parts(results: Path) -> None:
+    """Each its own, with a checksum, none much larger than the others; one process writes one file."""
+    folder = results / "2" / "zero3"
+    parts = sorted(folder.glob("00000002.*of2.pt"))
+    assert [part.name for part in parts] == ["00000002.0of2.pt", "00000002.1of2.pt"]
+    assert all(part.with_suffix(".sha256").exists() for part in parts)
+    small, large = sorted(part.stat().st_size for part in parts)
+    assert large < 1.2 * small and (folder / "00000002.pt").stat().st_size < small / 10
+    assert not list((results / "1" / "zero3-shared").glob("*of*"))
+
+
+def test_the_hosts_memory_is_what_is_counted(results: Path) -> None:
+    """Two processes of ZeRO 3 on a CPU, of which a file's pages count once: what they take at most to read actor,
+    reference and critic, and what they hold before the first update, is the counted figure to a quarter. What they
+    write of a checkpoint they do not copy, and whole models are on the first process alone.
+
+    The actor's weights are those of the file, rounded to bfloat16."""
+    found = json.loads((results / "measured" / "measured-2-0.json").read_text())
+    models = Models(ModelShape.of(MEASURED), reference=True, own_critic=True)
+    layout = Layout(MIXED, 2, 3, offload=False, checkpointing=False)
+    held = layout.state(models.actor) + layout.state(models.critic) + layout.frozen(parameters(models.shape))
+    host = training_host(models, layout, 1, Memory(held, 0.0, 0.0, 0.0, 0.0))
+    moments = 8 * models.trained  # come with the first update
+    pages = FLOAT * parameters(models.shape)
+    assert found["loading"] - pages == pytest.approx(host.loading, rel=0.25)
+    assert found["learner"] == pytest.approx(host.held - moments, rel=0.25)
+    assert host.written == saved_bytes(models)
+    assert found["state"] <= 0.2 * FLOAT * models.trained
+    assert found["saved"] == pytest.approx(host.written, rel=0.25)
+    weights = load_file(results / "measured" / "model" / WEIGHTS)
+    assert found["weights"] == {name: weight.bfloat16().double().sum().item() for name, weight in weights.items()}

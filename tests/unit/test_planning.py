@@ -18,19 +18,21 @@ from hiper.config import parse_run
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.files import checkpoint_seconds, checkpoints_of, run_files, saved_bytes
 from hiper.planning.hardware import CARDS, Card
-from hiper.planning.host import loading_bytes, training_host
+from hiper.planning.host import Host, loading_bytes, training_host
 from hiper.planning.memory import (
     AUTOCAST,
     LOGIT_BYTES,
     LOGITS,
     MIXED,
     Layout,
+    Memory,
     activation_bytes,
     estimate,
     playing_bytes,
 )
 from hiper.planning.shapes import (
     PUBLISHED,
+    Counted,
     Models,
     ModelShape,
     Weights,
@@ -260,9 +262,9 @@ def test_an_offloaded_optimiser_travels() -> None:
 
 
 def test_checkpoints_take_time_by_their_size_and_number() -> None:
-    """632 parameters of 12 bytes over PCIe and to the disk; of 11 iterations of 50 s each but the last, every second,
-    or the first after 2 minutes."""
-    assert checkpoint_seconds(Models(SMALL, True, True), 100.0, 50.0) == pytest.approx(632 * 12 * (0.01 + 0.02))
+    """632 parameters of 12 bytes over PCIe and to the disk, by two processes at once; of 11 iterations of 50 s each but
+    the last, every second, or the first after 2 minutes."""
+    assert checkpoint_seconds(Models(SMALL, True, True), 100.0, 50.0, 2) == pytest.approx(632 * 6 * (0.01 + 0.02))
     assert [checkpoints_of(11, every, 0.0, 50.0) for every in (1, 2, 5, 11)] == [10, 5, 2, 0]
     assert [checkpoints_of(11, every, 2.0, 50.0) for every in (1, 2, 5)] == [3, 2, 2]
 
@@ -282,19 +284,32 @@ def test_what_another_arithmetic_drew_is_scored_again() -> None:
 
 
 def test_the_host_reads_models_then_holds_optimiser_and_checkpoint() -> None:
-    """316 parameters of 4 bytes: four processes that shard read three models each, beside the file's pages; one that
-    does not, one after the other. Then 16 bytes a parameter are offloaded, and 12 gathered for a checkpoint; with
+    """316 parameters of 4 bytes: the pages of the file, and in each process the largest weight, 4 · 10, in bfloat16;
+    of a class of the library, each has all of it in float32. Then 16 bytes a parameter are offloaded, which are
+    written where they lie; what is not offloaded is copied, 12 bytes a parameter, by as many nodes as there are. With
     adapters the saved model is the larger one."""
     models = Models(SMALL, reference=True, own_critic=True)
-    assert loading_bytes(models, 4, True) == 4 * 316 * (4 * 3 + 1)
-    assert loading_bytes(models, 1, False) == 4 * 316 * 2
-    offloading = training_host(models, Layout(MIXED, 4, 3, True, True), 2, True)
-    assert offloading.loading == 4 * 316 * (2 * 3 + 1)
-    assert (offloading.offloaded, offloading.written) == (16 * 632 / 2, 12 * 632)
-    assert offloading.peak == 16 * 632 / 2 + 12 * 632
+    assert loading_bytes(models, 4, 2) == 4 * 316 + 4 * 2 * 40
+    of_library = replace(SMALL, counted=Counted((120, 120), (16, 16), (0, 0), 4, 0))
+    assert loading_bytes(replace(models, shape=of_library), 4, 2) == 4 * 316 + 4 * 4 * 316
+    offloading = training_host(models, Layout(MIXED, 4, 3, True, True), 2)
+    assert offloading == Host(loading=4 * 316 + 2 * 2 * 40, held=16 * 632 / 2, written=4 * 632)
+    assert offloading.peak == 16 * 632 / 2 + 4 * 632
+    copying = training_host(models, Layout(MIXED, 4, 3, False, True), 2)
+    assert (copying.held, copying.written) == (0, 12 * 632 / 2) and copying.peak == copying.written
     adapted = Models(PUBLISHED["Qwen/Qwen2.5-0.5B-Instruct"], True, True, 8)
-    staying = training_host(adapted, Layout(MIXED, 4, 3, False, True), 1, True)
-    assert (staying.offloaded, staying.written) == (0, 4 * 2 * 494_032_768) and staying.peak == staying.loading
+    staying = training_host(adapted, Layout(MIXED, 4, 3, False, True), 1)
+    assert (staying.held, staying.written, staying.peak) == (0, 4 * 2 * 494_032_768, staying.written)
+
+
+def test_on_cpus_the_host_also_computes() -> None:
+    """Two processes: their parts of three models of 316 weights of 2 bytes are there at last while these are read; then
+    what two GPUs would hold, and beside it the larger of two passes and what is written, of which nothing is copied
+    but the models."""
+    models = Models(SMALL, reference=True, own_critic=True)
+    found = training_host(models, Layout(MIXED, 2, 3, False, True), 1, Memory(300.0, 200.0, 50.0, 2000.0, 1000.0))
+    assert found == Host(4 * 316 + 2 * 2 * 40 + 3 * 316 * 2, held=1100.0, written=4 * 632, computed=4000.0)
+    assert found.peak == 5100.0
 
 
 CARD = Card("round", flops=1000.0, single=100.0, bandwidth=10.0, memory=1.0)

@@ -62,10 +62,14 @@ def test_the_paper_is_what_a_cluster_makes_by_default(project: Path) -> None:
     assert counts["preflight"] == len(grid["models"])
     counted = ON_GPUS - {"preflight"}
     asked = [(rule, resources["shell"], int(resources["mem_mb"])) for rule, resources in jobs if rule in counted]
-    for model, training, others in (("1.5b", {144_000, 120_000}, 28_000), ("7b", {475_000, 338_000}, 77_000)):
+    for model, training, copied, others in (
+        ("1.5b", {101_000, 83_000}, 29_000, 23_000),
+        ("7b", {358_000, 216_000}, 79_000, 49_000),
+    ):
         of_model = [(rule, memory) for rule, shell, memory in asked if f"qwen2.5_{model}_" in shell]
         assert {memory for rule, memory in of_model if rule == "train"} == training
-        assert {memory for rule, memory in of_model if rule != "train"} == {others}
+        assert {memory for rule, memory in of_model if rule == "warm_start"} == {copied}
+        assert {memory for rule, memory in of_model if rule not in ("train", "warm_start")} == {others}
 
 
 def test_the_head_of_the_profile_reaches_the_jobs_it_is_about(project: Path, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""A checkpoint that several processes write is whole when all of its parts are, and is read by any number of them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hiper.learning.processes import Processes
+from hiper.learning.training_engine import whole
+from hiper.stages import checkpoint
+
+SIZE = 3
+VALUES = torch.arange(10.0)  # of a parameter [2, 5]: parts of 4, 4 and 2 with two more that mean nothing
+
+
+def part(rank: int, progress: int) -> dict[str, Any]:
+    padded = torch.cat([VALUES + progress, torch.full((2,), float("nan"))])
+    mine = {"w": padded[4 * rank : 4 * rank + 4]}
+    return {"weights": mine, "exp_avg": mine, "exp_avg_sq": {}, "step": {"w": 1.0}, "shapes": {"w": [2, 5]}}
+
+
+def write(folder: Path, progress: int, size: int = SIZE) -> None:
+    """As processes do, the first of which is the last to be ready."""
+    for rank in reversed(range(size)):
+        further = {"best": progress} if rank == 0 else {}
+        checkpoint.save_together(folder, progress, Processes(rank, size), {"actor": part(rank, progress)}, further)
+
+
+def read(folder: Path) -> tuple[int, dict[str, Any]]:
+    loaded = checkpoint.load_latest(folder)
+    assert loaded is not None and loaded[1]["best"] == loaded[0]
+    return loaded[0], whole([state["actor"] for state in checkpoint.parts_of(loaded[1])])
+
+
+def test_parts_make_the_whole(tmp_path: Path) -> None:
+    """What fills up the last part is cut off; what no part has, the whole has not."""
+    write(tmp_path, 1)
+    progress, state = read(tmp_path)
+    assert progress == 1 and state["weights"]["w"].equal((VALUES + 1).view(2, 5)) and state["step"] == {"w": 1.0}
+    assert "w" in state["exp_avg"] and "w" not in state["exp_avg_sq"] and len(state["exp_avg_sq"]) == 0
+
+
+@pytest.mark.parametrize("name", ["00000002.1of3.pt", "00000002.2of3.sha256", "00000002.pt"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_one_damaged_or_missing_part_makes_it_useless(
+    tmp_path: Path, name: str, missing: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The checkpoint before is used, and the log names the file; a part of that, too, and there is none."""
+    write(tmp_path, 1)
+    write(tmp_path, 2)
+    path = tmp_path / name
+    if missing:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9])
+    with caplog.at_level(logging.ERROR):
+        assert read(tmp_path)[0] == 1
+    assert (name == "00000002.pt" and missing) or name.removesuffix("sha256").removesuffix("pt") in caplog.text
+    (tmp_path / "00000001.0of3.pt").unlink()
+    assert checkpoint.load_latest(tmp_path) is None and "starting from the beginning" in caplog.text
+
+
+def test_old_ones_go_with_all_their_parts(tmp_path: Path) -> None:
+    """Also what was left by processes that died before the first had counted them, and by another number of processes;
+    what a file manager copied stays."""
+    write(tmp_path, 1)
+    checkpoint.save_together(tmp_path, 2, Processes(1, SIZE), {"actor": part(1, 2)}, {})  # and dies
+    (tmp_path / "00000001 (copy).pt").write_bytes(b"")
+    assert read(tmp_path)[0] == 1
+    for progress in (3, 4):
+        write(tmp_path, progress, size=2)
+    assert {path.name[:8] for path in tmp_path.iterdir()} == {"00000001", "00000003", "00000004"}
+    assert [path.name for path in tmp_path.glob("00000001*")] == ["00000001 (copy).pt"]
+    checkpoint.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001 (copy).pt"]
