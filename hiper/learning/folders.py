@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -58,18 +58,44 @@ def load_decoder(folder: Path, device: str = "cpu") -> Decoder:
     for path in files:
         weights |= {name: values for name, values in _load_tensors(path).items() if not name.endswith(BUFFER)}
     for name, values in weights.items():
-        if not torch.isfinite(values).all():
-            raise UserError(f"{folder}: {name} holds NaN or infinite numbers; the model diverged or is damaged")
+        _require_finite(folder, name, values)
     if isinstance(shape, LibraryShape):
         model: Decoder = library_model(shape, weights, folder / CONFIG).to(device)
         return model
-    if shape.tie_word_embeddings and not torch.equal(
-        weights.setdefault(OUTPUT, weights[EMBEDDING]), weights[EMBEDDING]
-    ):
-        raise UserError(f"{folder}: tie_word_embeddings is true in config.json, but {OUTPUT} differs from {EMBEDDING}")
+    if shape.tie_word_embeddings:
+        _require_tied(folder, weights.setdefault(OUTPUT, weights[EMBEDDING]), weights[EMBEDDING])
     decoder = Decoder(shape)
     decoder.load_state_dict({key: value.float() for key, value in weights.items()})
     return decoder.to(device)
+
+
+def require_values(folder: Path) -> None:
+    """UserError where the values of the weights are such as `load_decoder` refuses; one tensor after the other is read,
+    so that this takes little memory and one pass over the files."""
+    shape, files = described(folder)
+    ends: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            with safe_open(path, "pt") as stream:
+                names: list[str] = stream.keys()
+                for name in names:
+                    values = stream.get_tensor(name)
+                    _require_finite(folder, name, values)
+                    ends |= {name: values} if name in (EMBEDDING, OUTPUT) else {}
+        except (OSError, SafetensorError) as error:
+            raise _unreadable(path, error) from None
+    if isinstance(shape, DecoderShape) and shape.tie_word_embeddings and OUTPUT in ends:
+        _require_tied(folder, ends[OUTPUT], ends[EMBEDDING])
+
+
+def _require_finite(folder: Path, name: str, values: Tensor) -> None:
+    if not name.endswith(BUFFER) and not torch.isfinite(values).all():
+        raise UserError(f"{folder}: {name} holds NaN or infinite numbers; the model diverged or is damaged")
+
+
+def _require_tied(folder: Path, output: Tensor, embedding: Tensor) -> None:
+    if not torch.equal(output, embedding):
+        raise UserError(f"{folder}: tie_word_embeddings is true in config.json, but {OUTPUT} differs from {EMBEDDING}")
 
 
 def described(folder: Path) -> tuple[DecoderShape | LibraryShape, list[Path]]:
@@ -165,6 +191,8 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path}: cannot be read as safetensors ({error}); fetch or make the model folder again"
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be read as safetensors ({error}); fetch or make the model folder again")
