@@ -4,7 +4,7 @@
 # make test-slurm   the checks on a real Slurm alone; `make test` has them too (root on Debian or Ubuntu, else skipped)
 # make test-vllm   the checks on the real vLLM, in an environment of its own (.venv-vllm, 3.6 GB); not part of `make test`
 # make docs   the documentation as a site in site/, without network; a dead link is an error
-# make setup  the environment in .venv alone; the targets above make it as well
+# make setup  the environment in .venv alone; what needs it makes it as well
 # make lint   the checks that need no run: style, types, import contracts
 # make bench  this code against the obvious alternative, ratios measured in one run (minutes)
 # make mlflow browse the runs of EXPERIMENT (default: demo) at PORT (default: 5000) of 127.0.0.1
