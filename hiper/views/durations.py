@@ -24,7 +24,8 @@ from hiper.runs.labels import WARM_START
 from hiper.views.estimates import plan_of
 
 COPIED = {"demonstrations": "demonstrations", "tokenizer": "tokenizers", "warm_start": "runs"}  # rules that may copy
-ON_GPU = ("warm_start", "train", "evaluate", "gradient_variance")  # the rules that use the engine's device
+PREFLIGHT = "preflight"
+ON_GPU = ("warm_start", "train", "evaluate", "gradient_variance")  # these and a preflight: the engine's device
 _SEED = re.compile(r"-seed[0-9]+$")
 
 
@@ -102,6 +103,8 @@ class Durations:
         """What a job will take: as long as itself when it ran before, as those of other seeds, of its benchmark, of its
         rule in this experiment; as the same cell elsewhere; as counted; None where nothing tells."""
         same_rule = {key: seconds for key, seconds in self.measured.items() if key.rule == job.rule}
+        if not job.experiment:  # a data set, of which another one tells nothing
+            same_rule = {key: seconds for key, seconds in same_rule.items() if key.name == job.name}
         here = {key: seconds for key, seconds in same_rule.items() if key.experiment == job.experiment}
         for alike in (
             [seconds for key, seconds in here.items() if key.name == job.name],
@@ -116,9 +119,18 @@ class Durations:
         return self._counted(job)
 
     def gpus(self, job: Key) -> int:
-        """That a job occupies: a training's are all of its processes', other stages have one."""
-        run = self._on_gpu(job)
-        return 0 if run is None else self.runs[run].engine.processes if job.rule == "train" else 1
+        """That a job occupies, as the workflow's rules ask: those of all its processes for a training and the try
+        before it, none for a warm start that only copies a model, one for other stages."""
+        run = self._tried(job) if job.rule == PREFLIGHT else self._on_gpu(job)
+        if run is None or (job.rule == "warm_start" and self.runs[run].warm_start.method == "none"):
+            return 0
+        return self.runs[run].engine.processes if job.rule in ("train", PREFLIGHT) else 1
+
+    def _tried(self, job: Key) -> RunName | None:
+        """The run that a preflight stands for, the first training of its model, if that computes on GPUs."""
+        trained = (run for run in self.runs if run.model == job.name and run.algorithm != WARM_START)
+        run = next(trained, None)
+        return run if run is not None and self.runs[run].engine.device == "cuda" else None
 
     def _on_gpu(self, job: Key) -> RunName | None:
         """The run that a job is about, or one of several, if it computes on GPUs; None for all other jobs."""

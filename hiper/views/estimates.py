@@ -282,7 +282,13 @@ def plans(
             values = settings.model_dump()
             if rank is not None:
                 values["model"]["lora"] = {"rank": rank, "alpha": float(rank)} if rank else None
-            composed[cell] = parse_run({**values, **other}, f"experiment {experiment} with engine {engine}")
+            values |= other
+            if assumed.gpus is not None:  # what composing refuses is no plan
+                nodes = values["engine"]["nodes"] if assumed.gpus % values["engine"]["nodes"] == 0 else 1
+                values["engine"] = {**values["engine"], "gpus": assumed.gpus // nodes, "nodes": nodes}
+            given = {"engine": engine, "--gpus": assumed.gpus}
+            told = " and ".join(f"{option} {value}" for option, value in given.items() if value is not None)
+            composed[cell] = parse_run(values, f"experiment {experiment}{f' with {told}' if told else ''}")
         if (plan := plan_of(name, composed[cell], assumed)) is None:
             unknown.append(composed[cell])
         else:

@@ -30,7 +30,8 @@ STAGES = {
     "variance": "gradient_variance",
     "report": "report",
 }
-ORDER = ("tracking_database", *STAGES.values(), "track_results")
+ORDER = ("tracking_database", "data", "demonstrations", "tokenizer", "warm_start", "preflight", "train", "evaluate")
+ORDER += ("gradient_variance", "report", "track_results")
 HOUR, MINUTE = 3600.0, 60.0
 
 _RULE = re.compile(r"\s*(?:local)?rule (\w+):\s*$")
@@ -78,10 +79,10 @@ def table(jobs: Sequence[Job], known: Durations) -> Table:
     unit, name = (HOUR, "hours") if total >= 2 * HOUR else (MINUTE, "minutes")
     on_gpu = any(known.gpus(job.key) for job in jobs)
     made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    made.add_column("stage")
+    made.add_column("stage", no_wrap=True)
     for head in ("jobs", *(["GPUs each"] if on_gpu else []), f"{name} each", name, *(["GPU-hours"] if on_gpu else [])):
         made.add_column(head, justify="right", no_wrap=True)
-    made.add_column("from")
+    made.add_column("from", overflow="fold")
     all_gpu = 0.0
     for rule in sorted({job.key.rule for job in jobs}, key=_place):
         own = [job for job in jobs if job.key.rule == rule]

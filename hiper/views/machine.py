@@ -23,7 +23,7 @@ DISK_NEEDED = 5 * GIB  # environment, games and the demo's results
 MEMORY_NEEDED = 4 * GIB  # two of the demo's jobs side by side
 SECONDS = 3.0  # for any other program that is asked
 PINS = "envs/constraints.txt"
-SETUP = "make .venv/.installed"
+SETUP = "make setup"
 DEBIAN = "on Debian and Ubuntu: apt install"
 
 

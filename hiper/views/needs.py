@@ -78,7 +78,7 @@ def needs(
             *_gpus(runs, executor, see_gpus),
             *_nodes(runs, executor),
             *_slurm(executor),
-            *_disk(experiment, runs, root),
+            *_disk(experiment, runs, root, executor),
         )
     )
 
@@ -189,7 +189,7 @@ def _gpus(runs: Sequence[Run], executor: str, see: Callable[[], list[int]]) -> I
     size = (
         ""
         if largest is None
-        else f", about {largest.memory.peak / GB:.0f} GB of memory{' on each' if most > 1 else ''}"
+        else f", about {largest.memory.peak / GB:.1f} GB of memory{' on each' if most > 1 else ''}"
     )
     if executor != LOCAL:
         large = largest is not None and largest.memory.peak > max(card.memory for card in CARDS.values())
@@ -221,7 +221,7 @@ def _memory(plan: Plan, size: int) -> Iterator[Lack]:
         )
         yield None, detail, remedy
     elif memory.peak > size:
-        detail = f"{model}: about {memory.peak / GB:.0f} GB at its peak, a GPU has {size / GB:.0f}"
+        detail = f"{model}: about {memory.peak / GB:.1f} GB at its peak, a GPU has {size / GB:.0f}"
         yield "optional", detail, f"lower training.micro_batch_tokens; {remedy}"
 
 
@@ -230,14 +230,20 @@ def _slurm(executor: str) -> Iterator[Lack]:
         yield None, f"no {', '.join(absent)} here", "log in to the cluster's head node"
 
 
-def _disk(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
-    """Room for the runs that are not finished, and for the checkpoints of the one that needs most."""
+def _disk(experiment: str, runs: Sequence[Run], root: Path, executor: str) -> Iterator[Lack]:
+    """Room for the runs that are not finished, and for the checkpoints of the one that needs most; on a cluster, where
+    many are at work at once, also for theirs."""
     results = root / "results" / experiment / "runs"
     plans = [plan for name, settings in runs if (plan := plan_of(name, settings, Assumptions())) is not None]
     unfinished = [plan for plan in plans if not (results / str(plan.name) / MANIFEST).exists()]
     files = [plan.files(plan.name.algorithm != WARM_START) for plan in unfinished]
-    needed = sum(one.kept for one in files) + max((one.checkpoints for one in files), default=0.0)
+    kept, most = sum(one.kept for one in files), max((one.checkpoints for one in files), default=0.0)
     free = shutil.disk_usage(root).free
-    if free < needed:
-        detail = f"needs {needed / GB:,.0f} GB of disk, {free / GB:,.0f} are free"
-        yield None, detail, f"hiper plan {experiment} has the parts; run part of its grid, or free some"
+    trainings = sum(one.checkpoints > 0 for one in files)
+    further = f" + {most / GB:,.0f} GB for each further run at work" if trainings > 1 else ""
+    detail = f"needs {(kept + most) / GB:,.0f} GB of disk{further}, {free / GB:,.0f} are free"
+    parts = f"hiper plan {experiment} has the parts"
+    if free < kept + most:
+        yield None, detail, f"{parts}; run part of its grid, or free some"
+    elif executor != LOCAL and most and (at_once := int((free - kept) / most)) < trainings:
+        yield "optional", f"{detail}: enough for {at_once} at once", f"{parts}; `jobs` in the profile limits them"

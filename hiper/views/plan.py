@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 GB = 1e9
+HOST = (
+    "host: a node's own memory, for models in reading or an offloaded optimiser and a checkpoint; "
+    "libraries and environments of the processes come on top"
+)
 FEW_ENOUGH = 64  # the most that `fewest_gpus` looks at
 
 
@@ -50,7 +54,10 @@ def show(
         console.print("engine cpu: times are measured, not counted; what has run is in the first table")
         return
     console.print(_time(kinds, list(_measuring(found).values())))
-    console.print(_memory([group[0] for group in kinds], assumed))
+    first = [group[0] for group in kinds]
+    console.print(_memory(first, assumed))
+    for line in (HOST, *(fact for model, group in _by_model(first) for fact in _facts(model, group)), ""):
+        console.print(Text(line))
     console.print(_assumptions(assumed, found))
 
 
@@ -157,26 +164,38 @@ def _time(kinds: Sequence[Sequence[Plan]], measuring: Sequence[Sequence[Plan]]) 
     """A row for runs that cost the same, named after the first of their algorithms; `+n`: and so many more."""
     names = ("Mtok", "play", "score", "critic", "actor", "step", "hours", "eval.", "runs", "GPU h")
     table = _table("Seconds of a training step and its parts; hours of a run and of its evaluation", "run", *names)
-    total, model = 0.0, ""
-    for group in kinds:
-        plan, one = group[0], group[0].step
-        if plan.name.model != model:
-            model = plan.name.model
-            table.add_row(f"{model}\n{_count(plan.gpus)}", style="italic")
-        played = plan.episodes(plan.settings.training.episodes)
-        training, evaluation = plan.training_seconds / HOUR, plan.evaluation_seconds / HOUR
-        spent = (training * plan.gpus + evaluation) * len(group)
-        total += spent
-        parts = (one.generation, one.scoring, one.critic, one.actor, one.seconds)
-        more = len({other.name.algorithm for other in group}) - 1
-        name = f"  {plan.name.benchmark} {plan.name.algorithm}{f' +{more}' if more else ''}"
-        cost = (f"{training:,.1f}", f"{evaluation:,.1f}", str(len(group)), f"{spent:,.0f}")
-        table.add_row(name, f"{played.tokens / 1e6:.1f}", *(f"{part:,.0f}" for part in parts), *cost)
+    total = 0.0
+    for model, alike in groupby(kinds, key=lambda group: group[0].name.model):
+        groups = list(alike)
+        table.add_row(f"{model}\n{_count(groups[0][0].gpus)}", style="italic")
+        for group in groups:
+            plan, one = group[0], group[0].step
+            played = plan.episodes(plan.settings.training.episodes)
+            training, evaluation = plan.training_seconds / HOUR, plan.evaluation_seconds / HOUR
+            spent = (training * plan.gpus + evaluation) * len(group)
+            total += spent
+            parts = (one.generation, one.scoring, one.critic, one.actor, one.seconds)
+            more = len({other.name.algorithm for other in group}) - 1
+            name = f"  {plan.name.benchmark} {plan.name.algorithm}{f' +{more}' if more else ''}"
+            cost = (f"{training:,.1f}", f"{evaluation:,.1f}", str(len(group)), f"{spent:,.0f}")
+            table.add_row(name, f"{played.tokens / 1e6:.1f}", *(f"{part:,.0f}" for part in parts), *cost)
+        for benchmark, hours in _start_hours(groups).items():
+            total += sum(hours)
+            cost = (f"{hours[0]:,.1f}", str(len(hours)), f"{sum(hours):,.0f}")
+            table.add_row(f"  {benchmark} warm start", *[""] * 7, *cost)
     for name, hours in _variance_hours(measuring).items():
         total += sum(hours)
         table.add_row(name, *[""] * 7, f"{hours[0]:,.1f}", str(len(hours)), f"{sum(hours):,.0f}")
     table.add_row("all", *[""] * (len(names) - 1), f"{total:,.0f}", style="bold")
     return table
+
+
+def _start_hours(groups: Sequence[Sequence[Plan]]) -> dict[str, list[float]]:
+    """Of evaluating each warm start, by benchmark: one GPU."""
+    found: dict[str, list[float]] = {}
+    for name, plan in {plan.name.warm_start: plan for group in groups for plan in group}.items():
+        found.setdefault(name.benchmark, []).append(plan.evaluation_seconds / HOUR)
+    return found
 
 
 def _variance_hours(measuring: Sequence[Sequence[Plan]]) -> dict[str, list[float]]:
@@ -204,12 +223,6 @@ def _memory(found: Sequence[Plan], assumed: Assumptions) -> Table:
         for (_, *cells), plan in rows.items():
             head = _networks(plan)
             table.add_row(f"  {head}{f' {plan.name.algorithm}' if heads.count(head) > 1 else ''}", *cells)
-    facts = [line for model, group in _by_model(found) for line in _facts(model, group)]
-    host = (
-        "host: a node's own memory, for models in reading or an offloaded optimiser\n"
-        "and a checkpoint; libraries and environments of the processes come on top"
-    )
-    table.caption, table.caption_justify = "\n".join([host, *facts]), "left"
     return table
 
 
@@ -225,7 +238,7 @@ def _facts(model: str, group: Sequence[Plan]) -> Iterator[str]:
     yield f"  {cache_bytes(first.shape, first.sampler.value_bytes):,} bytes of KV cache per token"
     fewest = max((plan.fewest_gpus or FEW_ENOUGH + 1) for plan in group)
     needed = f"at least {_count(fewest)}" if fewest <= FEW_ENOUGH else f"more than {FEW_ENOUGH} GPUs"
-    yield f"  {needed} if all is shared out (ZeRO 3) and nothing offloaded"
+    yield f"  {needed} if everything is sharded (ZeRO 3) and nothing offloaded"
 
 
 def _count(gpus: int) -> str:

@@ -89,7 +89,11 @@ def test_an_experiment_file_wins_over_every_group() -> None:
         (
             "algorithm.name",
             "grpo",
-            ["algorithm.lam_turn: unknown setting", "algorithm.penalties.keep", "group: missing"],
+            [
+                "algorithm.lam_turn: unknown setting",
+                "algorithm.penalties.keep",
+                "group: missing; add it to configs/algorithm/grpo.yaml",
+            ],
         ),
         ("algorithm.name", "hipper", ["algorithm.name: 'hipper'", "hiper_potentials", "did you mean 'hiper'"]),
         ("algorithm.penalties.kep", -0.1, ["algorithm.penalties.kep: unknown setting", "did you mean 'keep'"]),

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from hiper.config import RunSettings, parse_run
 from hiper.errors import UserError
-from hiper.learning.folders import WEIGHTS, load_decoder, save_tensors
+from hiper.learning.folders import WEIGHTS, load_decoder, require_values, save_tensors
 from hiper.policies.tokenizer_files import load_tokenizer
 from hiper.policies.usable import usable_tokenizer
 from hiper.records import read_json, write_json
@@ -146,6 +146,8 @@ def test_weights_that_do_not_fit_are_refused(
     save_file(weights, path)
     with pytest.raises(UserError, match=wanted):
         load_decoder(path.parent)
+    with pytest.raises(UserError, match=wanted):
+        require_values(path.parent)
 
 
 @pytest.mark.parametrize("name", ["../../x.safetensors", "/etc/x", "..", "", "a/b.safetensors", "a\\b", "x\0y", 3])
@@ -199,7 +201,7 @@ LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% end
         ({"chat_template": "{% for"}, "chat template cannot be used: TemplateSyntaxError"),
         ({"chat_template": "{{ raise_exception('no user') }}"}, "chat template cannot be used: TemplateError: no user"),
         ({"chat_template": "hello"}, "does not show the user's message"),
-        ({"chat_template": None}, "chat template cannot be used"),
+        ({"chat_template": None}, "no chat template, .*Instruct"),
         ({"chat_template": LOOP}, "does not end"),
         ({"chat_template": "{{ 'x' * 600000000 }}{{ messages[0]['content'] }}"}, "cannot be used: MemoryError"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,12 @@ def test_the_disk_must_hold_the_runs_that_are_not_finished(
     disk(monkeypatch, 60 * 10**9)
     (full,) = look(settings, tmp_path, [180 * GIB]).values()
     assert full.state == "missing" and "needs 124 GB of disk, 60 are free" in full.detail
+    both = [(TRAIN, settings), (replace(TRAIN, seed=1), settings)]
+    (two,) = needs.needs("paper", both, tmp_path, "missing", see_gpus=lambda: [180 * GIB])
+    assert "needs 136 GB of disk + 111 GB for each further run at work, 60 are free" in two.detail
+    disk(monkeypatch, 200 * 10**9)
+    found = needs.needs("paper", both, tmp_path, "missing", "slurm")
+    assert [one.state for one in found if "enough for 1 at once" in one.detail] == ["optional"]
     folder = tmp_path / "results" / "paper" / "runs" / str(TRAIN)
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}")

@@ -467,7 +467,8 @@ def test_tables_are_whole_in_eighty_columns(project: Path) -> None:
     begin, end = (next(n for n, line in enumerate(lines) if line.startswith(head)) for head in ("Peak memory", "host:"))
     names = [re.split(r"  +", line)[0] for line in lines[begin:end]]
     assert len(set(names)) == len(names) and "4 GPUs" in names
-    assert re.search(r"at least 1 GPU if all is shared out", shown)
+    assert re.search(r"  alfworld warm start +0\.3 +2 +1 ", shown)  # evaluated on one GPU each
+    assert re.search(r"at least 1 GPU if everything is sharded", shown)
 
 
 def test_the_command_takes_other_numbers(
@@ -484,5 +485,7 @@ def test_the_command_takes_other_numbers(
     assert "4 GPUs" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["plan", "few", "--mfu", "1.5"])
+    assert main(["plan", "few", "--engine", "cuda", "--gpus", "3"]) == 2
+    assert "engine local trains in one process" in capsys.readouterr().err
     assert main(["plan", "few", "--engine", "deepsped"]) == 2
     assert "deepspeed" in capsys.readouterr().err

@@ -76,8 +76,14 @@ def test_a_folder_and_a_name_in_the_cache_are_found(cache: Path, model: Path) ->
     )
 
 
-def test_what_is_missing_is_named_with_the_command_that_gets_it(cache: Path, model: Path) -> None:
-    """A name that the cache has not, a download cut short, a shard that the index lists."""
+def test_what_is_missing_is_named_with_the_command_that_gets_it(
+    cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that the cache has not, one that is nearly a configuration's, a download cut short, a shard that the index
+    lists."""
+    monkeypatch.chdir(ROOT)
+    assert main(["model", "qwen2.5_05b_instruct"]) == 2
+    assert "did you mean 'qwen2.5_0.5b_instruct'?" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"Tiny-Instruct.*neither a folder.*HF_HOME.*`hiper model .* --download`"):
         pretrained.find(NAME)
     snapshot = put(cache, model)

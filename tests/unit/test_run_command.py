@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from hiper.cli.run import STAGES, _without_quiet, call
-from hiper.compose import RunName
+from hiper.compose import RunName, compose_run
 from hiper.records import write_json
 from hiper.views import grid
 from hiper.views.durations import Durations, Key
 from hiper.views.grid import Job, Progress, jobs_of
+from hiper.views.terminal import console
+
+ROOT = Path(__file__).resolve().parents[2]
 
 DRY_RUN = """
 rule train:
@@ -80,8 +85,33 @@ def test_a_job_takes_as_long_as_those_most_like_it(tmp_path: Path) -> None:
     for (rule, name), expected in wanted.items():
         found = known.of(Key("mine", rule, name))
         assert (found and (found.seconds, found.source)) == expected, name
+    measured(tmp_path, "benchmarks/data/b", 7.0)
+    assert known.measured and Durations("mine", {}, tmp_path).of(Key("", "data", "b")).seconds == 7.0
+    assert Durations("mine", {}, tmp_path).of(Key("", "data", "c")) is None  # another data set
     runs = {RunName("b", "m", "ppo", 0): None}
     assert Durations("mine", runs, tmp_path).own("train") == {"b-m-ppo-seed0": 10.0}  # none of outside the grid
+
+
+def test_gpus_are_those_that_the_rules_ask_for(tmp_path: Path) -> None:
+    """A preflight has the training's, a warm start that copies none; nothing is cut in eighty columns."""
+    cell, model = "alfworld-qwen2.5_1.5b_instruct", "qwen2.5_1.5b_instruct"
+    runs = [f"{cell}-{algorithm}-seed0" for algorithm in ("warmstart", "hiper")]
+    known = Durations("paper", {RunName.parse(run): compose_run("paper", run, ROOT) for run in runs}, tmp_path)
+    names = {
+        "preflight": model,
+        "train": f"{cell}-hiper-seed0",
+        "warm_start": f"{cell}-seed0",
+        "evaluate": f"{cell}-warmstart-seed0",
+        "tracking_database": "tracking_database",
+    }
+    found = {rule: known.gpus(Key("paper", rule, name)) for rule, name in names.items()}
+    assert found == {"preflight": 4, "train": 4, "warm_start": 0, "evaluate": 1, "tracking_database": 0}
+    screen = console(stream := io.StringIO())
+    screen.width = 80
+    screen.print(
+        grid.table([Job(Key("paper", rule, name), Path(name), None, 1) for rule, name in names.items()], known)
+    )
+    assert "…" not in stream.getvalue() and re.search(r"preflight +1 +4 ", stream.getvalue())
 
 
 def test_a_copy_says_nothing_of_how_long_its_job_takes(tmp_path: Path) -> None:
