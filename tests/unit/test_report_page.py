@@ -330,7 +330,7 @@ def test_a_run_shows_the_settings_its_results_were_made_with(experiment: Path) -
     trained, evaluated = ({**settings, "benchmark": {**settings["benchmark"], "max_turns": n}} for n in (41, 42))
     write_json(run / "manifest.json", MANIFEST | {"settings": trained, "configuration": sha256_json(trained)})
     text = page_of(experiment).text
-    assert "at most 30 (Warm start (SFT), HiPER, PPO (turn-level)) / 41 (HiPER) turns" in text
+    assert "at most 30 (Warm start (SFT); HiPER; PPO (turn-level)) / 41 (HiPER) turns" in text
     assert text.count("changed since the run was made") == 5  # not this one
     write_json(run / "evaluation.json", MANIFEST | {"settings": evaluated})
     assert "/ 42 (HiPER) turns" in page_of(experiment).text
