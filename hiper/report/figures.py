@@ -211,7 +211,7 @@ def _bar_heights(places: Callable[[Study], list[Place]], studies: Sequence[Study
     if max(len(study.algorithms) for study in studies) <= MOST_BARS:
         return [AXIS]
     rows = max(1, *(len(places(study)) for study in studies))
-    return [*[BARS] * (rows - 1), BARS + NAMES]
+    return [BARS + NAMES / rows] * rows
 
 
 def _bars(axes: Sequence[Axes], study: Study, places: Sequence[Place], names: Sequence[str], title: str) -> None:

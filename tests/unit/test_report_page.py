@@ -336,6 +336,15 @@ def test_a_run_shows_the_settings_its_results_were_made_with(experiment: Path) -
     assert "/ 42 (HiPER) turns" in page_of(experiment).text
 
 
+def test_unpacked_evidence_is_called_after_its_experiment(experiment: Path) -> None:
+    """Not after the folder that it lies in, which is said."""
+    for run in (experiment / "runs").iterdir():
+        told = MANIFEST | {"experiment": "small", "seeds": {"run": int(run.name[-1])}}
+        write_json(run / "manifest.json", told)
+        write_json(run / EVALUATION_MANIFEST, told | {"whole_episodes": "d1ge57"})
+    assert f"Experiment small (unpacked in {experiment.name})" in page_of(experiment).text
+
+
 @pytest.mark.parametrize("told", [{}, {"folder": "alfworld_small-tiny_1.5b-hiper-seed0"}], ids=["seed", "folder"])
 def test_a_copied_run_is_never_another_seed(experiment: Path, told: dict[str, Any]) -> None:
     """Under the name of a run it is refused, whatever file managers call their copies is passed over; the whole
