@@ -110,9 +110,11 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     values = deepcopy(_values(experiment, replace(name, seed=0), first, root, contents))
     if problems := _homeless(experiment, tuple(grid.algorithms), root, contents):
         raise UserError("\n".join(problems))
-    settings = parse_run(
-        {**values, "experiment": experiment, "seed": name.seed}, f"run {run} of experiment {experiment}"
-    )
+    # a warm start has the settings of the algorithm that it is composed with, and their mistakes
+    algorithm = first.algorithm if name.algorithm == WARM_START else name.algorithm
+    file = configuration_file("experiment", experiment, root)
+    source = f"{file}, with benchmark {name.benchmark}, model {name.model} and algorithm {algorithm}"
+    settings = parse_run({**values, "experiment": experiment, "seed": name.seed}, source)
     _require_loss(settings.training.loss)
     require_own_readers(settings)
     if name.algorithm != WARM_START:

@@ -43,6 +43,13 @@ def looks_like_path(text: str) -> bool:
     return text.startswith(("~", "/", ".", "$")) or text.count("/") > 1
 
 
+def astray(path: Path) -> str:
+    """What may be wrong with a path that is not there: a name in it, or the folder that it begins in."""
+    if (hint := near(path)) or path.is_absolute() or Path("configs").is_dir():
+        return hint
+    return "; run this command in the project's root, where configs/ is"
+
+
 def near(path: Path) -> str:
     """`; did you mean …?` with a path that is there and differs in the one name that is not; else nothing."""
     for folder in reversed(path.parents):

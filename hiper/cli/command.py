@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hiper.errors import UserError, nearest
-from hiper.paths import expanded, near
+from hiper.paths import astray, expanded
 
 if TYPE_CHECKING:
     from hiper.config import RunSettings
@@ -79,7 +79,7 @@ def port(text: str) -> int:
 
 def existing(path: Path) -> Path:
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder{near(path)}")
+        raise UserError(f"{path}: no such file or folder{astray(path)}")
     return path
 
 
@@ -88,6 +88,6 @@ def settings_of(folder: Path) -> RunSettings:
 
     path = folder / "config.yaml"
     if not path.exists():
-        several = "; it holds an experiment: name one of its runs" if (folder / "runs").is_dir() else near(folder)
+        several = "; it holds an experiment: name one of its runs" if (folder / "runs").is_dir() else astray(folder)
         raise UserError(f"{path}: no such file{several}")
     return read_config(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from hiper.cli.command import Commands, declare
@@ -21,7 +22,9 @@ def add(commands: Commands) -> None:
 def doctor(arguments: argparse.Namespace) -> int:
     from hiper.views.doctor import able, look, show
 
-    findings = look(Path.cwd(), arguments.experiment, _executor(arguments.profile))
+    executor = _executor(arguments.profile)
+    print(f"looking at packages, this machine and {_looked_at(arguments.experiment)} …", file=sys.stderr, flush=True)
+    findings = look(Path.cwd(), arguments.experiment, executor)
     subject = f"experiment {arguments.experiment}" if arguments.experiment else "the demo"
     try:
         from hiper.views.terminal import console
@@ -31,6 +34,14 @@ def doctor(arguments: argparse.Namespace) -> int:
             print(f"{finding.state:9}{finding.section} {finding.name}: {finding.detail} {finding.remedy}".rstrip())
         return 0 if able(kept) else 1
     return 0 if show(console(), findings, subject) else 1
+
+
+def _looked_at(experiment: str | None) -> str:
+    """Counted by files alone: what reads them comes later."""
+    if experiment:
+        return f"experiment {experiment}"
+    count = len([*Path("configs/experiment").glob("*.yaml")])
+    return f"{count} experiment{'' if count == 1 else 's'}"
 
 
 def _executor(profile: str | None) -> str:

@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
         "--limit", type=natural, default=20, metavar="N", help="how many at most (default: 20; 0: all)"
     )
     details = parser.add_argument_group("how one episode is shown")
-    details.add_argument("--turn", type=natural, metavar="N", help="only this turn, counted from 0")
+    details.add_argument("--turn", type=natural, metavar="N", help="only this turn, counted from 1")
     details.add_argument(
         "--tokens", action="store_true", help="training: every token with its advantage and log probability"
     )

@@ -108,6 +108,7 @@ def unpack(arguments: argparse.Namespace) -> int:
     from hiper.runs import evidence
 
     evidence.unpack(existing(arguments.archive), arguments.experiment)
+    print(f"{arguments.experiment}: unpacked; now its tables, figures and page, which may take minutes …", flush=True)
     outputs.write_report(arguments.experiment)
     print(f"{arguments.experiment / outputs.PAGE} has it on one page, `hiper summary {arguments.experiment}` in brief")
     return 0

@@ -30,7 +30,7 @@ def compared(study: Study, made: Sequence[Made]) -> dict[str, Any]:
             "data": study.setup,
             "model": _model(study),
             "task types": ", ".join(map(study.task_label, study.task_types)),
-            "algorithms": ", ".join(map(study.label, study.algorithms)),
+            "algorithms": "; ".join(map(study.label, study.algorithms)),
             "seeds": f"{seeds}; the algorithms of a seed begin from one model" if study.trained else seeds,
             "training": _budget(study),
             "evaluation": _evaluation(study),
@@ -76,7 +76,7 @@ def _budget(study: Study) -> str:
             phrases.setdefault(phrase, []).append(study.label(algorithm))
     if len(phrases) == 1:
         return f"{next(iter(phrases))} per run"
-    return "; ".join(f"{', '.join(names)}: {phrase}" for phrase, names in phrases.items()) or "not known"
+    return "; ".join(f"{phrase} ({'; '.join(names)})" for phrase, names in phrases.items()) or "not known"
 
 
 def _differing(study: Study) -> dict[str, list[list[str]]]:

@@ -3,8 +3,9 @@ results give equal bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 AXIS = 3.2  # inches
 MOST_NAMES, LONGEST_ROW = 6, 60  # of a legend within its axes; letters
+MOST_BARS = 8  # in a group that a legend can name: the bars of more algorithms have their names below them
+BAR_GROUP = 0.8  # the width of a group, of 1 from one to the next
+BARS, NAMES = 1.5, 1.2  # inches: the height of such bars, and of the names
 VALIDATION = "validation/success"
 SVG_COLOURS = {"#ffffff": "paper", "#000000": "ink", "black": "ink", "#cccccc": "line"}  # of matplotlib's defaults
 SVG_STYLE = (
@@ -127,7 +131,8 @@ def learning_curves(study: Study, axis: Axes, held_out: Axes | None = None) -> N
     lowest = axis
     if held_out is not None:
         temperature = _drawn(study, "training.validation.temperature")
-        draw_curves(held_out, study, VALIDATION, "episodes", 100.0, smoothed=False)
+        named = axis.get_legend_handles_labels()[1]
+        draw_curves(held_out, study, VALIDATION, "episodes", 100.0, smoothed=False, named=named)
         held_out.set(ylabel=f"held-out tasks, {temperature}\nsuccess rate (%)")
         held_out.set_ylim(0, 100)
         held_out.set_xlim(axis.get_xlim())
@@ -175,22 +180,65 @@ def switching(study: Study, upper: Axes, lower: Axes) -> None:
     lower.set_ylim(bottom=0)
 
 
-def success(study: Study, axis: Axes) -> None:
+Place = tuple[Condition, str]  # where it was played, of which task type
+
+
+def success(study: Study, *axes: Axes) -> None:
     """Evaluated success: bars are means over seeds, dots single seeds, whiskers the 95 % interval for new seeds and
     tasks (of one seed: for new tasks)."""
-    conditions = study.main_conditions
-    _groups(axis, study, [(condition, ALL) for condition in conditions])
-    axis.set_xticks(range(len(conditions)), [f"{c.split}\n{c.decoding}" for c in conditions])
-    axis.set(title=_title(study), ylabel="success rate (%)")
+    names = [f"{place[0].split}\n{place[0].decoding}" for place in _conditions(study)]
+    _bars(axes, study, _conditions(study), names, _title(study))
 
 
-def task_types(study: Study, axis: Axes) -> None:
+def task_types(study: Study, *axes: Axes) -> None:
     """The same by task type, on the last split and at its first temperature."""
     if (condition := study.hardest) is None:
         return
-    _groups(axis, study, [(condition, name) for name in study.task_types])
-    axis.set_xticks(range(len(study.task_types)), [study.task_label(name) for name in study.task_types])
-    axis.set(title=f"{_title(study)}, {condition.split}, {condition.decoding}", ylabel="success rate (%)")
+    names = [study.task_label(name) for name in study.task_types]
+    _bars(axes, study, _types(study), names, f"{_title(study)}, {condition.split}, {condition.decoding}")
+
+
+def _conditions(study: Study) -> list[Place]:
+    return [(condition, ALL) for condition in study.main_conditions]
+
+
+def _types(study: Study) -> list[Place]:
+    return [] if study.hardest is None else [(study.hardest, name) for name in study.task_types]
+
+
+def _bar_heights(places: Callable[[Study], list[Place]], studies: Sequence[Study]) -> list[float]:
+    """One axis; of many algorithms, one for each place, and room for the names below the last."""
+    if max(len(study.algorithms) for study in studies) <= MOST_BARS:
+        return [AXIS]
+    rows = max(1, *(len(places(study)) for study in studies))
+    return [BARS + NAMES / rows] * rows
+
+
+def _bars(axes: Sequence[Axes], study: Study, places: Sequence[Place], names: Sequence[str], title: str) -> None:
+    """All places side by side; where many algorithms are compared each on axes of its own, with named bars."""
+    many = len(axes) > 1 or len(study.algorithms) > MOST_BARS
+    for axis, place, name in zip(axes, places, names, strict=False) if many else ():
+        _groups(axis, study, [place], legend=False)
+        axis.set(ylabel=f"{name}\nsuccess (%)", ylim=(0, 105), xticks=_offsets(study), xticklabels=[])
+        axis.tick_params(axis="x", length=0)
+    if many:
+        for axis in axes[max(1, len(places)) :]:  # another study has more places
+            axis.set_axis_off()
+        lowest = axes[max(1, len(places)) - 1]
+        lowest.set_xticks(_offsets(study), [study.label(name) for name in study.algorithms], rotation=60, fontsize=8)
+        for label in lowest.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    else:
+        _groups(axes[0], study, places)
+        axes[0].set_xticks(range(len(places)), names)
+        axes[0].set_ylabel("success rate (%)")
+    axes[0].set_title(title)
+
+
+def _offsets(study: Study) -> list[float]:
+    """Where the bars of a group stand, from its middle."""
+    count = len(study.algorithms)
+    return [(number - (count - 1) / 2) * BAR_GROUP / count for number in range(count)]
 
 
 def differences_between(study: Study, axis: Axes) -> None:
@@ -226,13 +274,12 @@ def compared_rows(study: Study) -> list[Any]:
     return [] if study.hardest is None else [*pick(found, condition=study.hardest).itertuples()]
 
 
-def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -> None:
-    """A group of bars, one per algorithm, at each of `places` (where it was played, of which task type)."""
-    width = 0.8 / len(study.algorithms)
-    for number, algorithm in enumerate(study.algorithms):
+def _groups(axis: Axes, study: Study, places: Sequence[Place], legend: bool = True) -> None:
+    """A group of bars, one per algorithm, at each of `places`."""
+    width = BAR_GROUP / len(study.algorithms)
+    for algorithm, offset in zip(study.algorithms, _offsets(study), strict=True):
         drawn, name = colour(algorithm), study.label(algorithm)
         own = pick(rates(study), algorithm=algorithm)
-        offset = (number - (len(study.algorithms) - 1) / 2) * width
         for group, (condition, task_type) in enumerate(places):
             for row in pick(own, condition=condition, task_type=task_type).itertuples():  # none or one
                 place, (low, high) = group + offset, known(row)
@@ -241,9 +288,10 @@ def _groups(axis: Axes, study: Study, places: Sequence[tuple[Condition, str]]) -
                 axis.vlines(place, 100 * low, 100 * high, color="black", linewidth=1.2)
                 dots = {"s": 10, "color": "white", "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
                 axis.scatter([place] * len(row.seed_rates), [100 * rate for rate in row.seed_rates], **dots)
-    axis.set_ylim(0, 115)  # room for the legend above full bars
     axis.set_yticks(range(0, 101, 20))
-    draw_legend(axis, loc="upper center", ncols=4)
+    if legend:
+        axis.set_ylim(0, 115)  # room for the legend above full bars
+        draw_legend(axis, loc="upper center", ncols=4)
 
 
 def draw_legend(axis: Axes, **inside: Any) -> None:
@@ -254,9 +302,17 @@ def draw_legend(axis: Axes, **inside: Any) -> None:
     axis.legend(fontsize=8, **({"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else inside))
 
 
-def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float, smoothed: bool = True) -> None:
+def draw_curves(
+    axis: Axes,
+    study: Study,
+    key: str,
+    counter: str,
+    scale: float,
+    smoothed: bool = True,
+    named: Collection[str] = (),
+) -> None:
     """One thin line per seed and their mean, thick, over the iterations that all seeds have; not `smoothed`: with a dot
-    where it was measured."""
+    where it was measured. No legend where the axes above have all the names: it would cover curves."""
     empty = True
     for algorithm in study.trained:
         rows = [study.training[run.name] for run in study.of(algorithm) if run.name in study.training]
@@ -275,7 +331,7 @@ def draw_curves(axis: Axes, study: Study, key: str, counter: str, scale: float, 
     if empty:
         nothing = "no training recorded" if smoothed else "no held-out tasks were played"
         axis.text(0.5, 0.5, nothing, transform=axis.transAxes, ha="center", va="center")
-    else:
+    elif not {*axis.get_legend_handles_labels()[1]} <= {*named}:
         draw_legend(axis)
 
 
@@ -346,6 +402,7 @@ FIGURES: dict[str, Drawing | horizon_figures.Map] = {  # in the order of the pag
         success,
         "Evaluated success: bars are means over seeds, dots single seeds, whiskers 95 % intervals for new seeds and "
         "new tasks (with one seed: for new tasks alone), as in the tables.",
+        partial(_bar_heights, _conditions),
     ),
     "differences": Drawing(
         differences_between,
@@ -354,7 +411,9 @@ FIGURES: dict[str, Drawing | horizon_figures.Map] = {  # in the order of the pag
         "of the algorithm that is named first. A line across zero could be chance.",
         lambda studies: [max(1.2, 0.28 * max(len(compared_rows(study)) for study in studies))],
     ),
-    "task_types": Drawing(task_types, "Evaluated success by task type, on the last split."),
+    "task_types": Drawing(
+        task_types, "Evaluated success by task type, on the last split.", partial(_bar_heights, _types)
+    ),
     "switching": Drawing(
         switching,
         "How often the agent replaces its subgoal, and how many turns it keeps one.",

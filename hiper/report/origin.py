@@ -24,6 +24,16 @@ class Made:
     evaluation: Mapping[str, Any] | None
 
 
+def title(folder: Path, made: Sequence[Made]) -> str:
+    """What the experiment is called: as its folder, unless the runs' manifests agree on another name."""
+    name = absolute(folder).name
+    recorded = {str(_part(one.training, "experiment") or name) for one in made if one.training is not None}
+    if len(recorded) != 1 or (own := recorded.pop()) == name:
+        return name
+    packed = any(_part(one.evaluation, "whole_episodes") for one in made)
+    return f"{own} ({'unpacked in' if packed else 'in the folder'} {name})"
+
+
 def made_runs(study: Study, experiment: Path) -> list[Made]:
     folders = [(run, experiment / "runs" / run.name) for run in study.runs]
     return [Made(run, read_manifest(path), read_manifest(path, EVALUATION_MANIFEST)) for run, path in folders]

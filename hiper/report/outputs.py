@@ -62,8 +62,14 @@ def summary(experiment: Path) -> str:
             parts.append(study.gaps)
     name = absolute(experiment).name
     browse = "make mlflow" if name == DEFAULT_EXPERIMENT else f"EXPERIMENT={name} make mlflow"
-    parts.append(
-        f"Report:  {experiment / PAGE}\nTables:  {experiment / 'tables'}\nFigures: {experiment / 'figures'}"
-        + (f"\nMLflow:  {browse}" if (experiment / "tracking").exists() else "")  # unpacked evidence has no records
+    places = (
+        ("Report:  ", PAGE, experiment / PAGE),
+        ("Tables:  ", "tables", experiment / "tables"),
+        ("Figures: ", "figures", experiment / "figures"),
+        ("MLflow:  ", "tracking", browse),  # unpacked evidence has no records
     )
+    there = [f"{title}{where}" for title, name, where in places if (experiment / name).exists()]
+    if not (experiment / PAGE).exists():
+        there.append(f"No report.html yet: `hiper report {experiment}` makes it, with tables and figures.")
+    parts.append("\n".join(there))
     return "\n\n".join(parts) + "\n"

@@ -24,7 +24,7 @@ from hiper.report import compared, episodes, origin
 from hiper.report.colours import colour
 from hiper.report.execution import execution
 from hiper.report.figures import FIGURES, Drawn
-from hiper.report.measures import MAIN, differences, pick
+from hiper.report.measures import COMMON_BASELINES, MAIN, differences, pick
 from hiper.report.study import Study
 from hiper.report.success import cells_side_by_side, main_cells, played_cells, success_table
 from hiper.report.table import INTERVAL, Table, headline, known, mean_spread, reach, signed, signed_headline
@@ -43,6 +43,8 @@ SECTIONS = {  # by name of their template: in the navigation, and above the sect
 }
 FITS = range(240, 2001, 80)  # pixels: the widths below which a table's rows become blocks
 BREAK = re.compile(r"\s+|<wbr>")  # where the text of a cell may
+TRACED = "hiper_traced"  # the form of HiPER that carries credit on through the ends of subgoals
+MARGIN = 1.05  # of an axis beyond the furthest end of an interval
 LETTER, PADDING = 7.6, 16  # pixels of a table: a letter, and around a cell
 
 
@@ -70,6 +72,7 @@ def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Dra
     made = [origin.made_runs(study, experiment) for study in studies]
     page = environment.get_template("page.html.j2").render(
         experiment=absolute(experiment).name,
+        title=origin.title(experiment, [one for runs in made for one in runs]),
         sections=SECTIONS,
         fits=FITS,
         models=dict.fromkeys(study.model for study in studies),
@@ -137,10 +140,12 @@ def _headline(number: int, study: Study) -> dict[str, Any] | None:
         return None
     found = pick(differences(study), condition=condition)
     if MAIN in study.algorithms:
-        found = found[(found["algorithm"] == MAIN) | (found["baseline"] == MAIN)]
+        of_main = (found["algorithm"] == MAIN) | (found["baseline"] == MAIN)
+        traced = (found["algorithm"] == TRACED) & found["baseline"].isin(COMMON_BASELINES)
+        found = found[of_main | traced]
     seeds = {len(study.outcomes.get((name, condition), ())) for name in study.algorithms} - {0}
     rows = [*found.itertuples()]
-    scale = max((abs(end) for row in rows for end in (*known(row), row.difference)), default=1.0) or 1.0
+    scale = MARGIN * max((abs(end) for row in rows for end in (*known(row), row.difference)), default=1.0) or 1.0
     return {
         "condition": condition,
         "bars": [_bar(row) for row in pick(played_cells(study), condition=condition).itertuples()],

@@ -229,7 +229,7 @@ class Study:
         return f"Benchmark {self.benchmark}, model {self.model}: {', '.join(part for part in parts if part)}."
 
     def _fact(self, text: str, key: str) -> str:
-        """One fact; "a (X, Y) / b (Z)" where runs disagree, nothing where no run says."""
+        """One fact; "a (X; Y) / b (Z)" where runs disagree, nothing where no run says."""
         by_value: dict[str, list[str]] = {}
         for run in self.runs:
             value = value_at(run.settings, key)
@@ -239,7 +239,7 @@ class Study:
             return ""
         values = list(by_value)
         if len(values) > 1:
-            values = [f"{value} ({', '.join(dict.fromkeys(names))})" for value, names in by_value.items()]
+            values = [f"{value} ({'; '.join(dict.fromkeys(names))})" for value, names in by_value.items()]
         joined = " / ".join(values)
         return text.replace("…", joined) if "…" in text else f"{text} {joined}"
 

@@ -15,7 +15,8 @@ CHECKPOINTS = ("last", "best")  # the last model of a run; the one that won most
 VARYING = {  # what a table says of its conditions where it tells rows apart, and what the words there mean
     "protocol": "Protocol: exhaustive plays every task of a split once; sampled plays tasks drawn with replacement, as "
     "the paper does.",
-    "checkpoint": "Model: a run's last, or its best on validation tasks, which no table reports.",
+    "checkpoint": "Model: last is what a run ended with, best what won most validation tasks while it trained; the "
+    "tables have success on other tasks.",
 }
 
 

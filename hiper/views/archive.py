@@ -9,7 +9,7 @@ from typing import Any
 
 from hiper.errors import UserError
 from hiper.manifest import MANIFEST
-from hiper.paths import near
+from hiper.paths import astray
 from hiper.records import absolute, read_jsonl
 from hiper.runs.episodes import EPISODES, outcome
 from hiper.runs.evidence import TEXTS
@@ -92,7 +92,7 @@ def load(folder: Path) -> list[Episode]:
     """All recorded episodes: training by iteration, then evaluation as played. A run that is still going on may be
     read. UserError when there is no such run or none of its episodes is recorded."""
     if not (folder / "config.yaml").exists():
-        raise UserError(f"{folder}: no run (a run's folder has a config.yaml){near(folder)}; {_neighbours(folder)}")
+        raise UserError(f"{folder}: no run (a run's folder has a config.yaml){astray(folder)}{_neighbours(folder)}")
     benchmark = value_at(read_yaml(folder / "config.yaml"), "benchmark.name")
     episodes = [*_training(folder / EPISODES, benchmark), *_evaluation(folder / EVALUATION, benchmark)]
     if not episodes:
@@ -188,7 +188,9 @@ def _neighbours(folder: Path) -> str:
     """Runs that were perhaps meant: those beside the folder, else all there are."""
     found = sorted(path.parent for path in folder.parent.glob("*/config.yaml"))
     found = found or sorted(path.parent for path in Path("results").glob("*/runs/*/config.yaml"))
-    return f"there are: {', '.join(map(str, found))}" if found else "`make demo` makes some"
+    if found:
+        return f"; there are: {_few([*map(str, found)])}"
+    return "; `make demo` makes some" if Path("configs").is_dir() else ""
 
 
 def _few(names: Sequence[str], most: int = 12) -> str:

@@ -76,13 +76,15 @@ def _commit(root: Path) -> Iterator[Finding]:
 
 
 def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterator[Finding]:
-    """Each experiment's configurations, then the data sets of those that compose; `alone`: only the target's."""
+    """Each experiment's configurations, then the data sets of those that compose; `alone`: only the target's, with all
+    that it lacks. The others have a line each."""
     from hiper.compose import available
     from hiper.grids import compose_grid
     from hiper.views.needs import data_needs, needs
 
     names = available("experiment", root)
     shared: dict[str, Finding] = {}
+    folded = False
     for name in [target] if alone else names:
         lacking: State = "missing" if name == target else "optional"
         try:
@@ -90,18 +92,29 @@ def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterato
         except UserError as error:
             yield Finding("Experiments", name, lacking, str(error), "correct the file that the message names")
             continue
-        found = list(needs(name, runs, root, lacking, executor, gpu_sizes))
-        yield from found
+        found = list(needs(name, runs, root, "missing", executor, gpu_sizes))
         sets = {finding.name: finding for finding in data_needs(runs, root, "missing")}
-        unusable = [finding.name for finding in sets.values() if finding.state == "missing"]
-        if unusable:
-            yield Finding("Experiments", name, lacking, f"its data cannot be used: {', '.join(unusable)}", "see below")
-        elif not any(finding.state == lacking for finding in found):
+        if unusable := [finding.name for finding in sets.values() if finding.state == "missing"]:
+            detail = f"its data cannot be used: {', '.join(unusable)}"
+            found.append(Finding("Experiments", name, "missing", detail, "see below"))
+        reasons = [finding.detail for finding in found if finding.state == "missing"]
+        if lacking == "missing":
+            yield from found
+        elif reasons:
+            folded = True
+            yield Finding("Experiments", name, lacking, _folded(reasons))
+        if not reasons:
             yield Finding("Experiments", name, "ok", f"can run here: {_command(name, executor)}")
         if lacking != "missing":
             sets = {key: replace(one, state="optional") if one.state == "missing" else one for key, one in sets.items()}
         shared = shared | sets if lacking == "missing" else sets | shared
+    if folded:
+        yield Finding("Experiments", "NAME", "optional", "all that it lacks", "hiper doctor --experiment NAME")
     yield from shared.values()
+
+
+def _folded(reasons: Sequence[str]) -> str:
+    return reasons[0] + (f"; and {len(reasons) - 1} more" if len(reasons) > 1 else "")
 
 
 def _command(experiment: str, executor: str) -> str:

@@ -68,20 +68,18 @@ def show_overview(console: Console, folder: Path, wanted: Wanted, limit: int) ->
 
 
 def show_episode(console: Console, episode: Episode, turn: int | None, every_token: bool) -> None:
-    """An episode, or one turn of it; with `every_token` a table of each turn's tokens as well."""
+    """An episode, or one turn of it, counted from 1; with `every_token` a table of each turn's tokens as well."""
     record = episode.record
     decisions = record["decisions"]
     if decisions and not isinstance(decisions[0], Mapping):
         raise UserError(f"{episode.name} was played before turns were recorded in full; evaluate the run again")
-    if turn is not None and not 0 <= turn < len(decisions):
-        raise UserError(
-            f"{episode.name} has no turn {turn}; " + (f"0 to {len(decisions) - 1}" if decisions else "none")
-        )
+    if turn is not None and not 1 <= turn <= len(decisions):
+        raise UserError(f"{episode.name} has no turn {turn}; " + (f"1 to {len(decisions)}" if decisions else "none"))
     _show_head(console, episode)
     if every_token and not any("token" in decision for decision in decisions):
         console.print(Text(NO_TOKENS, "yellow"))
     for number, decision in enumerate(decisions):
-        if turn not in (None, number):
+        if turn not in (None, number + 1):
             continue
         if (title := segment_title(decision, begins=number == 0 or decision["switch"] or turn is not None)) is not None:
             console.print(title)

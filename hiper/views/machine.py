@@ -18,12 +18,13 @@ from typing import Literal
 
 State = Literal["ok", "missing", "optional"]
 
-MIB, GIB = 1 << 20, 1 << 30
-DISK_NEEDED = 5 * GIB  # environment, games and the demo's results
-MEMORY_NEEDED = 4 * GIB  # two of the demo's jobs side by side
+MIB, GB = 1 << 20, 10**9
+DISK_NEEDED = 5 * GB  # environment, games and the demo's results
+MEMORY_NEEDED = 4 * GB  # two of the demo's jobs side by side
 SECONDS = 3.0  # for any other program that is asked
 PINS = "envs/constraints.txt"
 SETUP = "make setup"
+EXTRA = f"pip install -c {PINS} -e '.[{{}}]'"  # what setting up leaves out, or has installed long ago
 DEBIAN = "on Debian and Ubuntu: apt install"
 
 
@@ -78,11 +79,13 @@ def _packages(root: Path) -> Iterator[Finding]:
         yield Finding("Software", "pins", "optional", f"no {PINS} here", "run this in the project's root")
     described = (found.metadata for found in metadata.distributions())
     installed = {_canonical(found["Name"]): found["Version"] for found in described if found["Name"]}
-    needed, further = _required()
+    needed, extras = _required()
     if absent := sorted(needed - installed.keys()):
         yield Finding("Software", "packages", "missing", f"not installed: {', '.join(absent)}", SETUP)
-    if absent := sorted(further - installed.keys()):
-        yield Finding("Software", "development", "optional", f"not installed: {', '.join(absent)}", SETUP)
+    for extra, further in extras.items():
+        if absent := sorted(further - installed.keys()):
+            detail, remedy = f"not installed: {', '.join(absent)}", EXTRA.format(extra)
+            yield Finding("Software", f"extra {extra}", "optional", detail, remedy)
     other = [
         f"{name} {installed[name]} (pinned: {version})"
         for name, version in sorted(wanted.items())
@@ -98,18 +101,19 @@ def _packages(root: Path) -> Iterator[Finding]:
         yield Finding("Software", "packages", "ok", f"{len(needed)} that hiper imports, {pinned}")
 
 
-def _required() -> tuple[set[str], set[str]]:
-    """Packages that hiper needs, and those of its `dev` extra."""
+def _required() -> tuple[set[str], dict[str, set[str]]]:
+    """Packages that hiper needs, and those of each of its extras."""
     try:
         lines = metadata.requires("hiper") or []
     except metadata.PackageNotFoundError:
         lines = []
-    needed, further = set(), set()
+    needed: set[str] = set()
+    extras: dict[str, set[str]] = {}
     for line in lines:
-        match = re.match(r"[A-Za-z0-9._-]+", line)
-        if match:
-            (further if "extra ==" in line else needed).add(_canonical(match[0]))
-    return needed, further
+        if match := re.match(r"[A-Za-z0-9._-]+", line):
+            extra = re.search(r"extra == ['\"]([^'\"]+)", line)
+            (extras.setdefault(extra[1], set()) if extra else needed).add(_canonical(match[0]))
+    return needed, extras
 
 
 def _tools(installed: bool) -> Iterator[Finding]:
@@ -142,11 +146,11 @@ def _hardware(root: Path) -> Iterator[Finding]:
     memory = _memory()
     few = memory < MEMORY_NEEDED
     advice = "close other programs, or run one job at a time: snakemake --cores 1" if few else ""
-    yield Finding("Machine", "memory", "optional" if few else "ok", f"{memory / GIB:.1f} GiB", advice)
+    yield Finding("Machine", "memory", "optional" if few else "ok", f"{memory / GB:.1f} GB", advice)
     free = shutil.disk_usage(root).free
     short = free < DISK_NEEDED
-    advice = f"free {DISK_NEEDED // GIB} GiB for the environment, games and results" if short else ""
-    yield Finding("Machine", "disk", "optional" if short else "ok", f"{free / GIB:.1f} GiB free below {root}", advice)
+    advice = f"free {DISK_NEEDED // GB} GB for the environment, games and results" if short else ""
+    yield Finding("Machine", "disk", "optional" if short else "ok", f"{free / GB:.1f} GB free below {root}", advice)
 
 
 def _memory() -> int:
@@ -173,7 +177,7 @@ def torch_and_gpus() -> Iterator[Finding]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for number in range(count):
         found = torch.cuda.get_device_properties(number)
-        yield Finding("Machine", f"GPU {number}", "ok", f"{found.name}, {found.total_memory / GIB:.0f} GiB{_driver()}")
+        yield Finding("Machine", f"GPU {number}", "ok", f"{found.name}, {found.total_memory / GB:.0f} GB{_driver()}")
     if not count:
         yield _no_gpu(built=torch.version.cuda is not None)
 

@@ -136,7 +136,7 @@ def bare_prompt(name: str) -> Prompt:
 
 def _show_task(console: Console, game: Game, remark: str) -> None:
     console.print(Text(f"game {game.number}  {game.task.id}", "bold"))
-    console.print(f"{task_label(game.benchmark.name, game.task.task_type)}; {remark}", style="dim")
+    console.print(f"task type {task_label(game.benchmark.name, game.task.task_type)}; {remark}", style="dim")
     with closing(game.benchmark.environment()) as environment:
         observation, info = environment.reset(game.task)
     if info.instruction not in observation:

@@ -50,8 +50,8 @@ def segment_title(turn: Mapping[str, Any], *, begins: bool) -> Rule | None:
 
 
 def turn_view(number: int, turn: Mapping[str, Any]) -> RenderableType:
-    """A turn of an episode, `turn` as `hiper.runs.episodes` records it."""
-    return Group(Text(f"turn {number}", "bold"), _labelled(_lines(turn)))
+    """A turn of an episode, `turn` as `hiper.runs.episodes` records it; `number` is counted from 0, shown from 1."""
+    return Group(Text(f"turn {number + 1}", "bold"), _labelled(_lines(turn)))
 
 
 def last_view(observation: str) -> RenderableType:

@@ -146,14 +146,15 @@ def test_data_sets_are_looked_at(project: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_missing_package_is_named_with_the_way_to_get_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So is one of another version; a compiler is needed as long as packages are."""
-    monkeypatch.setattr(machine, "_required", lambda: ({"numpy", "no-such-package"}, {"another-one"}))
+    monkeypatch.setattr(machine, "_required", lambda: ({"numpy", "no-such-package"}, {"mine": {"another-one"}}))
     monkeypatch.setenv("PATH", "")
     pins = project / machine.PINS
     pins.write_text(pins.read_text().replace("numpy==", "numpy==0."))
     findings = list(machine.examine(project))
     (packages,) = found(findings, "Software", "packages")
     assert packages == Finding("Software", "packages", "missing", "not installed: no-such-package", machine.SETUP)
-    assert found(findings, "Software", "development")[0].state == "optional"
+    (extra,) = found(findings, "Software", "extra mine")
+    assert (extra.state, extra.detail) == ("optional", "not installed: another-one") and "-e '.[mine]'" in extra.remedy
     assert "numpy" in found(findings, "Software", "versions")[0].detail
     assert found(findings, "Software", "git")[0].state == "optional"
     for tool in ("make", "c++"):

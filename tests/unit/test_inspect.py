@@ -90,7 +90,7 @@ def test_brackets_stand_around_exactly_the_trained_tokens(run: Path) -> None:
 
 def test_a_training_turn_shows_values_advantages_and_tokens(run: Path) -> None:
     """The three levels by their names, with the recorded numbers and the tokens each went to."""
-    text = shown(run, "train:1:0", turn=0, tokens=True)
+    text = shown(run, "train:1:0", turn=1, tokens=True)
     turn = load(run)[0].record["decisions"][0]
     for name, key in (("A_switch", "switch"), ("A_high", "subgoal"), ("A_low", "action")):
         first, stop = turn["spans"][key]
@@ -108,7 +108,7 @@ def test_a_training_turn_shows_values_advantages_and_tokens(run: Path) -> None:
 
 
 def test_subgoals_head_their_segments(run: Path) -> None:
-    """Turns 0 and 2 begin segments, turn 1 does not; the end says how the episode ended."""
+    """The first and the third turn begin segments, the second does not; the end says how the episode ended."""
     text = shown(run, "train:1:1")
     lines = [line for line in text.splitlines() if line.startswith(("subgoal", "turn"))]
     assert [line.split()[0] for line in lines] == ["subgoal:", "turn", "turn", "subgoal:", "turn"]
@@ -195,9 +195,9 @@ def test_an_unknown_episode_is_answered_with_known_ones(run: Path, name: str, wa
 
 
 def test_an_unknown_turn_is_answered_with_the_range(run: Path) -> None:
-    """Turns are counted from 0."""
-    with pytest.raises(UserError, match="no turn 3; 0 to 2"):
-        shown(run, "train:1:0", turn=3)
+    """Turns are counted from 1."""
+    with pytest.raises(UserError, match="no turn 4; 1 to 3"):
+        shown(run, "train:1:0", turn=4)
 
 
 def test_an_experiments_folder_lists_its_runs_or_shows_the_one_that_is_meant(

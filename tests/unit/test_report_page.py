@@ -330,10 +330,19 @@ def test_a_run_shows_the_settings_its_results_were_made_with(experiment: Path) -
     trained, evaluated = ({**settings, "benchmark": {**settings["benchmark"], "max_turns": n}} for n in (41, 42))
     write_json(run / "manifest.json", MANIFEST | {"settings": trained, "configuration": sha256_json(trained)})
     text = page_of(experiment).text
-    assert "at most 30 (Warm start (SFT), HiPER, PPO (turn-level)) / 41 (HiPER) turns" in text
+    assert "at most 30 (Warm start (SFT); HiPER; PPO (turn-level)) / 41 (HiPER) turns" in text
     assert text.count("changed since the run was made") == 5  # not this one
     write_json(run / "evaluation.json", MANIFEST | {"settings": evaluated})
     assert "/ 42 (HiPER) turns" in page_of(experiment).text
+
+
+def test_unpacked_evidence_is_called_after_its_experiment(experiment: Path) -> None:
+    """Not after the folder that it lies in, which is said."""
+    for run in (experiment / "runs").iterdir():
+        told = MANIFEST | {"experiment": "small", "seeds": {"run": int(run.name[-1])}}
+        write_json(run / "manifest.json", told)
+        write_json(run / EVALUATION_MANIFEST, told | {"whole_episodes": "d1ge57"})
+    assert f"Experiment small (unpacked in {experiment.name})" in page_of(experiment).text
 
 
 @pytest.mark.parametrize("told", [{}, {"folder": "alfworld_small-tiny_1.5b-hiper-seed0"}], ids=["seed", "folder"])

@@ -341,8 +341,9 @@ def test_the_same_results_give_the_same_bytes(experiment: Path) -> None:
 
 def test_the_summary_shows_success_improvement_and_the_way_on(experiment: Path) -> None:
     """Fixed-width text that fits a terminal; MLflow where there are records for it."""
-    assert "MLflow" not in summary(experiment)
+    assert "MLflow" not in summary(experiment) and "Report:" not in summary(experiment)
     (experiment / "tracking").mkdir()
+    (experiment / "figures").mkdir(exist_ok=True)
     text = summary(experiment)
     assert re.search(r"^HiPER +unseen +0\.4 +87\.5 ± 17\.7 +\[3\.2, 99\.9\] +8 +2$", text, re.MULTILINE)
     assert re.search(r"^HiPER − Warm start \(SFT\) +unseen +0\.4 +\+50\.0 +\[", text, re.MULTILINE)
@@ -359,6 +360,19 @@ def test_a_legend_covers_no_bars(count: int, length: int, inside: bool) -> None:
     draw_legend(axis, loc="upper center", ncols=4)
     legend = axis.get_legend()
     assert legend is not None and (legend.get_bbox_to_anchor().x0 < axis.bbox.x1) == inside
+
+
+def test_bars_of_many_algorithms_have_their_names_below_them(tmp_path: Path) -> None:
+    """No legend names so many: each place has axes of its own, and the lowest the names."""
+    for algorithm in ("warmstart", "hiper", "hiper_traced", "ppo", "grpo", "gigpo", "rloo", "hgpo", "dvao"):
+        add_run(tmp_path / "many", algorithm, 0, [True, False])
+    studies = load_studies(tmp_path / "many")
+    for name, places in (("success", len(studies[0].main_conditions)), ("task_types", len(studies[0].task_types))):
+        axes = make(name, studies).axes
+        assert len(axes) == places and not any(axis.get_legend() for axis in axes)
+        assert [text.get_text() for text in axes[-1].get_xticklabels()][-1] == studies[0].label(
+            studies[0].algorithms[-1]
+        )
 
 
 def test_the_summary_of_another_experiment_names_it_for_mlflow(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@
     if (problems !== null) did.append(make("div", "problem", `malformed: ${text(problems)}`));
     if (told.length) did.append(credit(told, texts));
     if (answer !== null) did.append(make("details", "", make("summary", "quiet", "its answer"), make("pre", "", text(answer))));
-    return make("div", "turn", make("div", "number", String(number)), make("div", "both", make("div", "seen", text(seen)), did));
+    return make("div", "turn", make("div", "number", String(number + 1)), make("div", "both", make("div", "seen", text(seen)), did));
   };
 
   const start = async () => {
