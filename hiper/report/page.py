@@ -41,6 +41,7 @@ SECTIONS = {  # by name of their template: in the navigation, and above the sect
     "episodes": ("Episodes", "Episodes"),
     "origin": ("Origin", "Where each cell comes from"),
 }
+SIDE_BY_SIDE = 9  # algorithms in columns of a table
 FITS = range(240, 2001, 80)  # pixels: the widths below which a table's rows become blocks
 BREAK = re.compile(r"\s+|<wbr>")  # where the text of a cell may
 TRACED = "hiper_traced"  # the form of HiPER that carries credit on through the ends of subgoals
@@ -101,21 +102,34 @@ def _printable(value: Any) -> Any:
 
 def _study(number: int, study: Study, made: Sequence[origin.Made], experiment: Path) -> dict[str, Any]:
     told = compared.compared(study, made)
-    header = ["Setting", *told["labels"]]
     return {
         "title": f"{study.benchmark}, {study.model}",
         "result": _headline(number, study),
         "compared": told,
-        **{part: _grid(header, [_setting(*row) for row in told[part]]) for part in ("differing", "partly")},
+        **{part: _settings(told["labels"], told[part]) for part in ("differing", "partly")},
         "tables": list(_tables(study)),
         "cells": [_origin(study, algorithm, made) for algorithm in study.algorithms],
         "runs": [origin.card(one, experiment) | {"colour": colour(one.run.algorithm)} for one in made],
     }
 
 
-def _setting(name: str, *values: str) -> list[Cell]:
-    """A row of the table of settings; its name may break after each dot."""
-    return [Cell(Markup(".<wbr>").join(printable(name).split("."))), *map(Cell, values)]
+def _settings(labels: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """A row for each setting, whose name may break after each dot; a column for each algorithm or, where there are too
+    many, one with each value and who has it."""
+    names = [Cell(Markup(".<wbr>").join(printable(name).split("."))) for name, *_ in rows]
+    if len(labels) <= SIDE_BY_SIDE:
+        return _grid(
+            ["Setting", *labels],
+            [[name, *map(Cell, values)] for name, (_, *values) in zip(names, rows, strict=True)],
+        )
+    told = []
+    for _, *values in rows:
+        whose: dict[str, list[str]] = {}
+        for label, value in zip(labels, values, strict=True):
+            whose.setdefault(value, []).append(label)
+        whose.pop(compared.NOT_READ, None)
+        told.append(". ".join(f"{value}: {'; '.join(who)}" for value, who in whose.items()))
+    return _grid(["Setting", "Values"], [[name, Cell(text)] for name, text in zip(names, told, strict=True)])
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from hiper.records import (
     write_jsonl,
     write_text,
 )
+from hiper.report import page as page_module
 from hiper.report import published
-from hiper.report.compared import compared
+from hiper.report.compared import NOT_READ, compared
 from hiper.report.figures import Drawn
 from hiper.report.formats import to_csv
 from hiper.report.outputs import summary
@@ -514,6 +515,15 @@ def test_settings_are_compared_among_the_algorithms_that_read_them(experiment: P
     differing = {row[0]: row[1:] for row in found["differing"]}
     assert differing["training.epochs"] == ["2", "5"] and differing["algorithm.lam_seg"][1] == "–"
     assert {row[0]: row[1:] for row in found["partly"]}["training.critic.epochs"] == ["3", "–"]
+
+
+def test_settings_of_many_algorithms_stand_by_value() -> None:
+    """Beyond nine algorithms a row says who has which value, and leaves out those that do not read the setting."""
+    labels = [f"algorithm {number}" for number in range(12)]
+    told = page_module._settings(labels, [["training.loss", *["a"] * 10, "b", NOT_READ]])
+    ((name, cell),) = told["rows"]
+    assert told["header"] == ["Setting", "Values"] and "training" in name.text
+    assert cell.text.startswith("a: algorithm 0; algorithm 1") and cell.text.endswith(". b: algorithm 10")
 
 
 def test_hostile_text_stays_text(experiment: Path) -> None:
