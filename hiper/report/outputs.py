@@ -70,6 +70,6 @@ def summary(experiment: Path) -> str:
     )
     there = [f"{title}{where}" for title, name, where in places if (experiment / name).exists()]
     if not (experiment / PAGE).exists():
-        there.append(f"No report.html yet: `hiper report {experiment}` makes it, with tables and figures.")
+        there.insert(0, f"Report:  none yet; to make it: hiper report {experiment}")
     parts.append("\n".join(there))
     return "\n\n".join(parts) + "\n"

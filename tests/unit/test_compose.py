@@ -98,7 +98,8 @@ def test_an_unknown_name_is_answered_with_the_known_ones(experiment: str, run: s
 def test_an_unknown_key_in_a_file_names_key_value_and_run(project: Path) -> None:
     """A misspelt setting in an experiment file is an error, not an ignored line."""
     edit(project / "configs/experiment/test.yaml", "iterations: 2", "iteratons: 2")
-    with pytest.raises(UserError, match=r"(?s)run alfworld_test.*training\.iteratons: unknown setting \(value 2\)"):
+    told = r"(?s)experiment/test\.yaml, with benchmark alfworld_test.*training\.iteratons: unknown setting \(value 2\)"
+    with pytest.raises(UserError, match=told):
         compose_run("test", RUN, project)
 
 
