@@ -153,7 +153,7 @@ def _headline(number: int, study: Study) -> dict[str, Any] | None:
     if (condition := study.hardest) is None:
         return None
     found = pick(differences(study), condition=condition)
-    if MAIN in study.algorithms:
+    if MAIN in study.algorithms and len(found):
         of_main = (found["algorithm"] == MAIN) | (found["baseline"] == MAIN)
         traced = (found["algorithm"] == TRACED) & found["baseline"].isin(COMMON_BASELINES)
         found = found[of_main | traced]
