@@ -116,9 +116,8 @@ def card(made: Made, experiment: Path) -> dict[str, Any]:
     """What a run was made from, without the times, which differ between equal runs."""
     path = experiment / "runs" / made.run.name
     settings = read_settings(path)
-    own = str(
-        (made.training or {}).get("experiment") or absolute(experiment).name
-    )  # of an unpacked one not the folder's
+    # of unpacked evidence another than the folder's
+    own = str(_part(made.training, "experiment") or absolute(experiment).name)
     changed = made.training is not None and _digest(settings) != made.training.get("configuration")
     return {
         "name": made.run.name,
