@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from dev.bench.measure import Budget, Result
     from dev.bench.models import Machine
 
-SHAPES = ("tiny", "small", "vocabulary")
-PUBLISHED = ("0.5b", "1.5b")
+SHAPES = ("tiny", "small", "vocabulary", "0.5b", "1.5b")
 WIDTH = 120  # of what is not written to a terminal
 
 
@@ -72,6 +71,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the model, may be repeated (default: tiny, the demo's, and vocabulary, which has Qwen2.5's)",
     )
     train.add_argument("--turns", type=_count, default=16, metavar="N", help="in the mini-batch (default: 16)")
+    train.add_argument("--flops", type=float, metavar="TFLOPS", help="the device's peak, where it is no GPU known here")
+    train.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="time this project's side with engine.compile, too (default: on cuda)",
+    )
     _machine_options(train)
 
     smollm = _declare(parts, "smollm", bench_smollm, "a real model's sizes: playing and training SmolLM2-135M", 3, 60)
@@ -80,18 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     smollm.add_argument("--rows", type=_count, default=3, metavar="N", help="turns in the mini-batch (default: 3)")
     _machine_options(smollm, dtype="bfloat16 where the processor has it, else float32")
 
-    gpu = _declare(parts, "gpu", bench_gpu, "both of the last two at the size of the paper's models, on a GPU", 5, 240)
-    gpu.add_argument("--shape", choices=("tiny", *PUBLISHED), default="1.5b", help="of the model (default: 1.5b)")
-    gpu.add_argument("--turns", type=_count, default=32, metavar="N", help="in the mini-batch (default: 32)")
-    gpu.add_argument("--batch", type=_count, default=64, metavar="N", help="prompts in a batch (default: 64)")
-    gpu.add_argument("--flops", type=float, metavar="TFLOPS", help="the device's peak, where it is no GPU known here")
-    gpu.add_argument(
-        "--compile",
-        action=argparse.BooleanOptionalAction,
-        help="time the train step with engine.compile, too (default: on cuda)",
-    )
-    _machine_options(gpu, device="cuda")
-    for seeded in (hae, alfworld, babyai, webshop, rollout, train, smollm, gpu):
+    for seeded in (hae, alfworld, babyai, webshop, rollout, train, smollm):
         seeded.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
 
     _declare(parts, "parser", bench_parser, "the turn parser: time against length on hostile texts", 5, 60)
@@ -118,10 +112,8 @@ def _declare(
     return parser
 
 
-def _machine_options(
-    parser: argparse.ArgumentParser, device: str = "cpu", dtype: str = "float32, on cuda bfloat16 (autocast)"
-) -> None:
-    parser.add_argument("--device", choices=("cpu", "cuda"), default=device, help=f"(default: {device})")
+def _machine_options(parser: argparse.ArgumentParser, dtype: str = "float32, on cuda bfloat16 (autocast)") -> None:
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: cpu)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help=f"default: {dtype}")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="of both sides (default: 1)")
 
@@ -176,13 +168,10 @@ def bench_train(arguments: argparse.Namespace) -> int:
     machine = _machine(arguments)
     from dev.bench import train
 
-    shapes = arguments.shape or ["tiny", "vocabulary"]
-    return _conclude(
-        arguments,
-        lambda budget: train.measure(
-            budget, machine=machine, shapes=shapes, turns=arguments.turns, seed=arguments.seed
-        ),
-    )
+    sizes = {"shapes": arguments.shape or ["tiny", "vocabulary"], "turns": arguments.turns, "seed": arguments.seed}
+    sizes["compiles"] = machine.device == "cuda" if arguments.compile is None else arguments.compile
+    peak = arguments.flops * 1e12 if arguments.flops else None
+    return _conclude(arguments, lambda budget: train.measure(budget, machine=machine, peak=peak, **sizes))
 
 
 def bench_smollm(arguments: argparse.Namespace) -> int:
@@ -194,16 +183,6 @@ def bench_smollm(arguments: argparse.Namespace) -> int:
 
     sizes = {name: getattr(arguments, name) for name in ("style", "episodes", "rows", "seed")}
     return _conclude(arguments, lambda budget: smollm.measure(budget, machine=machine, **sizes))
-
-
-def bench_gpu(arguments: argparse.Namespace) -> int:
-    machine = _machine(arguments)
-    from dev.bench import gpu
-
-    sizes = {"shape": arguments.shape, "turns": arguments.turns, "batch": arguments.batch, "seed": arguments.seed}
-    sizes["compiles"] = machine.device == "cuda" if arguments.compile is None else arguments.compile
-    peak = arguments.flops * 1e12 if arguments.flops else None
-    return _conclude(arguments, lambda budget: gpu.measure(budget, machine=machine, peak=peak, **sizes))
 
 
 def bench_parser(arguments: argparse.Namespace) -> int:

@@ -197,31 +197,15 @@ def test_parser_refuses_a_parser_that_depends_on_the_length() -> None:
         parser.measure(BRIEF, sizes=(1024, 2048), parser=lambda text, offsets: parse(text[:2000], offsets))
 
 
-def test_rollout_is_measured(measured_gpu: tuple[Result, Result]) -> None:
+def test_rollout_is_measured() -> None:
     """Free and guided decoding and episodes have figures; greedy tokens were compared first."""
-    _, rollout_result = measured_gpu
-    free, long, guided, episodes = rollout_result.comparisons
-    require_figures(replace(rollout_result, comparisons=[free, long, episodes]), sides=2)
-    require_figures(replace(rollout_result, comparisons=[guided]), sides=3)
-    assert len(rollout_result.checks) == 4
+    from dev.bench import rollout
 
-
-@pytest.fixture(scope="module")
-def measured_gpu(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Result]:
-    """The benchmark for GPUs on the CPU at a tiny size, and the rollout that is a part of it."""
-    from dev.bench import gpu, rollout
-
-    real, rollouts = rollout.measure, []
-
-    def noted(*arguments: Any, **named: Any) -> Result:
-        rollouts.append(real(*arguments, **named))
-        return rollouts[0]
-
-    sizes: dict[str, Any] = {"turns": 2, "batch": 3, "prompt": 20.0, "limits": (48, 100), "root": ROOT}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout, "measure", noted)
-        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
-        return gpu.measure(BRIEF, machine=CPU, shape="tiny", peak=1e12, compiles=True, **sizes), rollouts[0]
+    result = rollout.measure(BRIEF, machine=CPU, batch=3, turns=2, root=ROOT)
+    free, long, guided, episodes = result.comparisons
+    require_figures(replace(result, comparisons=[free, long, episodes]), sides=2)
+    require_figures(replace(result, comparisons=[guided]), sides=3)
+    assert len(result.checks) == 4
 
 
 def test_rollout_refuses_another_model() -> None:
@@ -253,13 +237,17 @@ def test_answers_may_part_only_where_tokens_are_equally_likely() -> None:
         require_same_answer("here", answer, np.array([1, 0]), clear, 1e-3)
 
 
-def test_train_is_measured() -> None:
-    """Packed rows and both padded layouts have figures; losses and gradients were compared first."""
+def test_train_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Packed rows, compiled and not, and both padded layouts have figures, each with its MFU against the peak that is
+    given; losses and gradients were compared first."""
     from dev.bench import train
 
-    result = train.measure(BRIEF, machine=CPU, **SMALL)
-    require_figures(result, sides=3)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    result = train.measure(BRIEF, machine=CPU, peak=1e12, compiles=True, **SMALL)
+    require_figures(result, sides=4)
     assert "gradients" in result.checks[0]
+    (said,) = (note for note in result.notes if "tokens per second" in note)
+    assert said.count("MFU") == 4 and not result.comparisons[0].peaks
 
 
 @pytest.mark.parametrize(("part", "message"), [("advantage", "loss"), ("weight", "loss|gradient")])
@@ -373,17 +361,6 @@ def test_disagreement_prints_no_ratio(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert main(["hae"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and "low advantages" in err
-
-
-def test_gpu_runs_on_the_cpu_at_a_tiny_size(measured_gpu: tuple[Result, Result]) -> None:
-    """Training, compiled and not, and rollout in one result, with throughput and MFU against the peak that is given,
-    without targets."""
-    result, _ = measured_gpu
-    training, *playing = result.comparisons
-    require_figures(replace(result, comparisons=[training]), sides=4)
-    assert len(playing) == 4 and result.targets == () and result.settings["card"] == "none"
-    (said,) = (note for note in result.notes if "tokens per second" in note)
-    assert said.count("MFU") == 4 and not training.peaks
 
 
 def test_useful_operations_leave_padding_and_prompt_logits_out() -> None:
