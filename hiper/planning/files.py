@@ -36,10 +36,17 @@ def checkpoint_bytes(models: Models) -> float:
     return float((FLOAT + MOMENTS) * models.trained)
 
 
-def checkpoint_seconds(models: Models, pcie: float, writing: float, processes: int) -> float:
-    """Of one checkpoint, for which training waits: each process brings its part over PCIe, then writes it; bytes a
-    second of each."""
-    return checkpoint_bytes(models) / processes * (1.0 / pcie + 1.0 / writing)
+def checkpoint_seconds(models: Models, pcie: float, writing: float, processes: int) -> tuple[float, float]:
+    """Of one checkpoint: until each process has its part in the host's memory, brought there over PCIe, and until it is
+    written then; bytes a second of each."""
+    part = checkpoint_bytes(models) / processes
+    return part / pcie, part / writing
+
+
+def waiting_seconds(copying: float, writing: float, step: float, offloaded: bool) -> float:
+    """For which training waits at a checkpoint: until it is copied, and for what writing takes longer than the next
+    iteration (`step`); for all of it where the optimiser's state is offloaded, which is not copied."""
+    return copying + (writing if offloaded else max(0.0, writing - step))
 
 
 def checkpoints_of(iterations: int, every: int, minutes: float, seconds: float) -> int:

@@ -11,17 +11,19 @@ from hiper.planning.shapes import Models, largest_weight, parameters
 
 @dataclass(frozen=True)
 class Host:
-    """Bytes on the first node. `loading` is over when the others begin. What is `written`, and the passes that are
-    `computed` on the host's own processors, come on top of what is `held`, one after the other."""
+    """Bytes on the first node. `loading` is over when the others begin. What is `held` is there all the time, a copy
+    for a checkpoint (`copied`) beside the passes that are `computed` on the host's own processors, the models that are
+    `saved` at the end without these two."""
 
     loading: float
     held: float
-    written: float
+    copied: float
+    saved: float
     computed: float = 0.0
 
     @property
     def peak(self) -> float:
-        return max(self.loading, self.held + max(self.written, self.computed))
+        return max(self.loading, self.held + max(self.copied + self.computed, self.saved))
 
 
 def loading_bytes(models: Models, processes: int, weight_bytes: int) -> float:
@@ -35,20 +37,20 @@ def loading_bytes(models: Models, processes: int, weight_bytes: int) -> float:
 
 
 def training_host(models: Models, layout: Layout, nodes: int, on_cpu: Memory | None = None) -> Host:
-    """Models are read one after the other, each process keeps its part of each. Each process writes its part of a
-    checkpoint, which it copies from its GPU unless it lies here already; at the end the first gathers the model.
+    """Models are read one after the other, each process keeps its part of each. Each process copies its part of a
+    checkpoint, to write it while training goes on, unless it is offloaded; at the end the first gathers the model.
     `on_cpu`: what each GPU would hold, where there are none and the host's own processors compute."""
     processes = layout.gpus // nodes
     reading = loading_bytes(models, processes, layout.precision.weights)
     offloaded = layout.host(models.trained) / nodes
-    copied = 0.0 if layout.offload or on_cpu is not None else checkpoint_bytes(models) / nodes
-    written = max(copied, saved_bytes(models))
+    copied = 0.0 if layout.offload else checkpoint_bytes(models) / nodes
     if on_cpu is None:
-        return Host(reading, offloaded, written)
+        return Host(reading, offloaded, copied, saved_bytes(models))
     weights = models.actor.whole + models.critic.whole + (parameters(models.shape) if models.reference else 0)
     return Host(
         loading=reading + processes * layout.frozen(weights),
         held=offloaded + processes * on_cpu.resident,
-        written=written,
+        copied=copied,
+        saved=saved_bytes(models),
         computed=processes * max(on_cpu.training, on_cpu.generation),
     )

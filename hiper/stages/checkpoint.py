@@ -1,7 +1,8 @@
 """Periodic state of a run, complete and atomic: `<run>/checkpoints/<progress>.pt` with its SHA-256 beside it.
 
 Where several processes each have a part of the state, each writes its own, `<progress>.<rank>of<size>.pt`, before the
-first writes the file that says how many there are: a checkpoint is whole when all of its files are.
+first writes the file that says how many there are: a checkpoint is whole when all of its files are. Training goes on
+while they are written (`Writer`).
 
 Randomness is drawn from (seed, purpose, progress), so the progress count is all the random state there is.
 """
@@ -14,7 +15,8 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
+from threading import Event, Thread
+from time import monotonic, sleep
 from typing import IO, Any
 
 import torch
@@ -26,6 +28,8 @@ from hiper.records import atomic_write, read_json, sha256_file, write_json, writ
 log = logging.getLogger(__name__)
 
 KEPT = 2  # the newest, and one to fall back on
+BETWEEN_LOOKS = 0.05  # seconds
+FOR_OTHERS = 60.0  # seconds that a process which must end waits for parts of others, which may have died
 IDENTITY = "identity.json"
 PARTS = "parts"  # of a state: how many processes have written one; of what is read: what they wrote
 OURS = re.compile(r"(\d{8})(\.\d+of\d+)?\.(pt|sha256)")  # copies that a file manager made are not
@@ -52,6 +56,7 @@ def begin(folder: Path, identity: dict[str, Any]) -> None:
     if folder.is_dir() and not _belongs(path, identity):
         log.warning("%s: checkpoints of another configuration, starting point or data set, starting afresh", folder)
         clear(folder)
+    _keep(folder, [found.stem for found in _found(folder)])  # no parts of what was never finished
     write_json(path, identity)
 
 
@@ -82,18 +87,93 @@ def _keep(folder: Path, numbers: Sequence[str]) -> None:
             path.unlink()
 
 
-def save_together(
-    folder: Path, progress: int, processes: Processes, mine: dict[str, Any], further: dict[str, Any]
-) -> None:
-    """Write a checkpoint of which every process has a part (`mine`), and to which the first adds `further`. Nobody goes
-    on before all of it is there."""
-    if processes.size > 1:
-        _write(_part(folder, f"{progress:08d}", processes.rank, processes.size), mine)
-        processes.wait()
-        mine = {PARTS: processes.size}
-    if processes.first:
-        save(folder, progress, mine | further)
-    processes.wait()
+class Writer:
+    """Writes a process's checkpoints beside what the process goes on with, one at a time. All processes of a run call
+    `begin` and `finish` at the same places. As a context it waits at the end for what was begun."""
+
+    def __init__(self, folder: Path, processes: Processes) -> None:
+        self.folder, self.processes = folder, processes
+        self.thread: Thread | None = None
+        self.failure: BaseException | None = None
+        self.ending = Event()
+
+    def begin(self, progress: int, mine: dict[str, Any], further: dict[str, Any]) -> None:
+        """Begin to write a checkpoint of which every process has a part (`mine`), and to which the first adds
+        `further`. Nothing may change either before `finish`."""
+        self.finish()
+        self.thread = Thread(target=self._run, args=(progress, mine, further), name="checkpoint")
+        self.thread.start()
+
+    def _run(self, progress: int, mine: dict[str, Any], further: dict[str, Any]) -> None:
+        try:
+            state = mine if self.processes.size == 1 else self._with_others(progress, mine)
+            if state is not None:
+                save(self.folder, progress, state | further)
+        except BaseException as error:  # is raised where the process can do something about it
+            self.failure = error
+
+    def _with_others(self, progress: int, mine: dict[str, Any]) -> dict[str, Any] | None:
+        """Write this process's part. The first then waits for the others' and returns what says that they are there;
+        None if it must end and they do not come."""
+        size = self.processes.size
+        parts = [_part(self.folder, f"{progress:08d}", rank, size) for rank in range(size)]
+        _write(parts[self.processes.rank], mine)
+        if not self.processes.first:
+            return None
+        last = None
+        while not all(_sum_of(part).exists() for part in parts):
+            sleep(BETWEEN_LOOKS)
+            last = last or (monotonic() + FOR_OTHERS if self.ending.is_set() else None)
+            if last is not None and monotonic() > last:
+                return None
+        return {PARTS: size}
+
+    def finish(self) -> None:
+        """Wait until the checkpoint that was begun, if any was, is whole; raise what kept it from that."""
+        if self.thread is None:
+            return
+        self._join()
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        self.processes.wait()
+
+    def _join(self) -> None:
+        assert self.thread is not None
+        self.thread.join()
+        self.thread = None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+        elif self.thread is not None:  # the other processes may never come to `finish`
+            self.ending.set()
+            self._join()
+            if self.failure is not None:
+                log.error("%s: the last checkpoint was not written (%s)", self.folder, self.failure)
+
+
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    """The same with tensors that nobody else has; one that is there twice stays one."""
+    seen: dict[tuple[int, torch.Size], torch.Tensor] = {}
+
+    def copy(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: copy(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(copy(one) for one in value)
+        if not isinstance(value, torch.Tensor):
+            return value
+        place = (value.data_ptr(), value.shape)
+        if place not in seen:
+            seen[place] = value.detach().clone()
+        return seen[place]
+
+    made: dict[str, Any] = copy(state)
+    return made
 
 
 def parts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
@@ -112,6 +192,11 @@ def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
     _keep(folder, [path.stem for path in _found(folder)[-KEPT:]])
 
 
+def _sum_of(path: Path) -> Path:
+    """Where the checksum of a file is, which is written after it."""
+    return path.with_suffix(".sha256")
+
+
 def _write(path: Path, state: dict[str, Any]) -> None:
     """The checksum is that of the bytes in memory, so it also finds what was damaged on its way to the disk."""
     with atomic_write(path, "wb") as stream:
@@ -123,7 +208,7 @@ def _write(path: Path, state: dict[str, Any]) -> None:
             if summed.failure is None:
                 raise
             raise summed.failure from None
-    write_text(path.with_suffix(".sha256"), summed.digest.hexdigest() + "\n")
+    write_text(_sum_of(path), summed.digest.hexdigest() + "\n")
 
 
 class _Summed:
@@ -166,7 +251,7 @@ def load_latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
 
 
 def _whole(path: Path) -> bool:
-    expected = path.with_suffix(".sha256")
+    expected = _sum_of(path)
     if not path.exists() or not expected.exists():
         return False
     return expected.read_text(encoding="utf-8", errors="replace").strip() == sha256_file(path)

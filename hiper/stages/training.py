@@ -148,6 +148,7 @@ class Trainer:
         self.assessor = Assessor(settings.algorithm, self.critic, self.policy, self.learner.frozen_features, gate)
         self.pretraining = Pretraining()
         self.since_checkpoint = checkpoint.SinceCheckpoint(settings.training.checkpoint_minutes)
+        self.checkpoints = checkpoint.Writer(folder / "checkpoints", self.processes)
         stored = off_policy_of(settings.algorithm)
         self.off_policy = None if stored is None else OffPolicyLearner(settings, stored, self.learner, self.players)
         benchmark = make_benchmark(settings.benchmark, data_root)
@@ -184,6 +185,11 @@ class Trainer:
         return decoder
 
     def train(self, notice: Notice) -> None:
+        """From where it was left to the last iteration; the checkpoints that were begun are then whole."""
+        with self.checkpoints:
+            self._train(notice)
+
+    def _train(self, notice: Notice) -> None:
         total = self.settings.training.iterations
         done = self._resume()
         self.pretrain(notice)
@@ -191,12 +197,14 @@ class Trainer:
         self.since_checkpoint.restart()
         while not self._ended(done):
             iterated = self.iterate(done)
+            self.checkpoints.finish()
             if records is not None:
                 records.add(*iterated)
             done, stopping = done + 1, self.processes.any(notice.given)
             if not self._ended(done) and (stopping or self._checkpoint_due(done)):
                 self._checkpoint(done)
             if not self._ended(done) and stopping:
+                self.checkpoints.finish()
                 raise Interrupted(f"{notice}: stopped after iteration {done} of {total}")
         if records is not None:
             records.complete(done)
@@ -214,6 +222,7 @@ class Trainer:
             if stopping or ended:
                 self._checkpoint(0)
             if stopping and not ended:
+                self.checkpoints.finish()
                 raise Interrupted(f"{notice}: stopped after {self.pretraining.episodes} episodes of pretraining")
 
     def pretrain_once(self) -> None:
@@ -334,6 +343,7 @@ class Trainer:
         return self.processes.any(self.processes.first and self.since_checkpoint.enough)
 
     def _checkpoint(self, done: int) -> None:
+        """Begin to write one, which goes on beside the next iteration."""
         learner = self.learner
         mine = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
         further: dict[str, Any] = {}
@@ -347,7 +357,13 @@ class Trainer:
             }
             if self.off_policy is not None:
                 further["off_policy"] = self.off_policy.state()
-        checkpoint.save_together(self.folder / "checkpoints", done, self.processes, mine, further)
+        engine = self.settings.engine
+        if engine.offload_optimizer:  # lies in the host's memory, which may have no room for a second one
+            self.checkpoints.begin(done, mine, further)
+            self.checkpoints.finish()
+        else:
+            own = mine if engine.device == "cuda" else checkpoint.copied(mine)  # the way here has made a copy
+            self.checkpoints.begin(done, own, checkpoint.copied(further))
         self.since_checkpoint.restart()
 
     def require_data(self) -> None:

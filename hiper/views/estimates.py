@@ -14,7 +14,7 @@ from hiper.errors import UserError
 from hiper.grids import compose_grid
 from hiper.learning import pretrained
 from hiper.planning.assumptions import Assumptions
-from hiper.planning.files import Files, checkpoint_seconds, checkpoints_of, run_files
+from hiper.planning.files import Files, checkpoint_seconds, checkpoints_of, run_files, waiting_seconds
 from hiper.planning.host import Host, training_host
 from hiper.planning.memory import MIXED, Layout, Memory, estimate, playing_bytes
 from hiper.planning.shapes import PUBLISHED, Models, ModelShape, forward_operations
@@ -191,11 +191,19 @@ class Plan:
         training = self.settings.training
         checks = -(-training.iterations // training.validation.every) if training.validation.tasks else 0
         played = self._play_seconds(training.validation.tasks, self.sampler, self.gpus) if checks else 0.0
-        return training.iterations * self.step.seconds + checks * played + self.checkpoints * self.checkpoint_seconds
+        waiting = self.checkpoints * self.waiting_seconds
+        return training.iterations * self.step.seconds + checks * played + waiting
 
     @property
     def checkpoint_seconds(self) -> float:
-        return checkpoint_seconds(self.models, self.assumed.pcie, self.assumed.writing, self.gpus)
+        """Until a checkpoint is there."""
+        return sum(checkpoint_seconds(self.models, self.assumed.pcie, self.assumed.writing, self.gpus))
+
+    @property
+    def waiting_seconds(self) -> float:
+        """Of a checkpoint that is not the last thing that a run does."""
+        parts = checkpoint_seconds(self.models, self.assumed.pcie, self.assumed.writing, self.gpus)
+        return waiting_seconds(*parts, self.step.seconds, self.settings.engine.offload_optimizer)
 
     @property
     def checkpoints(self) -> int:

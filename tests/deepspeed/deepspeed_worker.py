@@ -121,7 +121,8 @@ def learn(job: dict[str, Any], processes: Processes) -> dict[str, Any]:
         metrics = learner.update_critic(read, wanted, random) | learner.update_actor(batch, random, 1e-3)
         measured.append(metrics | {f"values/{head}": array[:, 0].tolist() for head, array in values.items()})
     state = {"actor": learner.actor_engine.state(), "critic": learner.critic_engine.state()}
-    checkpoint.save_together(folder, job["last"], processes, state, {})
+    with checkpoint.Writer(folder, processes) as writer:
+        writer.begin(job["last"], state, {})
     merged = {name: weight.double().sum().item() for name, weight in learner.actor_engine.weights()}
     return {"metrics": measured, "merged": merged}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -27,7 +28,8 @@ def write(folder: Path, progress: int, size: int = SIZE) -> None:
     """As processes do, the first of which is the last to be ready."""
     for rank in reversed(range(size)):
         further = {"best": progress} if rank == 0 else {}
-        checkpoint.save_together(folder, progress, Processes(rank, size), {"actor": part(rank, progress)}, further)
+        with checkpoint.Writer(folder, Processes(rank, size)) as writer:
+            writer.begin(progress, {"actor": part(rank, progress)}, further)
 
 
 def read(folder: Path) -> tuple[int, dict[str, Any]]:
@@ -68,7 +70,8 @@ def test_old_ones_go_with_all_their_parts(tmp_path: Path) -> None:
     """Also what was left by processes that died before the first had counted them, and by another number of processes;
     what a file manager copied stays."""
     write(tmp_path, 1)
-    checkpoint.save_together(tmp_path, 2, Processes(1, SIZE), {"actor": part(1, 2)}, {})  # and dies
+    with checkpoint.Writer(tmp_path, Processes(1, SIZE)) as writer:
+        writer.begin(2, {"actor": part(1, 2)}, {})  # and the first dies
     (tmp_path / "00000001 (copy).pt").write_bytes(b"")
     assert read(tmp_path)[0] == 1
     for progress in (3, 4):
@@ -77,3 +80,33 @@ def test_old_ones_go_with_all_their_parts(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("00000001*")] == ["00000001 (copy).pt"]
     checkpoint.clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["00000001 (copy).pt"]
+
+
+def test_a_process_goes_on_while_its_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none before it is whole, and one that cannot be written is an error where the process waits for it."""
+    real, released = checkpoint._write, Event()
+    monkeypatch.setattr(checkpoint, "_write", lambda *given: (released.wait(), real(*given)))
+    weight = torch.zeros(3)
+    with checkpoint.Writer(tmp_path, Processes()) as writer:
+        writer.begin(1, checkpoint.copied({"one": weight, "again": [weight]}), {})
+        assert checkpoint.load_latest(tmp_path) is None
+        weight += 1.0  # the next iteration
+        released.set()
+        writer.finish()
+        loaded = checkpoint.load_latest(tmp_path)
+        assert loaded is not None and loaded[1]["one"].tolist() == loaded[1]["again"][0].tolist() == [0.0, 0.0, 0.0]
+
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_write", full)
+    with pytest.raises(OSError, match="No space left"), checkpoint.Writer(tmp_path, Processes()) as writer:
+        writer.begin(2, {}, {})
+
+
+def test_what_two_networks_share_is_copied_once() -> None:
+    """A backbone that actor and critic train together is one tensor in their checkpoint."""
+    weight = torch.ones(2, 2)
+    state = checkpoint.copied({"actor": {"w": weight}, "critic": {"w": weight, "part": weight[1:]}})
+    assert state["actor"]["w"] is state["critic"]["w"] is not weight
+    assert state["critic"]["part"].tolist() == [[1.0, 1.0]] and state["critic"]["part"] is not state["actor"]["w"]

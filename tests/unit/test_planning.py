@@ -16,7 +16,7 @@ from hiper.cli.main import main
 from hiper.compose import RunName, compose_run
 from hiper.config import parse_run
 from hiper.planning.assumptions import Assumptions
-from hiper.planning.files import checkpoint_seconds, checkpoints_of, run_files, saved_bytes
+from hiper.planning.files import checkpoint_seconds, checkpoints_of, run_files, saved_bytes, waiting_seconds
 from hiper.planning.hardware import CARDS, Card
 from hiper.planning.host import Host, loading_bytes, training_host
 from hiper.planning.memory import (
@@ -262,9 +262,12 @@ def test_an_offloaded_optimiser_travels() -> None:
 
 
 def test_checkpoints_take_time_by_their_size_and_number() -> None:
-    """632 parameters of 12 bytes over PCIe and to the disk, by two processes at once; of 11 iterations of 50 s each but
-    the last, every second, or the first after 2 minutes."""
-    assert checkpoint_seconds(Models(SMALL, True, True), 100.0, 50.0, 2) == pytest.approx(632 * 6 * (0.01 + 0.02))
+    """632 parameters of 12 bytes over PCIe and to the disk, by two processes at once, the latter beside an iteration
+    unless it is offloaded; of 11 iterations of 50 s each but the last, every second, or the first after 2 minutes."""
+    found = checkpoint_seconds(Models(SMALL, True, True), 100.0, 50.0, 2)
+    assert found == pytest.approx((632 * 6 * 0.01, 632 * 6 * 0.02))
+    assert [waiting_seconds(2.0, 9.0, step, False) for step in (5.0, 50.0)] == [6.0, 2.0]
+    assert waiting_seconds(2.0, 9.0, 50.0, True) == 11.0
     assert [checkpoints_of(11, every, 0.0, 50.0) for every in (1, 2, 5, 11)] == [10, 5, 2, 0]
     assert [checkpoints_of(11, every, 2.0, 50.0) for every in (1, 2, 5)] == [3, 2, 2]
 
@@ -293,23 +296,24 @@ def test_the_host_reads_models_then_holds_optimiser_and_checkpoint() -> None:
     of_library = replace(SMALL, counted=Counted((120, 120), (16, 16), (0, 0), 4, 0))
     assert loading_bytes(replace(models, shape=of_library), 4, 2) == 4 * 316 + 4 * 4 * 316
     offloading = training_host(models, Layout(MIXED, 4, 3, True, True), 2)
-    assert offloading == Host(loading=4 * 316 + 2 * 2 * 40, held=16 * 632 / 2, written=4 * 632)
+    assert offloading == Host(loading=4 * 316 + 2 * 2 * 40, held=16 * 632 / 2, copied=0, saved=4 * 632)
     assert offloading.peak == 16 * 632 / 2 + 4 * 632
     copying = training_host(models, Layout(MIXED, 4, 3, False, True), 2)
-    assert (copying.held, copying.written) == (0, 12 * 632 / 2) and copying.peak == copying.written
+    assert (copying.held, copying.copied) == (0, 12 * 632 / 2) and copying.peak == copying.copied
     adapted = Models(PUBLISHED["Qwen/Qwen2.5-0.5B-Instruct"], True, True, 8)
     staying = training_host(adapted, Layout(MIXED, 4, 3, False, True), 1)
-    assert (staying.held, staying.written, staying.peak) == (0, 4 * 2 * 494_032_768, staying.written)
+    assert (staying.held, staying.saved, staying.peak) == (0, 4 * 2 * 494_032_768, staying.saved)
 
 
 def test_on_cpus_the_host_also_computes() -> None:
     """Two processes: their parts of three models of 316 weights of 2 bytes are there at last while these are read; then
-    what two GPUs would hold, and beside it the larger of two passes and what is written, of which nothing is copied
-    but the models."""
+    what two GPUs would hold, and beside it two passes and a checkpoint of 12 bytes a parameter, copied."""
     models = Models(SMALL, reference=True, own_critic=True)
     found = training_host(models, Layout(MIXED, 2, 3, False, True), 1, Memory(300.0, 200.0, 50.0, 2000.0, 1000.0))
-    assert found == Host(4 * 316 + 2 * 2 * 40 + 3 * 316 * 2, held=1100.0, written=4 * 632, computed=4000.0)
-    assert found.peak == 5100.0
+    assert found == Host(
+        4 * 316 + 2 * 2 * 40 + 3 * 316 * 2, held=1100.0, copied=12 * 632, saved=4 * 632, computed=4000.0
+    )
+    assert found.peak == 1100 + 12 * 632 + 4000
 
 
 CARD = Card("round", flops=1000.0, single=100.0, bandwidth=10.0, memory=1.0)
