@@ -52,10 +52,11 @@ Taking = Callable[[nn.Parameter], None]
 
 
 def load_decoder(
-    folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, take: Taking | None = None
+    folder: Path, device: str = "cpu", dtype: torch.dtype | None = torch.float32, take: Taking | None = None
 ) -> Decoder:
-    """Read `config.json` and the safetensors weights (one file or an indexed set) into parameters of `dtype`: a decoder
-    of our own, or the library's class behind the same contract (`hiper.learning.library_model`).
+    """Read `config.json` and the safetensors weights (one file or an indexed set) into parameters of `dtype` (None: as
+    each is in the files): a decoder of our own, or the library's class behind the same contract
+    (`hiper.learning.library_model`), which is float32 where nothing is said.
 
     Of our own decoder `take` gets each parameter before the next one is read; a class of the library is put together
     in float32 first, in which it is checked. UserError names the file that is missing, damaged, or does not fit the
@@ -139,12 +140,14 @@ def save_decoder(
     config.json and generation_config.json say is kept. `weights` are the decoder's by name of the parameter, where it
     holds only a part of each itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    config, generation = _descriptions(decoder.shape, source, eos_token_id, pad_token_id)
-    write_json(folder / CONFIG, config)
-    write_json(folder / GENERATION, generation)
     named = dict(decoder.named_parameters()) if weights is None else dict(weights)
     named |= {name: value for name, value in decoder.state_dict().items() if _is_buffer(decoder, name)}
     tensors = {name: p.detach().cpu().contiguous() for name, p in in_files(decoder, named).items()}
+    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    dtype = str(kinds.pop() if len(kinds) == 1 else torch.float32).removeprefix("torch.")
+    config, generation = _descriptions(decoder.shape, source, dtype, eos_token_id, pad_token_id)
+    write_json(folder / CONFIG, config)
+    write_json(folder / GENERATION, generation)
     save_tensors(tensors, folder / WEIGHTS)
     for name in TOKENIZER_FILES:
         if (source / name).exists() and source != folder:
@@ -158,7 +161,7 @@ def _is_buffer(module: nn.Module, name: str) -> bool:
 
 
 def _descriptions(
-    shape: DecoderShape | LibraryShape, source: Path, end: int, pad: int
+    shape: DecoderShape | LibraryShape, source: Path, dtype: str, end: int, pad: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json and generation_config.json: those of `source`, where it is this model's, with the type of the weights
     as they are written and the end token of the answers that were trained."""
@@ -173,14 +176,14 @@ def _descriptions(
             "initializer_range": 0.02,
             "use_cache": True,
             "use_sliding_window": False,
-            "dtype": "float32",
+            "dtype": dtype,
             "eos_token_id": end,
             "pad_token_id": pad,
             **{name: getattr(shape, name) for name in WRITTEN},
         }
         return own, {"eos_token_id": end, "pad_token_id": pad}
     read = read_json(path)
-    config = read | dict.fromkeys({"dtype", *({"torch_dtype"} & read.keys())}, "float32")
+    config = read | dict.fromkeys({"dtype", *({"torch_dtype"} & read.keys())}, dtype)
     ends = list(dict.fromkeys((end, *end_tokens(source))))
     kept = read_json(generation) if generation.exists() else {"pad_token_id": pad}
     return config, kept | {"eos_token_id": end if len(ends) == 1 else ends}

@@ -113,8 +113,9 @@ def _make(
 
 def _initial_decoder(settings: RunSettings, tokenizer: Any, source: Path, device: str) -> Decoder:
     if settings.model.scratch is None:
-        decoder = load_decoder(source, device)
-        if settings.warm_start.method == "sft":
+        sft = settings.warm_start.method == "sft"
+        decoder = load_decoder(source, device, torch.float32 if sft else None)  # a copy is what the files are
+        if sft:
             adapt(decoder, settings.model.lora, stream(settings, "adapters"))
         return decoder
     sizes = settings.model.scratch

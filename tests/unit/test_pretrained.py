@@ -18,10 +18,13 @@ from typing import ClassVar
 import pytest
 import torch
 from pipeline import run_settings
+from safetensors.torch import load_file
 
 from hiper.cli.main import main
 from hiper.errors import UserError
 from hiper.learning import pretrained
+from hiper.learning.folders import save_tensors
+from hiper.records import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, COMMIT = "Example/Tiny-Instruct", "0123456789abcdef0123456789abcdef01234567"
@@ -105,17 +108,23 @@ def test_a_name_that_cannot_be_one_is_no_accident(cache: Path, name: str) -> Non
         pretrained.find(name)
 
 
-def test_the_warm_start_takes_a_model_by_name(cache: Path, model: Path, tmp_path: Path) -> None:
-    """With method none the run's model folder has the same weights as the one in the cache; it is copied where no
-    GPU is, whatever trains later."""
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_warm_start_takes_a_model_by_name(cache: Path, model: Path, tmp_path: Path, dtype: str) -> None:
+    """With method none the run's model folder has the same weights as the one in the cache, in their precision; it is
+    copied where no GPU is, whatever trains later."""
     from hiper.stages import warmstart
 
+    model = Path(shutil.copytree(model, tmp_path / dtype))
+    weights = load_file(model / "model.safetensors")
+    kept = {name: value.to(getattr(torch, dtype)) for name, value in weights.items()}
+    save_tensors(kept, model / "model.safetensors")
     put(cache, model)
     named = {"model__path": NAME, "model__scratch": None, "warm_start__method": "none", "prompt__style": "full"}
     settings = run_settings(**named, engine__device="cuda", engine__dtype="bfloat16")
     warmstart.run(settings, None, None, tmp_path / "run", tmp_path)
     written = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
     assert written == (model / "model.safetensors").read_bytes()
+    assert read_json(tmp_path / "run" / "model" / "config.json")["dtype"] == dtype
 
 
 class Hub(SimpleHTTPRequestHandler):
