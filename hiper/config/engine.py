@@ -37,7 +37,9 @@ class Engine(Settings):
     compile: Annotated[SwitchOrAuto, ReadBy("warmstart", "evaluate"), Before("auto")]
     gpus: Count  # per node: as many processes, each with a GPU of its own (with device cpu, with `threads` cores)
     nodes: Count
-    gradient_checkpointing: bool  # keep each layer's input only and compute the rest again: less memory, more time
+    # keep each layer's input only and compute the rest again: less memory, a third more time; auto: on GPUs where, by
+    # counting, there is no room for the rest
+    gradient_checkpointing: SwitchOrAuto
     zero_stage: Literal[0, 1, 2, 3]  # sharded: 1 optimiser states, 2 and gradients, 3 and weights; 0 (local): nothing
     offload_optimizer: bool  # masters and optimiser states in the node's main memory; the optimiser's step runs there
 

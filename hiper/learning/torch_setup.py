@@ -51,6 +51,11 @@ def prepare_process(device: str, threads: int, deterministic: bool = False, comp
         elementwise.compute_eagerly()
 
 
+def card_memory(device: str) -> float | None:
+    """Bytes of this process's GPU; None on a CPU."""
+    return float(torch.cuda.mem_get_info()[1]) if device == "cuda" else None
+
+
 def _keep_freed_memory() -> None:
     """Let glibc reuse freed blocks instead of returning them to the kernel: on small models page faults of fresh
     activations otherwise cost more than the arithmetic (measured: prefill 1.8 times faster). Other C libraries:

@@ -4,6 +4,7 @@ by them. Nothing large is imported."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.config import RunSettings
@@ -48,17 +49,34 @@ def stays(settings: RunSettings, shape: ModelShape, layout: Layout, share: float
     and the card has room for both. A share that somebody has written down means sleep."""
     if settings.rollout.memory_share != "auto" or share is None:
         return False
-    budget = settings.training.micro_batch_tokens
-    read_out = budget * settings.decoding.max_response_tokens / longest(settings)
+    budget, read_out = settings.training.micro_batch_tokens, _read_out(settings)
     both = estimate(networks(settings, shape), layout, budget, read_out, share * memory, stays=True)
     return both.peak <= FILLED * memory
 
 
-def layout_of(settings: RunSettings, gpus: int) -> Layout:
-    """How the run's training lies on so many GPUs."""
+def layout_of(settings: RunSettings, shape: ModelShape, gpus: int, memory: float | None) -> Layout:
+    """How the run's training lies on so many GPUs of `memory` bytes; None: on CPUs."""
     engine = settings.engine
     precision = AUTOCAST if engine.name == "local" else MIXED
-    return Layout(precision, gpus, engine.zero_stage, engine.offload_optimizer, engine.gradient_checkpointing)
+    kept = Layout(precision, gpus, engine.zero_stage, engine.offload_optimizer, checkpointing=False)
+    return replace(kept, checkpointing=_recomputes(settings, shape, kept, memory))
+
+
+def _recomputes(settings: RunSettings, shape: ModelShape, kept: Layout, memory: float | None) -> bool:
+    """Whether backward passes compute activations again: by the setting, which may leave it to what fits a card when
+    they are `kept`."""
+    wanted = settings.engine.gradient_checkpointing
+    if wanted != "auto":
+        return wanted
+    if memory is None:
+        return False
+    budget = settings.training.micro_batch_tokens
+    return estimate(networks(settings, shape), kept, budget, _read_out(settings), 0.0).peak > FILLED * memory
+
+
+def _read_out(settings: RunSettings) -> float:
+    """Tokens of a micro-batch with logits, at most."""
+    return settings.training.micro_batch_tokens * settings.decoding.max_response_tokens / longest(settings)
 
 
 def networks(settings: RunSettings, shape: ModelShape) -> Models:

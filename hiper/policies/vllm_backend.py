@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hiper.config import RunSettings
 from hiper.learning.decoder import Decoder
 from hiper.learning.folders import load_decoder
 from hiper.learning.library_model import PackedModel, in_files
 from hiper.learning.model_config import shape_of
 from hiper.learning.model_files import CONFIG
+from hiper.learning.torch_setup import card_memory
 from hiper.planning.sampler import SEQUENCES
 from hiper.policies import room
 from hiper.policies.backend import Weights, at_temperature
@@ -87,7 +86,7 @@ class VllmBackend:
 
     def _opened(self, folder: Path, sequences: int) -> VllmEngine:
         if self.engine is None:
-            memory = float(torch.cuda.mem_get_info()[1]) if self.settings.engine.device == "cuda" else None
+            memory = card_memory(self.settings.engine.device)
             self.engine = VllmEngine(folder, engine_wanted(self.settings, folder, sequences, memory))
         return self.engine
 
@@ -98,7 +97,8 @@ def engine_wanted(settings: RunSettings, folder: Path, sequences: int, memory: f
     if memory is not None:
         shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
         share = room.vllm_share(settings, shape, sequences, memory)
-        sleeps = not room.stays(settings, shape, room.layout_of(settings, engine.processes), share, memory)
+        layout = room.layout_of(settings, shape, engine.processes, memory)
+        sleeps = not room.stays(settings, shape, layout, share, memory)
     return Wanted(
         device=engine.device,
         dtype=engine.dtype,

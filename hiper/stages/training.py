@@ -39,6 +39,7 @@ from hiper.manifest import (
     withdraw_manifest,
     write_manifest,
 )
+from hiper.policies import room
 from hiper.policies.backends import make_backend
 from hiper.policies.usable import usable_tokenizer
 from hiper.randomness import generator
@@ -173,6 +174,9 @@ class Trainer:
         """The model that training begins with, or only its first `blocks`; `number` tells apart the adapters of
         several."""
         decoder = engines.loaded(self.start)
+        memory, gpus = torch_setup.card_memory(self.device), self.processes.size
+        again = room.layout_of(self.settings, decoder.shape, gpus, memory).checkpointing
+        log.info("backward passes %s", "compute activations again" if again else "find activations kept")
         if blocks != "all":
             if blocks > (there := decoder.shape.num_hidden_layers):
                 raise UserError(
@@ -181,7 +185,7 @@ class Trainer:
                 )
             decoder.model.keep_first(blocks)
         adapt(decoder, self.settings.model.lora, stream(self.settings, "adapters", number))
-        decoder.model.checkpointing = self.settings.engine.gradient_checkpointing
+        decoder.model.checkpointing = again
         return decoder
 
     def train(self, notice: Notice) -> None:

@@ -82,7 +82,8 @@ class Plan:
 
     @property
     def layout(self) -> Layout:
-        return room.layout_of(self.settings, self.gpus)
+        memory = self.assumed.card.memory if self.on_gpu else None
+        return room.layout_of(self.settings, self.shape, self.gpus, memory)
 
     @property
     def sampler(self) -> Sampler:
@@ -190,9 +191,14 @@ class Plan:
     def training_seconds(self) -> float:
         training = self.settings.training
         checks = -(-training.iterations // training.validation.every) if training.validation.tasks else 0
-        played = self._play_seconds(training.validation.tasks, self.sampler, self.gpus) if checks else 0.0
         waiting = self.checkpoints * self.waiting_seconds
-        return training.iterations * self.step.seconds + checks * played + waiting
+        return training.iterations * self.step.seconds + checks * self.validation_seconds + waiting
+
+    @property
+    def validation_seconds(self) -> float:
+        """Of one."""
+        tasks = self.settings.training.validation.tasks
+        return self._play_seconds(tasks, self.sampler, self.gpus) if tasks else 0.0
 
     @property
     def checkpoint_seconds(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -61,6 +62,16 @@ def minutes(stage: Stage, name: RunName, settings: RunSettings, attempt: int, al
         "gradient_variance": lambda: plan.variance_seconds(algorithms),
     }[stage]()
     return min(LONGEST, max(SHORTEST, round(SLACK * seconds / 60)) * attempt)
+
+
+def warned(options: str, name: RunName, settings: RunSettings) -> str:
+    """`options` of sbatch for a training, whose warning comes earlier than they say (`--signal=USR1@SECONDS`) where an
+    iteration with its validation and a checkpoint take longer by counting."""
+    plan = plan_of(name, settings, Assumptions())
+    if plan is None or not plan.on_gpu:
+        return options
+    seconds = math.ceil(SLACK * (plan.step.seconds + plan.validation_seconds + plan.checkpoint_seconds))
+    return re.sub(r"(--signal=\S+@)(\d+)", lambda found: f"{found[1]}{max(int(found[2]), seconds)}", options)
 
 
 def unplaceable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hiper.views.resources import (
     minutes,
     unknown_sizes,
     unplaceable,
+    warned,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +89,20 @@ def test_time_is_what_is_counted_and_half_as_much_again(paper: dict[RunName, Run
     assert [minutes("evaluate", SMALL, paper[SMALL], attempt, 11, 7) for attempt in (1, 2)] == [SHORTEST, 2 * SHORTEST]
     assert minutes("warm_start", SMALL, paper[SMALL], 2, 11, 7) == 14
     assert minutes("warm_start", SMALL, paper[SMALL], 3, 11, 720) == LONGEST
+
+
+def test_a_warning_leaves_time_for_an_iteration_and_a_checkpoint(paper: dict[RunName, RunSettings]) -> None:
+    """Half as much again as is counted for both and a validation, where the profile leaves less; other options stay."""
+    validated = altered(paper[SMALL], training__validation__tasks=64)
+    plan = plan_of(SMALL, validated, Assumptions())
+    assert plan is not None and plan.validation_seconds > 0
+    needed = math.ceil(1.5 * (plan.step.seconds + plan.validation_seconds + plan.checkpoint_seconds))
+    given = "--exclusive --signal=USR1@{} --qos=a"
+    assert warned(given.format(60), SMALL, validated) == given.format(needed)
+    assert warned(given.format(9999), SMALL, paper[SMALL]) == given.format(9999)
+    assert warned("--exclusive", SMALL, paper[SMALL]) == "--exclusive"
+    on_cpus = altered(paper[SMALL], engine__device="cpu")
+    assert warned(given.format(60), SMALL, on_cpus) == given.format(60)
 
 
 def test_an_unknown_model_asks_for_much_and_says_why(paper: dict[RunName, RunSettings], tmp_path: Path) -> None:

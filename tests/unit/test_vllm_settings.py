@@ -15,12 +15,13 @@ from hiper.config import Decoding, RunSettings
 from hiper.learning.model_config import shape_of
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.hardware import CARDS, Card
+from hiper.planning.memory import estimate
 from hiper.planning.sampler import automatic_share, sequences_at_once
 from hiper.planning.shapes import PUBLISHED, ModelShape
 from hiper.policies import vllm_engine
 from hiper.policies.base import RememberingPolicy, Request
 from hiper.policies.local_backend import LocalPlayers
-from hiper.policies.room import FILLED
+from hiper.policies.room import FILLED, layout_of, networks
 from hiper.policies.vllm import VllmPolicy
 from hiper.policies.vllm_backend import VllmBackend, VllmPlayers, engine_wanted
 from hiper.policies.vllm_engine import VllmEngine, Wanted
@@ -46,6 +47,27 @@ def folder(tmp_path: Path) -> Path:
 def wanted(folder: Path, share: Any = "auto", sequences: int = 32, memory: float = MEMORY, **changes: Any) -> Wanted:
     settings = run_settings(rollout=VLLM | {"memory_share": share}, **changes)
     return engine_wanted(settings, folder, sequences, memory if settings.engine.device == "cuda" else None)
+
+
+def test_activations_are_computed_again_where_they_do_not_fit() -> None:
+    """Left to the rule, on a card of which networks and micro-batch take more than four fifths by counting; on a CPU
+    never; what is written down holds anywhere."""
+    shape = PUBLISHED["Qwen/Qwen2.5-1.5B-Instruct"]
+
+    def again(setting: object, memory: float | None, **changes: Any) -> bool:
+        chosen = run_settings(**{**CUDA, "engine__gradient_checkpointing": setting, **changes})
+        return layout_of(chosen, shape, 1, memory).checkpointing
+
+    kept = estimate(
+        networks(run_settings(**CUDA), shape),
+        layout_of(run_settings(**CUDA, engine__gradient_checkpointing=False), shape, 1, None),
+        run_settings().training.micro_batch_tokens,
+        run_settings().training.micro_batch_tokens * 48 / 648,  # of prompts of 600 tokens and answers of 48
+        0.0,
+    ).peak
+    assert [again("auto", share * kept / FILLED) for share in (0.99, 1.01)] == [True, False]
+    assert not again("auto", None) and again(True, None) and not again(False, 1.0)
+    assert not again("auto", 0.99 * kept / FILLED, training__micro_batch_tokens=512)
 
 
 def test_a_process_answers_its_share_of_the_episodes_at_once() -> None:

@@ -11,7 +11,7 @@ from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
 from hiper.locks import owner
-from hiper.views.resources import memory_mb, minutes, unknown_sizes, unplaceable
+from hiper.views.resources import memory_mb, minutes, unknown_sizes, unplaceable, warned
 
 # this takes the place of Snakemake's own prefix, bash's strict mode: with it the status of `hiper … | tee` is hiper's
 shell.prefix("set -euo pipefail; trap '' TERM USR1; ")
@@ -70,6 +70,12 @@ def duration(stage, uncounted):
         return counted(minutes, stage, number, uncounted)(wildcards, attempt)
 
     return value
+
+
+def warning(wildcards):
+    """The profile's further options of sbatch for a training."""
+    given = of_profile("slurm_extra")
+    return None if given is None else warned(given.strip("'\""), RunName.parse(run_of(wildcards)), own(wildcards))
 
 
 def on_gpu(value):

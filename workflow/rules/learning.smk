@@ -120,6 +120,7 @@ rule train:
     resources:
         **ALL_PROCESSES,
         runtime=duration("train", 1440),
+        slurm_extra=warning,
     params:
         settings=reads("train"),
         folder=subpath(output.manifest, parent=True),
