@@ -10,6 +10,8 @@ import gc
 import math
 import os
 import platform
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,11 +155,19 @@ def machine(device: str, sizes: Sizes, report: Report) -> None:
     if device == "cuda":
         facts = torch.cuda.get_device_properties(0)
         capability = f"{facts.major}.{facts.minor}"
-        report(card=facts.name, memory_gb=rounded(facts.total_memory / 1e9), capability=capability)
+        report(card=facts.name, memory_gb=rounded(facts.total_memory / 1e9), capability=capability, driver=_driver())
     report(peak_tflops=None if (peak := peak_rate(device)) is None else peak / 1e12)
     with torch.device(device):
         halves = torch.zeros(8, 2, 64, dtype=torch.bfloat16)
     report(attention_by_lengths=takes_packed(halves))
+
+
+def _driver() -> str | None:
+    """The driver's version, by its own tool."""
+    if (tool := shutil.which("nvidia-smi")) is None:
+        return None
+    asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
 def products(device: str, sizes: Sizes, report: Report) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dev.bench.train import make_rows
 from dev.gpu.bare import build, free, peak_of, rounded, shape_of, wait
@@ -118,7 +119,11 @@ def sharded(device: str, sizes: Sizes, report: Report) -> None:
         for name, chosen in settings.items():
             torch_setup.prepare(chosen.engine)
             engines = make_engines(chosen.engine, processes)
-            report(**{name: _figures(Networks(chosen, sizes, engines, turns), device)})
+            try:
+                found: Any = _figures(Networks(chosen, sizes, engines, turns), device)
+            except torch.OutOfMemoryError:
+                found = "out of memory"
+            report(**{name: found})
             free()
 
 
