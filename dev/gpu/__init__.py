@@ -1,1 +1,1 @@
-"""What this code does on a GPU, in eleven minutes: `python -m dev.gpu` (see `dev.gpu.__main__`)."""
+"""What this code does on a GPU, in twelve minutes: `python -m dev.gpu` (see `dev.gpu.__main__`)."""

@@ -1,4 +1,4 @@
-"""Measure a GPU in stages, the most telling first: `python -m dev.gpu`, eleven and a half minutes at most.
+"""Measure a GPU in stages, the most telling first: `python -m dev.gpu`, twelve minutes at most.
 
 Every stage is a process of its own with a limit of its own and prints one line of JSON: what it is, how it ended, its
 figures. A stage that is cut off, by its limit or because this script is stopped, shows what it had measured by then.

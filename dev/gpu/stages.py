@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Stage(NamedTuple):
-    """`module` has a function of the stage's name that measures it: `dev.gpu.bare` needs torch alone."""
+    """`module` has a function of the stage's name that measures it: `dev.gpu.bare` needs torch and numpy alone."""
 
     what: str
     limit: float
@@ -15,7 +15,7 @@ class Stage(NamedTuple):
 
 WHOLE = "dev.gpu.whole"
 
-# Of the limits the sum is eleven minutes and a half; starting a process is in each.
+# The sum of the limits is twelve minutes; starting a process is in each.
 STAGES = {
     "machine": Stage("card, driver, versions", 20),
     "products": Stage("matrix products at the model's shapes, copies", 30),
@@ -25,7 +25,7 @@ STAGES = {
     "memory": Stage("peak memory of micro-batches against the plan's", 50),
     "read_outs": Stage("logits at few and many positions, in chunks and all at once", 30),
     "large": Stage("forward and backward of the larger model, activations recomputed", 80),
-    "update": Stage("the updates of actor and critic as training makes them", 60, WHOLE),
+    "update": Stage("the updates of actor and critic as training makes them", 90, WHOLE),
     "sharded": Stage("DeepSpeed in one process, all stages of ZeRO, against plain torch; state and load", 110, WHOLE),
     "pipeline": Stage("a tiny agent on generated games: demonstrations, warm start, RL", 130, WHOLE),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,13 @@ class Networks:
     def update_critic(self) -> None:
         self.learner.update_critic(self.states, self.targets, np.random.default_rng(0))
 
-    def figures(self, device: str) -> dict[str, Any]:
-        """Of both updates."""
-        found: dict[str, Any] = {"turns": len(self.rows), "tokens": self.tokens}
+    def figures(self, device: str) -> Iterator[tuple[str, Any]]:
+        """Of one update after the other."""
+        yield "turns", len(self.rows)
+        yield "tokens", self.tokens
         for name, work in (("actor", self.update_actor), ("critic", self.update_critic)):
             seconds, peak = _once(work, device), peak_of(work, device)
-            found[name] = {"seconds": rounded(seconds), "peak_gb": rounded(None if peak is None else peak / 1e9)}
-        return found
+            yield name, {"seconds": rounded(seconds), "peak_gb": rounded(None if peak is None else peak / 1e9)}
 
 
 def _one_update(sizes: Sizes, turns: int) -> dict[str, Any]:
@@ -104,12 +104,15 @@ def update(device: str, sizes: Sizes, report: Report) -> None:
     settings = settings_for(device, _one_update(sizes, sizes.turns))
     torch_setup.prepare(settings.engine)
     engines = make_engines(settings.engine, Processes())
-    report(local=Networks(settings, sizes, engines, sizes.turns).figures(device))
+    for name, figures in Networks(settings, sizes, engines, sizes.turns).figures(device):
+        report(**{name: figures})
 
 
 def sharded(device: str, sizes: Sizes, report: Report) -> None:
     """The same updates of a quarter of the turns, the engine `local` against DeepSpeed in one process; how long its
     state takes to be copied to the host, and to be loaded."""
+    import deepspeed  # noqa: F401  # where it is not there, that is all there is to say
+
     turns = max(2, sizes.turns // 4)
     ways: dict[str, dict[str, Any]] = {"local": {}}
     ways |= {f"zero_{stage}": {"name": "deepspeed", "zero_stage": stage} for stage in (3, 2, 1)}
@@ -129,7 +132,7 @@ def sharded(device: str, sizes: Sizes, report: Report) -> None:
 
 def _figures(networks: Networks, device: str) -> dict[str, Any]:
     """Of the updates, and of the actor's state on its way to a checkpoint and back."""
-    found, trained = networks.figures(device), networks.learner.actor_engine
+    found, trained = dict(networks.figures(device)), networks.learner.actor_engine
     began = time.perf_counter()
     state = trained.state()
     found["state_seconds"] = rounded(time.perf_counter() - began)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +143,8 @@ def save_decoder(
     named = dict(decoder.named_parameters()) if weights is None else dict(weights)
     named |= {name: value for name, value in decoder.state_dict().items() if _is_buffer(decoder, name)}
     tensors = {name: p.detach().cpu().contiguous() for name, p in in_files(decoder, named).items()}
-    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    dtype = str(kinds.pop() if len(kinds) == 1 else torch.float32).removeprefix("torch.")
-    config, generation = _descriptions(decoder.shape, source, dtype, eos_token_id, pad_token_id)
+    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values() if tensor.is_floating_point()}
+    config, generation = _descriptions(decoder.shape, source, kinds, eos_token_id, pad_token_id)
     write_json(folder / CONFIG, config)
     write_json(folder / GENERATION, generation)
     save_tensors(tensors, folder / WEIGHTS)
@@ -161,10 +160,12 @@ def _is_buffer(module: nn.Module, name: str) -> bool:
 
 
 def _descriptions(
-    shape: DecoderShape | LibraryShape, source: Path, dtype: str, end: int, pad: int
+    shape: DecoderShape | LibraryShape, source: Path, kinds: Collection[str], end: int, pad: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """config.json and generation_config.json: those of `source`, where it is this model's, with the type of the weights
-    as they are written and the end token of the answers that were trained."""
+    as they are written (of several `kinds` the source's word stands) and the end token of the answers that were
+    trained."""
+    dtype = next(iter(kinds)) if len(kinds) == 1 else "float32"
     path, generation = source / CONFIG, source / GENERATION
     if not path.exists() or shape_of(read_json(path), path) != shape:
         assert isinstance(shape, DecoderShape)
@@ -183,7 +184,8 @@ def _descriptions(
         }
         return own, {"eos_token_id": end, "pad_token_id": pad}
     read = read_json(path)
-    config = read | dict.fromkeys({"dtype", *({"torch_dtype"} & read.keys())}, dtype)
+    names = {"dtype", *({"torch_dtype"} & read.keys())} if len(kinds) == 1 else set()
+    config = read | dict.fromkeys(names, dtype)
     ends = list(dict.fromkeys((end, *end_tokens(source))))
     kept = read_json(generation) if generation.exists() else {"pad_token_id": pad}
     return config, kept | {"eos_token_id": end if len(ends) == 1 else ends}

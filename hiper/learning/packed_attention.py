@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import cache
+from inspect import signature
 
 import torch
 from torch import Tensor
@@ -16,8 +17,20 @@ OLDEST = (8, 0)  # compute capability
 def takes_packed(values: Tensor) -> bool:
     """Whether the kernel can be used for these values [total, heads, size]; elsewhere sequences are padded."""
     size = values.shape[-1]
+    if not _has_kernel():
+        return False
     fits = values.dtype in HALVES and size <= LARGEST_HEAD and size % HEAD_STEP == 0
     return values.is_cuda and fits and _capability(values.device) >= OLDEST
+
+
+@cache
+def _has_kernel() -> bool:
+    """Whether this torch's kernel takes grouped queries and windows; that of 2.13, which is pinned, does."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return {"enable_gqa", "window_size"} <= signature(varlen_attn).parameters.keys()
 
 
 @cache

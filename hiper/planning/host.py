@@ -12,18 +12,20 @@ from hiper.planning.shapes import Models, largest_weight, parameters
 @dataclass(frozen=True)
 class Host:
     """Bytes on the first node. `loading` is over when the others begin. What is `held` is there all the time, a copy
-    for a checkpoint (`copied`) beside the passes that are `computed` on the host's own processors, the models that are
-    `saved` at the end without these two."""
+    for a checkpoint (`copied`) beside the passes that are `computed` on the host's own processors. Models are `saved`
+    between passes: at the end, when no checkpoint is being written, and where the best one is kept beside that."""
 
     loading: float
     held: float
     copied: float
     saved: float
     computed: float = 0.0
+    best: bool = False
 
     @property
     def peak(self) -> float:
-        return max(self.loading, self.held + max(self.copied + self.computed, self.saved))
+        beside = self.copied if self.best else 0.0
+        return max(self.loading, self.held + max(self.copied + self.computed, beside + self.saved))
 
 
 def loading_bytes(models: Models, processes: int, weight_bytes: int) -> float:
@@ -36,16 +38,17 @@ def loading_bytes(models: Models, processes: int, weight_bytes: int) -> float:
     return float(FLOAT * whole + processes * on_its_way)
 
 
-def training_host(models: Models, layout: Layout, nodes: int, on_cpu: Memory | None = None) -> Host:
+def training_host(models: Models, layout: Layout, nodes: int, on_cpu: Memory | None = None, best: bool = False) -> Host:
     """Models are read one after the other, each process keeps its part of each. Each process copies its part of a
-    checkpoint, to write it while training goes on, unless it is offloaded; at the end the first gathers the model.
-    `on_cpu`: what each GPU would hold, where there are none and the host's own processors compute."""
+    checkpoint, to write it while training goes on, unless it is offloaded. At the end the first process gathers the
+    models; with `best` also where a validation finds the best one. `on_cpu`: what each GPU would hold, where there are
+    none and the host's own processors compute."""
     processes = layout.gpus // nodes
     reading = loading_bytes(models, processes, layout.precision.weights)
     offloaded = layout.host(models.trained) / nodes
     copied = 0.0 if layout.offload else checkpoint_bytes(models) / nodes
     if on_cpu is None:
-        return Host(reading, offloaded, copied, saved_bytes(models))
+        return Host(reading, offloaded, copied, saved_bytes(models), best=best)
     weights = models.actor.whole + models.critic.whole + (parameters(models.shape) if models.reference else 0)
     return Host(
         loading=reading + processes * layout.frozen(weights),
@@ -53,4 +56,5 @@ def training_host(models: Models, layout: Layout, nodes: int, on_cpu: Memory | N
         copied=copied,
         saved=saved_bytes(models),
         computed=processes * max(on_cpu.training, on_cpu.generation),
+        best=best,
     )

@@ -1,8 +1,8 @@
 """Periodic state of a run, complete and atomic: `<run>/checkpoints/<progress>.pt` with its SHA-256 beside it.
 
-Where several processes each have a part of the state, each writes its own, `<progress>.<rank>of<size>.pt`, before the
-first writes the file that says how many there are: a checkpoint is whole when all of its files are. Training goes on
-while they are written (`Writer`).
+Where several processes each have a part of the state, each writes its own, `<progress>.<rank>of<size>.<token>.pt`,
+before the first writes the file that says how many there are: a checkpoint is whole when all of its files are. Training
+goes on while they are written (`Writer`).
 
 Randomness is drawn from (seed, purpose, progress), so the progress count is all the random state there is.
 """
@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from threading import Event, Thread
 from time import monotonic, sleep
 from typing import IO, Any
@@ -29,10 +30,11 @@ log = logging.getLogger(__name__)
 
 KEPT = 2  # the newest, and one to fall back on
 BETWEEN_LOOKS = 0.05  # seconds
-FOR_OTHERS = 60.0  # seconds that a process which must end waits for parts of others, which may have died
+FOR_OTHERS = 60.0  # seconds for parts to be seen that have been written, or whose process may have died
 IDENTITY = "identity.json"
+TOKEN = "token"  # of a state whose parts several processes have written
 PARTS = "parts"  # of a state: how many processes have written one; of what is read: what they wrote
-OURS = re.compile(r"(\d{8})(\.\d+of\d+)?\.(pt|sha256)")  # copies that a file manager made are not
+OURS = re.compile(r"(\d{8})(\.\d+of\d+(\.[0-9a-f]+)?)?\.(pt|sha256)")  # copies that a file manager made are not
 
 
 class SinceCheckpoint:
@@ -89,59 +91,81 @@ def _keep(folder: Path, numbers: Sequence[str]) -> None:
 
 class Writer:
     """Writes a process's checkpoints beside what the process goes on with, one at a time. All processes of a run call
-    `begin` and `finish` at the same places. As a context it waits at the end for what was begun."""
+    `begin` and `finish` at the same places. As a context it waits at the end for what was begun.
 
-    def __init__(self, folder: Path, processes: Processes) -> None:
+    Where several processes have a part each, their parts of one attempt have a `token` in common, which the first
+    draws: parts that an earlier attempt has left are never taken for this one's.
+    """
+
+    def __init__(self, folder: Path, processes: Processes, token: str | None = None) -> None:
         self.folder, self.processes = folder, processes
+        self.token = token
         self.thread: Thread | None = None
         self.failure: BaseException | None = None
-        self.ending = Event()
+        self.written, self.ending = Event(), Event()
 
     def begin(self, progress: int, mine: dict[str, Any], further: dict[str, Any]) -> None:
         """Begin to write a checkpoint of which every process has a part (`mine`), and to which the first adds
         `further`. Nothing may change either before `finish`."""
         self.finish()
+        if self.processes.size > 1 and self.token is None:
+            self.token = self.processes.gathered([token_hex(4)])[0]
+        self.written.clear()
+        self.ending.clear()
         self.thread = Thread(target=self._run, args=(progress, mine, further), name="checkpoint")
         self.thread.start()
 
     def _run(self, progress: int, mine: dict[str, Any], further: dict[str, Any]) -> None:
         try:
-            state = mine if self.processes.size == 1 else self._with_others(progress, mine)
-            if state is not None:
-                save(self.folder, progress, state | further)
+            if self.processes.size == 1:
+                save(self.folder, progress, mine | further)
+            else:
+                self._write_part(progress, mine, further)
         except BaseException as error:  # is raised where the process can do something about it
             self.failure = error
+        finally:
+            self.written.set()
 
-    def _with_others(self, progress: int, mine: dict[str, Any]) -> dict[str, Any] | None:
-        """Write this process's part. The first then waits for the others' and returns what says that they are there;
-        None if it must end and they do not come."""
-        size = self.processes.size
-        parts = [_part(self.folder, f"{progress:08d}", rank, size) for rank in range(size)]
-        _write(parts[self.processes.rank], mine)
+    def _write_part(self, progress: int, mine: dict[str, Any], further: dict[str, Any]) -> None:
+        """The first also waits for the parts of the others, until they have had time enough after they must be there,
+        then writes what says that all are."""
+        rank, size = self.processes.rank, self.processes.size
+        parts = [_part(self.folder, f"{progress:08d}", one, size, self.token) for one in range(size)]
+        _write(parts[rank], mine)
+        self.written.set()
         if not self.processes.first:
-            return None
+            return
         last = None
-        while not all(_sum_of(part).exists() for part in parts):
+        while missing := [part for part in parts if not _sum_of(part).exists()]:
             sleep(BETWEEN_LOOKS)
             last = last or (monotonic() + FOR_OTHERS if self.ending.is_set() else None)
             if last is not None and monotonic() > last:
-                return None
-        return {PARTS: size}
+                raise UserError(
+                    f"{missing[0]} is not there, though the process that writes it goes on or has ended; the results "
+                    "folder must be one that all nodes write to"
+                )
+        save(self.folder, progress, {PARTS: size, TOKEN: self.token} | further)
 
     def finish(self) -> None:
-        """Wait until the checkpoint that was begun, if any was, is whole; raise what kept it from that."""
+        """Wait until the checkpoint that was begun, if any was, is whole; raise what kept it from that, in every
+        process."""
         if self.thread is None:
             return
-        self._join()
+        self.written.wait()
+        self._raise_failures()  # all parts are written, and the first need not wait for long
+        self.ending.set()
+        self.thread.join()
+        self.thread = None
+        self._raise_failures()
+
+    def _raise_failures(self) -> None:
+        failures = self.processes.gathered([None if self.failure is None else str(self.failure)])
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
-        self.processes.wait()
-
-    def _join(self) -> None:
-        assert self.thread is not None
-        self.thread.join()
-        self.thread = None
+        for rank, text in enumerate(failures):
+            if text is not None:
+                raise UserError(f"process {rank} could not write its part of a checkpoint: {text}")
 
     def __enter__(self) -> Writer:
         return self
@@ -151,14 +175,14 @@ class Writer:
             self.finish()
         elif self.thread is not None:  # the other processes may never come to `finish`
             self.ending.set()
-            self._join()
+            self.thread.join()
             if self.failure is not None:
                 log.error("%s: the last checkpoint was not written (%s)", self.folder, self.failure)
 
 
 def copied(state: dict[str, Any]) -> dict[str, Any]:
     """The same with tensors that nobody else has; one that is there twice stays one."""
-    seen: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    seen: dict[tuple[Any, ...], torch.Tensor] = {}
 
     def copy(value: Any) -> Any:
         if isinstance(value, dict):
@@ -167,7 +191,9 @@ def copied(state: dict[str, Any]) -> dict[str, Any]:
             return type(value)(copy(one) for one in value)
         if not isinstance(value, torch.Tensor):
             return value
-        place = (value.data_ptr(), value.shape)
+        if not value.numel():  # all of these lie at the same place
+            return value.detach().clone()
+        place = (value.data_ptr(), value.dtype, value.shape, value.stride())
         if place not in seen:
             seen[place] = value.detach().clone()
         return seen[place]
@@ -182,8 +208,8 @@ def parts_of(state: dict[str, Any]) -> list[dict[str, Any]]:
     return parts
 
 
-def _part(folder: Path, number: str, rank: int, size: int) -> Path:
-    return folder / f"{number}.{rank}of{size}.pt"
+def _part(folder: Path, number: str, rank: int, size: int, token: str | None) -> Path:
+    return folder / f"{number}.{rank}of{size}{'' if token is None else f'.{token}'}.pt"
 
 
 def save(folder: Path, progress: int, state: dict[str, Any]) -> None:
@@ -239,7 +265,7 @@ def load_latest(folder: Path) -> tuple[int, dict[str, Any]] | None:
         if _whole(path):
             state = _read(path)
             size = state.get(PARTS, 0)
-            parts = [_part(folder, path.stem, rank, size) for rank in range(size)]
+            parts = [_part(folder, path.stem, rank, size, state.get(TOKEN)) for rank in range(size)]
             broken = [part for part in parts if not _whole(part)]
             if not broken:
                 return int(path.stem), state | ({PARTS: [_read(part) for part in parts]} if parts else {})

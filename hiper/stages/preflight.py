@@ -103,6 +103,8 @@ def reduced(settings: RunSettings) -> RunSettings:
     if "sampling" in values["algorithm"]:
         values["algorithm"]["sampling"]["resample"] = 0  # two iterations are wanted, whatever the first one plays
     values["evaluation"]["checkpoints"] = ["last"]
+    if values["engine"]["gradient_checkpointing"] == "auto":
+        values["engine"]["gradient_checkpointing"] = True  # the way that has more to it
     values["tracking"] |= {"live": False, "episodes": 0}
     return parse_run(values, "preflight")
 

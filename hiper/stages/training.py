@@ -175,7 +175,8 @@ class Trainer:
         several."""
         decoder = engines.loaded(self.start)
         memory, gpus = torch_setup.card_memory(self.device), self.processes.size
-        again = room.layout_of(self.settings, decoder.shape, gpus, memory).checkpointing
+        # all or none: with sharded weights processes would wait for each other
+        again = self.processes.any(room.layout_of(self.settings, decoder.shape, gpus, memory).checkpointing)
         log.info("backward passes %s", "compute activations again" if again else "find activations kept")
         if blocks != "all":
             if blocks > (there := decoder.shape.num_hidden_layers):

@@ -185,7 +185,8 @@ class Plan:
     @property
     def host(self) -> Host:
         engine = self.settings.engine
-        return training_host(self.models, self.layout, engine.nodes, None if self.on_gpu else self.memory)
+        validated = self.settings.training.validation.tasks > 0
+        return training_host(self.models, self.layout, engine.nodes, None if self.on_gpu else self.memory, validated)
 
     @property
     def training_seconds(self) -> float:

@@ -70,7 +70,8 @@ def warned(options: str, name: RunName, settings: RunSettings) -> str:
     plan = plan_of(name, settings, Assumptions())
     if plan is None or not plan.on_gpu:
         return options
-    seconds = math.ceil(SLACK * (plan.step.seconds + plan.validation_seconds + plan.checkpoint_seconds))
+    counted = math.ceil(SLACK * (plan.step.seconds + plan.validation_seconds + plan.checkpoint_seconds))
+    seconds = min(counted, 60 * SHORTEST // 2)  # or a job would be warned as soon as it begins
     return re.sub(r"(--signal=\S+@)(\d+)", lambda found: f"{found[1]}{max(int(found[2]), seconds)}", options)
 
 

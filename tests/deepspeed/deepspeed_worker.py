@@ -90,7 +90,7 @@ def make_learner(settings: RunSettings, processes: Processes) -> Learner:
     engines = make_engines(settings.engine, processes)
     lora, separate = settings.model.lora, settings.training.critic.backbone == "separate"
     actor = decoder(0, lora)
-    actor.model.checkpointing = settings.engine.gradient_checkpointing
+    actor.model.checkpointing = settings.engine.gradient_checkpointing is True
     heads = build_heads(SHAPE.hidden_size, sorted(READ_OUTS), settings.training.critic, [7])
     backbone = decoder(2, lora).model if separate else actor.model
     if (blocks := settings.training.critic.trunk_blocks) != "all":

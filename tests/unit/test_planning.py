@@ -300,6 +300,8 @@ def test_the_host_reads_models_then_holds_optimiser_and_checkpoint() -> None:
     assert offloading.peak == 16 * 632 / 2 + 4 * 632
     copying = training_host(models, Layout(MIXED, 4, 3, False, True), 2)
     assert (copying.held, copying.copied) == (0, 12 * 632 / 2) and copying.peak == copying.copied
+    validated = training_host(models, Layout(MIXED, 4, 3, False, True), 2, best=True)
+    assert validated.peak == 12 * 632 / 2 + 4 * 632
     adapted = Models(PUBLISHED["Qwen/Qwen2.5-0.5B-Instruct"], True, True, 8)
     staying = training_host(adapted, Layout(MIXED, 4, 3, False, True), 1)
     assert (staying.held, staying.saved, staying.peak) == (0, 4 * 2 * 494_032_768, staying.saved)

@@ -3,9 +3,11 @@
 #
 # Signals: a warning (SIGUSR1) or a preemption (SIGTERM) reaches every process of a job: Snakemake, the shell, `tee`, the
 # stage. Only the stage is to answer (hiper/stages/interruption.py); the others wait for it.
+import ast
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
@@ -75,7 +77,11 @@ def duration(stage, uncounted):
 def warning(wildcards):
     """The profile's further options of sbatch for a training."""
     given = of_profile("slurm_extra")
-    return None if given is None else warned(given.strip("'\""), RunName.parse(run_of(wildcards)), own(wildcards))
+    if given is None:
+        return None
+    with suppress(ValueError, SyntaxError):  # the profile's text is Python's, as a rule in quotes
+        given = str(ast.literal_eval(given))
+    return warned(given, RunName.parse(run_of(wildcards)), own(wildcards))
 
 
 def on_gpu(value):
