@@ -57,7 +57,8 @@ COMMANDS = [
 ]
 DEV_COMMANDS = {
     "dev.parity": ((), ("hae",), ("groups",), ("alfworld",), ("webshop",)),
-    "dev.bench": ((), *((name,) for name in ("hae", "alfworld", "webshop", "rollout", "train", "gpu", "parser"))),
+    "dev.bench": ((), *((name,) for name in ("hae", "alfworld", "webshop", "rollout", "train", "parser"))),
+    "dev.gpu": ((),),
 }
 
 
@@ -98,7 +99,7 @@ def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixtur
 def test_every_command_for_developers_has_help(
     module: str, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`python -m dev.parity` and `python -m dev.bench` describe themselves and each of their commands."""
+    """The packages of `dev` describe themselves and each of their commands."""
     main = importlib.import_module(f"{module}.__main__").main
     with pytest.raises(SystemExit) as end:
         main([*command, "--help"])
