@@ -2,8 +2,8 @@
 
 Every stage is a process of its own with a limit of its own and prints one line of JSON: what it is, how it ended, its
 figures. A stage that is cut off, by its limit or because this script is stopped, shows what it had measured by then.
-One whose packages are not there says which. So the script is worth running on a bare machine, where torch is all there
-is, and for any number of minutes. Exit status 1 where a stage failed.
+One whose packages are not there says which. So the script is worth running on a bare machine, where torch and numpy
+are all there is, and for any number of minutes. Exit status 1 where a stage failed.
 """
 
 from __future__ import annotations

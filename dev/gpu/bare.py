@@ -1,4 +1,4 @@
-"""The stages that need torch alone: of this project they use the decoder and what the plan counts.
+"""The stages that need torch and numpy alone: of this project they use the decoder and what the plan counts.
 
 Weights are random and are made on the device. A time is the median of several, the first left out, each with the device
 idle before and after.
@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dev.gpu.worker import TINY, Report, Sizes
+from dev.gpu.worker import TINY, Report, Sizes, said
 from hiper.learning import elementwise
 from hiper.learning.decoder import Decoder, DecoderShape, Packing
 from hiper.learning.packed_attention import attend_packed, takes_packed
@@ -222,7 +222,7 @@ def attention(device: str, sizes: Sizes, report: Report) -> None:
                 expected = found if expected is None else expected
                 seconds, difference = seconds_of(once, device), float((found - expected).abs().max())
             except Exception as error:  # the compiler may not work here; the other ways do
-                report(**{f"{name}_{way}": f"{type(error).__name__}: {str(error).splitlines()[:1]}"})
+                report(**{f"{name}_{way}": said(error)})
                 continue
             report(**{f"{name}_{way}": {"seconds": rounded(seconds), "largest_difference": rounded(difference, 2)}})
 

@@ -58,6 +58,11 @@ def report(**figures: Any) -> None:
 Report = Callable[..., None]
 
 
+def said(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.gpu.worker")
     parser.add_argument("stage", choices=tuple(STAGES))
@@ -71,7 +76,7 @@ def main() -> int:
         return LACKING
     except Exception as error:  # every way to fail is one line of the stage's
         traceback.print_exc()
-        print(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", file=sys.stderr)
+        print(said(error), file=sys.stderr)
         return 1
     return 0
 

@@ -127,8 +127,8 @@ class Writer:
             self.written.set()
 
     def _write_part(self, progress: int, mine: dict[str, Any], further: dict[str, Any]) -> None:
-        """The first also waits for the parts of the others, until they have had time enough after they must be there,
-        then writes what says that all are."""
+        """The first also waits for the parts of the others, then writes what says that all are there. From `ending` on
+        they must be there, and it waits for `FOR_OTHERS` more."""
         rank, size = self.processes.rank, self.processes.size
         parts = [_part(self.folder, f"{progress:08d}", one, size, self.token) for one in range(size)]
         _write(parts[rank], mine)
@@ -141,8 +141,8 @@ class Writer:
             last = last or (monotonic() + FOR_OTHERS if self.ending.is_set() else None)
             if last is not None and monotonic() > last:
                 raise UserError(
-                    f"{missing[0]} is not there, though the process that writes it goes on or has ended; the results "
-                    "folder must be one that all nodes write to"
+                    f"{missing[0]} is not there: its process has died, or the results folder is not one that all nodes "
+                    "write to"
                 )
         save(self.folder, progress, {PARTS: size, TOKEN: self.token} | further)
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PRINTS = """print('{"a": 1}', flush=True); """
 TINY = ("--device", "cpu", "--size", "tiny", "--patience", "1000")
 
-# What a machine has on which somebody has installed torch, and nothing else.
+# What a machine has on which somebody has installed torch with numpy, and nothing else.
 BARE = """\
 import importlib.machinery, sys
 THERE = {"torch", "torchgen", "functorch", "numpy", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock"}

@@ -100,6 +100,8 @@ def test_a_warning_leaves_time_for_an_iteration_and_a_checkpoint(paper: dict[Run
     given = "--exclusive --signal=USR1@{} --qos=a"
     assert warned(given.format(60), SMALL, validated) == given.format(needed)
     assert warned(given.format(9999), SMALL, paper[SMALL]) == given.format(9999)
+    slow = altered(validated, training__episodes=1_000_000)
+    assert warned(given.format(60), SMALL, slow) == given.format(60 * SHORTEST // 2)  # within the shortest job
     assert warned("--exclusive", SMALL, paper[SMALL]) == "--exclusive"
     on_cpus = altered(paper[SMALL], engine__device="cpu")
     assert warned(given.format(60), SMALL, on_cpus) == given.format(60)

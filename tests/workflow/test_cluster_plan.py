@@ -20,7 +20,7 @@ PROFILE = {
     "gpu_partition": "big",
     "gpu_type": "a100",
     "gpu_constraint": "a100_80gb",
-    "slurm_extra": "'--signal=USR1@10'",
+    "slurm_extra": "'--comment=\"a b\" --signal=USR1@10'",
     "network_interface": "ib0",
     "mem_mb": 1000,
     "runtime": 20,
@@ -85,7 +85,8 @@ def test_the_head_of_the_profile_reaches_the_jobs_it_is_about(project: Path, tmp
         (project / "configs" / "experiment" / "sharded.yaml").unlink()
     for rule, resources in jobs:
         on_gpu = rule in ON_GPUS
-        assert resources["slurm_account"] == "lab" and resources["slurm_extra"].startswith("--signal=USR1@")
+        assert resources["slurm_account"] == "lab"
+        assert resources["slurm_extra"].startswith('--comment="a b" --signal=USR1@')
         seconds = int(resources["slurm_extra"].rpartition("@")[2])
         assert seconds > 10 if rule == "train" else seconds == 10  # of an iteration: 3 s for each of its turns
         assert resources["slurm_partition"] == ("big" if on_gpu else "cpu")
