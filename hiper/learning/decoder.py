@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hiper.learning import elementwise
+from hiper.learning.blocked_attention import attend_blocked, takes_blocked
 from hiper.learning.packed_attention import attend_packed, takes_packed
 from hiper.learning.rotary import Scaling, frequencies
 from hiper.planning.memory import rows_at_once
@@ -165,6 +166,8 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """q [s, heads, n, size], k and v [s, kv_heads, m, size]; mask None means causal with n == m."""
+        if mask is None and takes_blocked(v):
+            return attend_blocked(q, k, v)
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.heads != self.kv_heads
         )
