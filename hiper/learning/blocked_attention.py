@@ -25,7 +25,7 @@ def attend_blocked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Each position attends to itself and those before it: query [s, heads, n, size], key and value [s, kv_heads, n,
     size] → [s, heads, n, size]. Of the attention's weights nothing is kept for the backward pass, which computes them
     again."""
-    attended: Tensor = _Blocked.apply(query.to(value.dtype), key.to(value.dtype), value)
+    attended: Tensor = _Blocked.apply(query.to(value.dtype), key.to(value.dtype), value)  # type: ignore[no-untyped-call]
     return attended
 
 

@@ -28,7 +28,9 @@ def test_blocks_give_the_attention_and_its_gradients_of_the_whole(
         [part.detach().double().requires_grad_() for part in _parts(length, kv_heads, dtype)],
     )
     found = _values_and_gradients(attend_blocked(*ours), ours)
-    wanted = _values_and_gradients(F.scaled_dot_product_attention(*whole, is_causal=True, enable_gqa=True), whole)
+    wanted = _values_and_gradients(
+        F.scaled_dot_product_attention(whole[0], whole[1], whole[2], is_causal=True, enable_gqa=True), whole
+    )
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == dtype
         assert (one.double() - other).abs().max() <= close * max(1.0, float(other.abs().max()))
