@@ -197,12 +197,15 @@ def _train(
     notice: Notice,
 ) -> None:
     sft = settings.warm_start
+    trained = {
+        name: p.detach() for name, p in trainable(decoder)
+    }  # what is frozen is in the folder that the model came from
     parameters = [parameter for _, parameter in trainable(decoder)]
     optimizer = torch.optim.AdamW(parameters, lr=sft.learning_rate, weight_decay=sft.weight_decay, foreach=True)
     first, losses = 0, []
     if loaded := checkpoint.load_latest(folder / "checkpoints"):
         first, state = loaded
-        decoder.load_state_dict(state["decoder"])
+        decoder.load_state_dict(state["decoder"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
         losses = state["losses"]  # since the last row of metrics
         log.info("resuming at step %d of %d", first, sft.steps)
@@ -227,7 +230,7 @@ def _train(
             losses = []
         stopping = notice.given
         if done < sft.steps and (stopping or done % sft.checkpoint_every == 0):
-            state = {"decoder": decoder.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
+            state = {"decoder": trained, "optimizer": optimizer.state_dict(), "losses": losses}
             checkpoint.save(folder / "checkpoints", done, state)
         if done < sft.steps and stopping:
             raise Interrupted(f"{notice}: stopped after step {done} of {sft.steps}")

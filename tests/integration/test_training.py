@@ -325,12 +325,29 @@ def test_training_with_adapters_leaves_an_ordinary_model(prepared: Path, tmp_pat
     assert not torch.equal(actor["model.layers.0.mlp.up_proj.weight"], critic["model.layers.0.mlp.up_proj.weight"])
 
 
-def test_a_pretrained_model_is_warmed_up_with_adapters(prepared: Path, tmp_path: Path) -> None:
-    """SFT of a given model trains its adapters; one made from scratch has nothing to adapt and learns as a whole."""
+def test_a_pretrained_model_is_warmed_up_with_adapters(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SFT of a given model trains its adapters, and its checkpoints hold nothing else of it; one made from scratch has
+    nothing to adapt and learns as a whole."""
     start, rows = prepared / "warmstart" / "model", prepared / "demonstrations" / "demonstrations.jsonl"
-    chosen = run_settings(model__path=str(start), model__scratch=None, **LORA)
+    steps = {"warm_start__steps": 2, "warm_start__warmup_steps": 0, "warm_start__checkpoint_every": 1}
+    chosen = run_settings(model__path=str(start), model__scratch=None, **steps, **LORA)
     warmstart.run(chosen, rows, None, tmp_path / "given", prepared / "data")
     require_low_rank(start, tmp_path / "given" / "model" / "model.safetensors")
+
+    def save_and_stop(folder: Path, progress: int, state: dict[str, Any]) -> None:
+        assert {name.rpartition(".")[2] for name in state["decoder"]} == {"lora_a", "lora_b"}
+        save(folder, progress, state)
+        raise KeyboardInterrupt
+
+    save = checkpoint.save
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, "save", save_and_stop)
+        warmstart.run(chosen, rows, None, tmp_path / "resumed", prepared / "data")
+    warmstart.run(chosen, rows, None, tmp_path / "resumed", prepared / "data")
+    for name in ("model/model.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "given" / name).read_bytes()
     warmstart.run(run_settings(**LORA), rows, prepared / "tokenizer", tmp_path / "scratch", prepared / "data")
     made = tmp_path / "scratch" / "model" / "model.safetensors"
     assert made.read_bytes() == (start / "model.safetensors").read_bytes()
