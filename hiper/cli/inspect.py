@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
     parser = declare(commands, "inspect", inspect, "the episodes of a run: a list, or one of them turn by turn")
     run_folder(parser)
     parser.add_argument("--filter", metavar="WORDS", help="of the run's name, where RUN_DIR is an experiment's folder")
-    parser.add_argument("episode", metavar="EPISODE", nargs="?", help=f"{NAMES}; without it, all are listed")
+    parser.add_argument("episode", metavar="EPISODE", nargs="?", help=f"{NAMES}; without it, they are listed")
     listing = parser.add_argument_group("which episodes are listed (broken ones first)")
     listing.add_argument("--split", metavar="NAME", help="train, or a split of evaluation such as unseen")
     listing.add_argument("--iteration", type=natural, metavar="N", help="of training")

@@ -70,13 +70,24 @@ def _budget(study: Study) -> str:
         settings = study.of(algorithm)[0].settings
         iterations, episodes = (value_at(settings, f"training.{key}") for key in ("iterations", "episodes"))
         if iterations is not None:
-            phrase = f"{iterations} iterations of {episodes} episodes"
+            phrase = f"{iterations * episodes} episodes in {iterations} iterations"
+            before = value_at(settings, "training.critic.pretraining.episodes")
+            if before and _has_critics(study, algorithm):
+                phrase = (
+                    f"{iterations * episodes} episodes, the first {before} for the critics, in {iterations} iterations"
+                )
             if value_at(settings, "algorithm.sampling.resample"):
                 phrase = f"{iterations * episodes} episodes, and as many iterations as resampling leaves"
             phrases.setdefault(phrase, []).append(study.label(algorithm))
     if len(phrases) == 1:
         return f"{next(iter(phrases))} per run"
     return "; ".join(f"{phrase} ({'; '.join(names)})" for phrase, names in phrases.items()) or "not known"
+
+
+def _has_critics(study: Study, algorithm: str) -> bool:
+    """Whether its runs trained any, by what they recorded."""
+    recorded = [study.training[run.name] for run in study.of(algorithm) if run.name in study.training]
+    return any(str(name).startswith("critic/") for rows in recorded for name in rows)
 
 
 def _differing(study: Study) -> dict[str, list[list[str]]]:

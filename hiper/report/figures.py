@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 AXIS = 3.2  # inches
 MOST_NAMES, LONGEST_ROW = 6, 60  # of a legend within its axes; letters
+MOST_BESIDE = 12  # names beside axes; more are below them, and bands of so many would cover each other
+LEGEND_COLUMN, LEGEND_ROW = 3.2, 0.2  # inches, of a legend below
 MOST_BARS = 8  # in a group that a legend can name: the bars of more algorithms have their names below them
 BAR_GROUP = 0.8  # the width of a group, of 1 from one to the next
 BARS, NAMES = 1.5, 1.2  # inches: the height of such bars, and of the names
@@ -112,7 +114,22 @@ def make(name: str, studies: Sequence[Study]) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
     for study, column in zip(studies, axes.T, strict=True):
         drawing.fill(study, *column)
+    _name_below(figure)
     return figure
+
+
+def _name_below(figure: Figure) -> None:
+    """One legend under all axes where a panel has names that neither fit into it nor beside it."""
+    found: dict[str, Any] = {}
+    for axis in figure.axes:
+        handles, names = axis.get_legend_handles_labels()
+        if len(names) > MOST_BESIDE:
+            found |= {name: handle for name, handle in zip(names, handles, strict=True) if name not in found}
+    if found:
+        columns = max(1, round(figure.get_figwidth() / LEGEND_COLUMN))
+        rows = -(-len(found) // columns)
+        figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns, fontsize=8)
 
 
 def shown(name: str, studies: Sequence[Study]) -> bool:
@@ -124,7 +141,7 @@ def shown(name: str, studies: Sequence[Study]) -> bool:
 def learning_curves(study: Study, axis: Axes, held_out: Axes | None = None) -> None:
     """Training success over episodes, its bands those of `draw_band`; below it success on validation tasks."""
     draw_curves(axis, study, "train/success", "episodes", 100.0)
-    for algorithm in study.algorithms:
+    for algorithm in study.algorithms if len(study.algorithms) <= MOST_BESIDE else ():
         draw_band(axis, study, algorithm)
     axis.set(title=_title(study), ylabel=f"training tasks, {_drawn(study, 'decoding.temperature')}\nsuccess rate (%)")
     axis.set_ylim(0, 100)
@@ -295,9 +312,11 @@ def _groups(axis: Axes, study: Study, places: Sequence[Place], legend: bool = Tr
 
 
 def draw_legend(axis: Axes, **inside: Any) -> None:
-    """Within the axes where there is room for the names, else beside them, so that it covers nothing."""
+    """Within the axes where there is room for the names, else beside them or below all, so that it covers nothing."""
     names = axis.get_legend_handles_labels()[1]
     row = sum(sorted(map(len, names))[-inside.get("ncols", 1) :])
+    if len(names) > MOST_BESIDE:
+        return  # `_name_below`
     beside = len(names) > MOST_NAMES or row > LONGEST_ROW
     axis.legend(fontsize=8, **({"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else inside))
 
@@ -393,7 +412,8 @@ FIGURES: dict[str, Drawing | horizon_figures.Map] = {  # in the order of the pag
         "Thin lines are single seeds, thick ones their mean; training curves are moving averages over a fifteenth of a "
         "run. Bands are 95 % intervals of the mean for new seeds (Student's over seeds at each point), never narrower "
         "than Wilson's of the episodes that a point averages; with one seed they are the latter, and say nothing about "
-        "others; of two there are none, as they would fill the figure. A curve that begins further right is of an "
+        "others; of two there are none, as they would fill the figure, nor with more than a dozen algorithms. A curve "
+        "that begins further right is of an "
         "algorithm whose critic learned first, on episodes of the same budget (training.critic.pretraining).",
         lambda studies: [AXIS, 0.7 * AXIS] if validated(studies) else [AXIS],
     ),

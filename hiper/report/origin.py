@@ -96,7 +96,10 @@ def cells(study: Study, algorithm: str, found: Sequence[Made]) -> dict[str, Any]
         "title": f"{study.label(algorithm)} on {study.benchmark}, {study.model}",
         "anchor": study.runs_anchor(algorithm),
         "runs": [one.run for one in own],
-        "commits": [_short(_part(one.training, "git", "commit")) for one in own],
+        "commits": [
+            _short(_part(one.training, "git", "commit")) + " with changes" * bool(_part(one.training, "git", "dirty"))
+            for one in own
+        ],
         "configurations": [_short(_part(one.training, "configuration")) for one in own],
         "rows": rows,
     }

@@ -187,7 +187,9 @@ def _bar(row: Any) -> dict[str, Any]:
 def _verdict(row: Any, scale: float, study: int) -> dict[str, Any]:
     """A difference on an axis from -scale to +scale, in words, and the tasks that it rests on."""
     low, high = known(row)
-    which = "" if row.seeds > 1 else " with this seed; of others it says nothing"
+    which = {1: " with this seed; of others it says nothing", 2: " with two seeds, which say little of others"}.get(
+        row.seeds, ""
+    )
     said = f"better{which}" if low > 0 else f"worse{which}" if high < 0 else "could be chance"
     places = {"low": low, "mean": row.difference}
     tasks = {"study": study, "place": printable(row.condition.words), "outcome": "here"}

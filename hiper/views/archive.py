@@ -24,7 +24,8 @@ EVALUATION = "evaluation.jsonl"
 UNFINISHED = "evaluation.unfinished.jsonl"
 SEVERITY = {"failed": 0, "truncated": 1, "lost": 2, "won": 3}
 
-_KEYS = ("task", "task_type", "won", "truncated", "failure", "turns", "switches", "valid_turns", "decisions")
+PACKED = "packed (`hiper pack`), without the turns; look at them where the run was made"
+_KEYS = ("task", "task_type", "won", "truncated", "failure", "turns", "switches", "valid_turns")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Episode:
     @property
     def outcome(self) -> str:
         return outcome(self.record["won"], self.record["truncated"], self.record["failure"])
+
+    @property
+    def packed(self) -> bool:
+        """Whether its turns were left out."""
+        return any(text not in self.record for text in TEXTS)
 
     @property
     def invalid(self) -> int:
@@ -138,6 +144,8 @@ def find(episodes: Sequence[Episode], name: str) -> Episode:
     there are."""
     for episode in episodes:
         if episode.name in (name, _respelt(name)):
+            if episode.packed:
+                raise UserError(f"{name}: {PACKED}")
             return episode
     part, _, _ = _respelt(name).rpartition(":")
     near = [episode.name for episode in episodes if episode.part == part]
@@ -176,11 +184,8 @@ def _evaluation(path: Path, benchmark: str | None) -> list[Episode]:
 def _rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = read_jsonl(path, partial_ok=True) if path.exists() else []
     for number, row in enumerate(rows, start=1):
-        missing = [key for key in (*keys, *_KEYS) if key not in row]
-        if missing:
-            packed = "it is packed (`hiper pack`), without the turns; look at them where the run was made"
-            remedy = packed if set(missing) <= set(TEXTS) else "run the stage that wrote it again"
-            raise UserError(f"{path}:{number}: no {', '.join(missing)}; {remedy}")
+        if missing := [key for key in (*keys, *_KEYS) if key not in row]:
+            raise UserError(f"{path}:{number}: no {', '.join(missing)}; run the stage that wrote it again")
     return rows
 
 

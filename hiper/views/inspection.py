@@ -14,7 +14,7 @@ from rich.text import Text
 from hiper.errors import UserError
 from hiper.records import absolute, read_jsonl
 from hiper.trajectory import evaluated_on
-from hiper.views.archive import OUTCOMES, TRAIN, Episode, Wanted, gaps, load, select
+from hiper.views.archive import OUTCOMES, PACKED, TRAIN, Episode, Wanted, gaps, load, select
 from hiper.views.chosen_run import state
 from hiper.views.terminal import harmless, inline
 from hiper.views.turns import STYLES, Token, last_view, segment_title, signed, tokens_of, turn_view
@@ -52,7 +52,8 @@ def show_overview(console: Console, folder: Path, wanted: Wanted, limit: int) ->
     episodes = load(folder)
     found = select(episodes, wanted)
     console.print(Text(absolute(folder).name, "bold"))
-    for gap in gaps(folder):
+    packed = any(episode.packed for episode in episodes)
+    for gap in [PACKED] if packed else gaps(folder):
         console.print(Text(f"{gap}.", "yellow"))
     if wanted == Wanted():
         console.print(_counts(episodes, _rates(folder)))
@@ -64,7 +65,8 @@ def show_overview(console: Console, folder: Path, wanted: Wanted, limit: int) ->
     console.print(
         f"{len(shown)} of {len(found)} episodes" + (" (--limit 0 shows all)" if len(shown) < len(found) else "")
     )
-    console.print(f"One of them, turn by turn: hiper inspect {folder} {shown[0].name}", soft_wrap=True)
+    if not packed:
+        console.print(f"One of them, turn by turn: hiper inspect {folder} {shown[0].name}", soft_wrap=True)
 
 
 def show_episode(console: Console, episode: Episode, turn: int | None, every_token: bool) -> None:

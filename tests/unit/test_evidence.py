@@ -13,7 +13,7 @@ from hiper.report import outputs
 from hiper.report.study import load_studies
 from hiper.report.tables import write_tables
 from hiper.runs.evidence import pack, unpack
-from hiper.views.archive import load
+from hiper.views.archive import find, load
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -55,8 +55,9 @@ def test_tables_and_figures_come_back(tmp_path: Path) -> None:
     assert "| 8.0 |" in (experiment / "tables" / "horizon.md").read_text()
     page = (tmp_path / "again" / "paper" / "report.html").read_text()
     assert "unpacked evidence" in page and "hiper inspect results" not in page
-    with pytest.raises(UserError, match=r"no .*decisions; it is packed"):
-        load(next((tmp_path / "again" / "paper").glob("runs/*-ppo_turn-*")))
+    episodes = load(next((tmp_path / "again" / "paper").glob("runs/*-ppo_turn-*")))
+    with pytest.raises(UserError, match=f"^{episodes[0].name}: packed"):
+        find(episodes, episodes[0].name)
 
 
 def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
