@@ -48,7 +48,7 @@ def declare(commands: Commands, name: str, handler: Handler, summary: str) -> ar
 
 def run_folder(parser: argparse.ArgumentParser) -> None:
     """The positional argument RUN_DIR; log lines carry its name."""
-    parser.add_argument("subject", type=path, metavar="RUN_DIR", help="a run's folder, which holds its config.yaml")
+    parser.add_argument("subject", type=results, metavar="RUN_DIR", help="a run's folder, which holds its config.yaml")
 
 
 def data_option(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +61,13 @@ def path(text: str) -> Path:
         return expanded(text, "the path")
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def results(text: str) -> Path:
+    """A path, as the `type` of an argument; where nothing lies there, the results of the experiment of that name."""
+    found = path(text)
+    named = Path("results") / found
+    return named if len(found.parts) == 1 and not found.exists() and named.is_dir() else found
 
 
 def natural(text: str) -> int:
@@ -79,7 +86,8 @@ def port(text: str) -> int:
 
 def existing(path: Path) -> Path:
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder{astray(path)}")
+        experiments = [found.parent.name for found in Path("results").glob("*/runs")] if len(path.parts) == 1 else []
+        raise UserError(f"{path}: no such file or folder{nearest(path.name, experiments) or astray(path)}")
     return path
 
 

@@ -13,7 +13,8 @@ def add(commands: Commands) -> None:
     summary = "what this machine can run, what is missing and how to get it"
     parser = declare(commands, "doctor", doctor, summary)
     parser.description = f"{summary}; exit status 1 when the demo (or the experiment named) cannot run here"
-    parser.add_argument("--experiment", metavar="NAME", help="check what this experiment needs (default: the demo)")
+    parser.add_argument("named", metavar="EXPERIMENT", nargs="?", help="check what this one needs (default: the demo)")
+    parser.add_argument("--experiment", metavar="NAME", help="the same")
     parser.add_argument(
         "--profile", metavar="NAME", help="its jobs go where this Snakemake profile sends them, as to Slurm's nodes"
     )
@@ -22,10 +23,10 @@ def add(commands: Commands) -> None:
 def doctor(arguments: argparse.Namespace) -> int:
     from hiper.views.doctor import able, look, show
 
-    executor = _executor(arguments.profile)
-    print(f"looking at packages, this machine and {_looked_at(arguments.experiment)} …", file=sys.stderr, flush=True)
-    findings = look(Path.cwd(), arguments.experiment, executor)
-    subject = f"experiment {arguments.experiment}" if arguments.experiment else "the demo"
+    executor, experiment = _executor(arguments.profile), arguments.named or arguments.experiment
+    print(f"looking at packages, this machine and {_looked_at(experiment)} …", file=sys.stderr, flush=True)
+    findings = look(Path.cwd(), experiment, executor)
+    subject = f"experiment {experiment}" if experiment else "the demo"
     try:
         from hiper.views.terminal import console
     except ImportError:  # an environment so incomplete that even the tables' package is missing

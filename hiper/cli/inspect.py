@@ -20,8 +20,8 @@ def add(commands: Commands) -> None:
     listing.add_argument("--iteration", type=natural, metavar="N", help="of training")
     listing.add_argument(
         "--outcome",
-        choices=("won", "lost", "truncated", "failed"),
-        help="truncated: out of turns; failed: broken by an error; lost: not won, for whatever reason",
+        choices=("won", "lost", "truncated", "failed", "not-won"),
+        help="lost: ended by the task; truncated: out of turns; failed: broken by an error; not-won: all three",
     )
     listing.add_argument("--type", dest="task_type", metavar="TYPE", help="a task type or its short name, such as Pick")
     listing.add_argument("--task", metavar="TEXT", help="a part of the game's name or of the task sentence")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 
-from hiper.cli.command import Commands, declare, existing, path
+from hiper.cli.command import Commands, declare, existing, path, results
 
 
 def add(commands: Commands) -> None:
@@ -15,10 +15,12 @@ def add(commands: Commands) -> None:
         ("summary", summarise, "print an experiment's success table and where everything is"),
     ):
         parser = declare(commands, name, handler, summary)
-        parser.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+        parser.add_argument(
+            "experiment", type=results, metavar="EXPERIMENT", help="results/<experiment>, or the name alone"
+        )
     parser = declare(commands, "compare", compare, "are two runs of an experiment equal, byte for byte?")
-    parser.add_argument("first", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
-    parser.add_argument("second", type=path, metavar="OTHER_DIR", help="the same experiment, run elsewhere or earlier")
+    parser.add_argument("first", type=results, metavar="EXPERIMENT", help="results/<experiment>, or the name alone")
+    parser.add_argument("second", type=results, metavar="OTHER", help="the same experiment, run elsewhere or earlier")
     parser.add_argument(
         "--results-only",
         action="store_true",
@@ -27,7 +29,7 @@ def add(commands: Commands) -> None:
     parser = declare(commands, "choose", choose, "which of some trials was best on validation tasks, by algorithm")
     parser.add_argument(
         "trials",
-        type=path,
+        type=results,
         nargs="+",
         metavar="TRIAL_DIR",
         help="results/<experiment> of each trial, first the one with the common settings: of equals it is chosen",
@@ -41,7 +43,9 @@ def add(commands: Commands) -> None:
         parser.add_argument(side, metavar="AB"[side == "second"], help=named)
     parser.add_argument("--picture", type=path, metavar="FILE.png", help="default: results/diff-A-B.png")
     parser = declare(commands, "pack", pack, "what stands behind an experiment's tables, without weights, in one file")
-    parser.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+    parser.add_argument(
+        "experiment", type=results, metavar="EXPERIMENT", help="results/<experiment>, or the name alone"
+    )
     parser.add_argument("archive", type=path, metavar="FILE.tar.xz", help="written there")
     parser = declare(commands, "unpack", unpack, "tables, figures and page again from such a file")
     parser.add_argument("archive", type=path, metavar="FILE.tar.xz", help="written by `hiper pack`")

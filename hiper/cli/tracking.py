@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from hiper.cli.command import Commands, declare, existing, path, port, run_folder
+from hiper.cli.command import Commands, declare, existing, port, results, run_folder
 
 
 def add(commands: Commands) -> None:
@@ -17,12 +17,14 @@ def add(commands: Commands) -> None:
         ("rebuild", rebuild, "make the database anew from the files"),
     ):
         command = declare(parts, name, handler, text)
-        command.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+        command.add_argument(
+            "experiment", type=results, metavar="EXPERIMENT", help="results/<experiment>, or the name alone"
+        )
         command.add_argument(
             "--best-effort", action="store_true", help="report problems as warnings: tracking must not stop a workflow"
         )
     show = declare(parts, "serve", serve, "show an experiment in MLflow's pages, on this machine alone, until Ctrl-C")
-    show.add_argument("experiment", type=path, metavar="EXPERIMENT_DIR", help="results/<experiment>")
+    show.add_argument("experiment", type=results, metavar="EXPERIMENT", help="results/<experiment>, or the name alone")
     show.add_argument("--port", type=port, default=5000, metavar="N", help="of 127.0.0.1 (default: 5000)")
     follow = declare(parts, "follow", follow_run, "mirror one run while it goes on, until it ends")
     run_folder(follow)

@@ -99,7 +99,10 @@ def states() -> dict[str, str]:
             files = [
                 name for change in changes if isinstance(change, dict) for part in change.values() for name in part
             ]
-            found[stages[stage]] = f"changed since it was made: {', '.join(files) or 'its command'}"
+            name = stages[stage]
+            changed = f"changed since it was made: {', '.join(files) or 'its command'}"
+            by_hand = files == [str(DATA / name)]
+            found[name] = f"{changed}, or not made by `hiper data repro {name}`" if by_hand else changed
     return found
 
 

@@ -63,7 +63,12 @@ def take_over(
     for other in others:
         try:
             made = read_manifest(other)
-            if made is None or not _same(now, made, settings, stage):
+            if made is None or not _alike(made, settings, stage):
+                continue
+            if differing := _differing(now, made):
+                log.info(
+                    "%s of the experiment %s are not taken over: other %s", stage, other.parents[1].name, differing
+                )
                 continue
             withdraw_manifest(folder)
             copied = _copied(made, other, folder, further or {})
@@ -73,7 +78,7 @@ def take_over(
         facts = {TAKEN_FROM: made.get(TAKEN_FROM) or {key: made.get(key) for key in TOLD}}
         facts |= {key: made[key] for key in further or {}}
         write_manifest(folder, settings, data_root, inputs, started, copied, facts, data=data)
-        log.info("taken over from the experiment %s; %s=0 makes it again", other.parents[1].name, SWITCH)
+        log.info("%s taken over from the experiment %s; %s=0 makes it again", stage, other.parents[1].name, SWITCH)
         return True
     return False
 
@@ -95,15 +100,20 @@ def _elsewhere(folder: Path, experiment: str) -> list[Path]:
     return [path.parent for path in found if path.parents[2] != own]
 
 
-def _same(now: Mapping[str, Any], made: Mapping[str, Any], settings: RunSettings, stage: Stage) -> bool:
-    hardware, values = made.get("hardware"), made.get("settings")
-    return (
-        all(now.get(key) == made.get(key) for key in SAME)
-        and isinstance(hardware, dict)
-        and all(now["hardware"][key] == hardware.get(key) for key in SAME_HARDWARE)
-        and isinstance(values, dict)
-        and stage_digest(settings, stage) == stage_digest(parse_run(values, MANIFEST), stage)
+def _alike(made: Mapping[str, Any], settings: RunSettings, stage: Stage) -> bool:
+    """Whether it was made with the same settings."""
+    values = made.get("settings")
+    return isinstance(values, dict) and stage_digest(settings, stage) == stage_digest(
+        parse_run(values, MANIFEST), stage
     )
+
+
+def _differing(now: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    """What else it was made of or with that is not the same here; empty where all of it is."""
+    hardware = made.get("hardware")
+    machine = hardware if isinstance(hardware, dict) else {}
+    keys = [key.replace("_", " ") for key in SAME if now.get(key) != made.get(key)]
+    return ", ".join(keys + [key for key in SAME_HARDWARE if now["hardware"][key] != machine.get(key)])
 
 
 def _copied(made: Mapping[str, Any], other: Path, folder: Path, further: Mapping[str, str]) -> list[Path]:

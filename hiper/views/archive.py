@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hiper.errors import UserError
+from hiper.errors import UserError, nearest
 from hiper.manifest import MANIFEST
 from hiper.paths import astray
 from hiper.records import absolute, read_jsonl
@@ -19,6 +19,7 @@ from hiper.trajectory import evaluated_on
 from hiper.yaml_files import read_yaml
 
 TRAIN = "train"
+NOT_WON = "not-won"
 OUTCOMES = ("won", "lost", "truncated", "failed")
 EVALUATION = "evaluation.jsonl"
 UNFINISHED = "evaluation.unfinished.jsonl"
@@ -67,8 +68,8 @@ class Episode:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to look for; None and False exclude nothing. The outcome `lost` is every episode that was not won, of which
-    `truncated` and `failed` ones are parts. `task` is any part of the game's name or of the task sentence."""
+    """What to look for; None and False exclude nothing. The outcome `not-won` is every other than `won`. `task` is any
+    part of the game's name or of the task sentence."""
 
     split: str | None = None
     iteration: int | None = None
@@ -79,14 +80,14 @@ class Wanted:
 
     def matches(self, episode: Episode) -> bool:
         record = episode.record
-        lost = self.outcome == "lost" and episode.outcome != "won"
+        not_won = self.outcome == NOT_WON and episode.outcome != "won"
         types = (record["task_type"].lower(), episode.task_type.lower())
         texts = (record["task"].lower(), record.get("instruction", "").lower())
         return all(
             (
                 self.split in (None, *episode.splits),
                 self.iteration is None or episode.part == f"{TRAIN}:{self.iteration}",
-                lost or self.outcome in (None, episode.outcome),
+                not_won or self.outcome in (None, episode.outcome),
                 self.task_type is None or self.task_type.lower() in types,
                 self.task is None or any(self.task.lower() in text for text in texts),
                 not self.invalid or episode.invalid > 0,
@@ -139,6 +140,20 @@ def select(episodes: Iterable[Episode], wanted: Wanted) -> list[Episode]:
     return sorted(filter(wanted.matches, episodes), key=lambda episode: SEVERITY[episode.outcome])
 
 
+def require_present(episodes: Sequence[Episode], wanted: Wanted) -> None:
+    """UserError for a split, iteration or task type of which nothing is recorded, with those there are."""
+    iterations = [episode.part.split(":")[1] for episode in episodes if episode.part.startswith(f"{TRAIN}:")]
+    for option, asked, alone, there in (
+        ("--split", wanted.split, Wanted(split=wanted.split), [name for one in episodes for name in one.splits]),
+        ("--iteration", wanted.iteration, Wanted(iteration=wanted.iteration), iterations),
+        ("--type", wanted.task_type, Wanted(task_type=wanted.task_type), [one.task_type for one in episodes]),
+    ):
+        if not any(map(alone.matches, episodes)):
+            known = list(dict.fromkeys(there))
+            hint = nearest(str(asked), known)
+            raise UserError(f"{option} {asked}: nothing of it is recorded{hint}; there are {_few(known) or 'none'}")
+
+
 def find(episodes: Sequence[Episode], name: str) -> Episode:
     """The episode of that name, whose temperature may be spelt in any way (`1.0` is `1`); UserError says which names
     there are."""
@@ -151,7 +166,8 @@ def find(episodes: Sequence[Episode], name: str) -> Episode:
     near = [episode.name for episode in episodes if episode.part == part]
     if near:
         raise UserError(f"no episode {name!r}; recorded of {part}: {_few(near)}")
-    parts = list(dict.fromkeys(episode.part for episode in episodes))
+    parts = dict.fromkeys(episode.part for episode in episodes)
+    parts = sorted(parts, key=lambda part: part.startswith(f"{TRAIN}:"))  # there are many iterations
     raise UserError(f"no episode {name!r}; a name is one of {_few(parts)}, then a colon and the episode's number")
 
 
@@ -191,7 +207,8 @@ def _rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def _neighbours(folder: Path) -> str:
     """Runs that were perhaps meant: those beside the folder, else all there are."""
-    found = sorted(path.parent for path in folder.parent.glob("*/config.yaml"))
+    beside = folder.parent.glob("*/config.yaml") if len(folder.parts) > 1 else ()  # a name alone is no run
+    found = sorted(path.parent for path in beside)
     found = found or sorted(path.parent for path in Path("results").glob("*/runs/*/config.yaml"))
     if found:
         return f"; there are: {_few([*map(str, found)])}"

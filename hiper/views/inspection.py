@@ -14,7 +14,7 @@ from rich.text import Text
 from hiper.errors import UserError
 from hiper.records import absolute, read_jsonl
 from hiper.trajectory import evaluated_on
-from hiper.views.archive import OUTCOMES, PACKED, TRAIN, Episode, Wanted, gaps, load, select
+from hiper.views.archive import OUTCOMES, PACKED, TRAIN, Episode, Wanted, gaps, load, require_present, select
 from hiper.views.chosen_run import state
 from hiper.views.terminal import harmless, inline
 from hiper.views.turns import STYLES, Token, last_view, segment_title, signed, tokens_of, turn_view
@@ -50,6 +50,7 @@ def show_overview(console: Console, folder: Path, wanted: Wanted, limit: int) ->
     """Counts per iteration and split (left out when looking for something), then up to `limit` of the episodes wanted;
     0: all of them."""
     episodes = load(folder)
+    require_present(episodes, wanted)
     found = select(episodes, wanted)
     console.print(Text(absolute(folder).name, "bold"))
     packed = any(episode.packed for episode in episodes)

@@ -55,7 +55,9 @@ def open_benchmark(settings: BenchmarkSettings, data_root: Path) -> Benchmark:
     """The benchmark, or a UserError with the command that makes its games."""
     folder = data_root / settings.dataset
     if not (folder / "dataset.json").exists():
-        command = f"hiper data make configs/benchmark/{settings.dataset}.yaml --output {folder}"
+        command = f"hiper data repro {settings.dataset}"
+        if data_root != Path("data"):
+            command = f"hiper data make configs/benchmark/{settings.dataset}.yaml --output {folder}"
         raise UserError(f"{folder}: no games there yet; make them with `{command}`")
     return make_benchmark(settings, data_root)
 

@@ -16,7 +16,7 @@ from recorded_run import KINDS, TYPES, make_run
 from hiper.cli.main import main
 from hiper.errors import UserError
 from hiper.records import append_jsonl, read_jsonl, write_jsonl, write_text
-from hiper.views.archive import Wanted, find, gaps, load, select
+from hiper.views.archive import Wanted, find, gaps, load, require_present, select
 from hiper.views.inspection import show_episode
 from hiper.views.terminal import console, harmless
 from hiper.views.turns import answer_view, tokens_of
@@ -45,11 +45,11 @@ def test_every_episode_has_a_name_of_its_own(run: Path) -> None:
     assert [episode.record for episode in episodes] == rows
 
 
-@pytest.mark.parametrize("outcome", ["won", "lost", "truncated", "failed"])
+@pytest.mark.parametrize("outcome", ["won", "lost", "truncated", "failed", "not-won"])
 def test_an_outcome_finds_exactly_its_episodes(run: Path, outcome: str) -> None:
-    """`lost` is whatever was not won; the other names are the episodes that ended so."""
+    """`not-won` is every other than `won`; the other names are the episodes that ended so."""
     found = {episode.name for episode in select(load(run), Wanted(outcome=outcome))}
-    wanted = [n for n, kind in enumerate(KINDS) if kind == outcome or (outcome == "lost" and kind != "won")]
+    wanted = [n for n, kind in enumerate(KINDS) if kind == outcome or (outcome == "not-won" and kind != "won")]
     assert found == {f"{part}:{n}" for part in ("train:1", "train:2", "unseen:0.4", "unseen:1") for n in wanted}
 
 
@@ -66,7 +66,25 @@ def test_filters_narrow_each_other(run: Path) -> None:
     assert names(Wanted(task_type=TYPES[1])) == names(Wanted(task_type="Look")) != []
     assert names(Wanted(iteration=1, task="MUG 4 on")) == names(Wanted(iteration=1, task="game-4")) == ["train:1:4"]
     assert names(Wanted(split="train", invalid=True)) == ["train:1:3", "train:2:3"]
-    assert names(Wanted(iteration=1, outcome="lost")) == ["train:1:2", "train:1:1", "train:1:4", "train:1:3"]
+    assert names(Wanted(iteration=1, outcome="not-won")) == ["train:1:2", "train:1:1", "train:1:4", "train:1:3"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (
+            Wanted(split="unsen"),
+            "--split unsen: nothing of it is recorded; did you mean 'unseen'?; there are train, unseen",
+        ),
+        (Wanted(iteration=7), "--iteration 7: nothing of it is recorded; there are 1, 2"),
+        (Wanted(task_type="Lok"), "--type Lok: nothing of it is recorded; did you mean 'Look'?; there are "),
+    ],
+)
+def test_what_was_never_played_is_an_error(run: Path, wanted: Wanted, said: str) -> None:
+    """It names what there is; looking for what was played and did not happen is none."""
+    with pytest.raises(UserError, match=re.escape(said)):
+        require_present(load(run), wanted)
+    require_present(load(run), Wanted(split="unseen", outcome="failed", task="no such task"))
 
 
 def test_brackets_stand_around_exactly_the_trained_tokens(run: Path) -> None:
@@ -184,8 +202,8 @@ def test_a_temperature_may_be_spelt_in_any_way(run: Path) -> None:
     [
         ("unseen:1.0:9", "recorded of unseen:1: unseen:1:0, unseen:1:1"),
         ("train:1:9", "recorded of train:1: train:1:0, train:1:1"),
-        ("train:9:1", "a name is one of train:1, train:2, unseen:0.4, unseen:1"),
-        ("nonsense", "a name is one of train:1"),
+        ("train:9:1", "a name is one of unseen:0.4, unseen:1, train:1, train:2"),
+        ("nonsense", "a name is one of unseen:0.4"),
     ],
 )
 def test_an_unknown_episode_is_answered_with_known_ones(run: Path, name: str, wanted: str) -> None:

@@ -158,14 +158,18 @@ def test_other_settings_make_their_own(project: Path, changes: dict[str, Any], t
         ("finished", "another day"),
     ],
 )
-def test_what_another_program_or_machine_made_is_not_taken(project: Path, key: str, value: Any) -> None:
-    """Its bytes might be others; when they were made is no matter."""
+def test_what_another_program_or_machine_made_is_not_taken(
+    project: Path, key: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its bytes might be others, and the log says what differs; when they were made is no matter."""
+    caplog.set_level("INFO")
     settings, data = of("two"), project / "data"
     manifest = project / "results" / "one" / SHARED[0] / "manifest.json"
     write_json(manifest, {**read_json(manifest), key: value})
     folder = project / "results" / "two" / SHARED[0]
     taken = sharing.take_over(folder, "demonstrations", settings, data)
     assert taken == folder.exists() == (key == "finished")
+    assert ("of the experiment one are not taken over: other" in caplog.text) == (key not in ("finished", "settings"))
 
 
 def test_it_can_be_switched_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +193,7 @@ def test_a_copy_that_fails_leaves_what_was_begun_here(project: Path, monkeypatch
     (two / "metrics.jsonl").write_text("{}\n")
     (one / "metrics.jsonl").unlink()
     settings = of("two")
-    monkeypatch.setattr(sharing, "_same", lambda *_: True)
+    monkeypatch.setattr(sharing, "_differing", lambda *_: "")
     assert not sharing.take_over(two, "warmstart", settings, project / "data", further={"metrics": "metrics.jsonl"})
     assert (two / "metrics.jsonl").read_text() == "{}\n" and not [*(two / "model").glob("*")]
 
