@@ -17,7 +17,8 @@ from hiper.records import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path("results/demo")
-RATES = RESULTS / "tables" / "rates" / "alfworld_small-tiny"
+RATES = [RESULTS / "tables" / "rates" / name for name in ("alfworld_small-tiny", "webshop_small-tiny")]
+FILES = [folder / f"{name}.json" for folder in RATES for name in ("hiper", "ppo")]
 FIGURES = [RESULTS / "figures" / f"{name}.png" for name in ("learning_curves", "success")]
 
 
@@ -52,8 +53,8 @@ def dvc(folder: Path, *arguments: str) -> str:
 
 def write_results(folder: Path, rate: float) -> None:
     """As the report writes them: a file for each algorithm, and pictures."""
-    for algorithm in ("hiper", "ppo"):
-        write_json(folder / RATES / f"{algorithm}.json", {"seen_t0.4": 0.25, "unseen_t0.4": rate})
+    for path in FILES:
+        write_json(folder / path, {"seen_t0.4": 0.25, "unseen_t0.4": rate})
     for path in FIGURES:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         figure = Figure()
@@ -72,14 +73,14 @@ def test_results_are_compared_with_those_of_a_commit(checkout: Path) -> None:
     """As docs/which_tool.md says: add them by force, commit, run again, look at the difference. A line for each
     algorithm and pictures side by side, without a complaint and without the network; dvc.lock stays."""
     write_results(checkout, 0.5)
-    git(checkout, "add", "--force", str(RATES.parent), *map(str, FIGURES))
+    git(checkout, "add", "--force", str(RATES[0].parent), *map(str, FIGURES))
     git(checkout, "commit", "--quiet", "--message", "results")
     write_results(checkout, 0.625)
     head, *lines = dvc(checkout, "metrics", "show").strip().splitlines()
     assert head.split() == ["Path", "seen_t0.4", "unseen_t0.4"]
-    assert [line.split() for line in lines] == [[f"{RATES}/{name}.json", "0.25", "0.625"] for name in ("hiper", "ppo")]
+    assert [line.split() for line in lines] == [[str(path), "0.25", "0.625"] for path in FILES]
     lines = [line for line in dvc(checkout, "metrics", "diff", "HEAD").splitlines() if "unseen_t0.4" in line]
-    assert [line.split()[-3:] for line in lines] == [["0.5", "0.625", "0.125"]] * 2
+    assert [line.split()[-3:] for line in lines] == [["0.5", "0.625", "0.125"]] * 4
     dvc(checkout, "plots", "diff", "HEAD")
     page = (checkout / "dvc_plots" / "index.html").read_text(encoding="utf-8")
     assert page.count("<img") == 4 and "http" not in page

@@ -465,8 +465,12 @@ def test_smoothing_is_a_centred_average() -> None:
 
 
 def test_what_dvc_shows_is_what_the_report_writes(experiment: Path) -> None:
-    """Rates and pictures that dvc.yaml names are among its files."""
+    """Pictures that dvc.yaml names are among its files, and rates of each benchmark and model of the demo lie where
+    it names them."""
     write_report(experiment)
-    named = read_yaml(ROOT / "dvc.yaml")
-    for path in (*named["metrics"], *named["plots"]):
+    named, grid = read_yaml(ROOT / "dvc.yaml"), read_yaml(ROOT / "configs" / "experiment" / "demo.yaml")["grid"]
+    for path in named["plots"]:
         assert (experiment / Path(path).relative_to("results/demo")).exists(), path
+    wanted = [f"{benchmark}-{model}" for benchmark in grid["benchmarks"] for model in grid["models"]]
+    assert named["metrics"] == [f"results/demo/tables/rates/{name}" for name in wanted]
+    assert {path.name for path in (experiment / "tables" / "rates").iterdir()} == {"alfworld_small-tiny_1.5b"}
