@@ -141,6 +141,14 @@ class Algorithm(Generic[Own]):
     unexplained: Callable[[Turns, Mapping[str, Floats], Own], Unexplained | None] = nothing_unexplained
     hierarchical: bool = False
 
+    def __post_init__(self) -> None:
+        """UserError where a part is not what it must be: who brings an algorithm sees it before anything runs."""
+        if not (isinstance(self.settings, type) and issubclass(self.settings, AlgorithmSettings)):
+            raise UserError(f"Algorithm: settings is {self.settings!r}, and must be a class of AlgorithmSettings")
+        for name in ("credit", "heads", "bootstraps", "previous", "unexplained"):
+            if not callable(getattr(self, name)):
+                raise UserError(f"Algorithm: {name} is {getattr(self, name)!r}, and must be a function")
+
 
 def require_credit(credit: Credit, turns: Turns, heads: Mapping[str, str], name: str) -> None:
     """UserError where what the algorithm `name` returned does not fit the batch, or the value heads it asked for."""

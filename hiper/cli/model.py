@@ -29,6 +29,7 @@ def add(commands: Commands) -> None:
 
 def model(arguments: argparse.Namespace) -> int:
     from hiper.compose import available, configuration_file
+    from hiper.config.run import parse_model
     from hiper.errors import UserError, nearest
     from hiper.learning import pretrained
     from hiper.learning.gguf_folders import PACKAGED, convert, unpack
@@ -38,7 +39,8 @@ def model(arguments: argparse.Namespace) -> int:
     name = asked
     configured = available("model", root) if (root / "configs" / "model").is_dir() else []
     if asked in configured:
-        name = read_yaml(configuration_file("model", asked, root)).get("path")
+        file = configuration_file("model", asked, root)
+        name = parse_model(read_yaml(file), str(file)).path
         if name is None:
             raise UserError(f"configs/model/{asked}.yaml: made from scratch by a run; there is nothing to fetch")
     if arguments.source is not None:

@@ -433,6 +433,11 @@ def _parse(model: type[T], values: Any, source: str) -> T:
         raise UserError(message_of(error, source, model, values)) from None
 
 
+def parse_model(values: dict[str, Any], source: str) -> Model:
+    """As `parse_run`, of a file of `configs/model`."""
+    return _parse(Model, values, source)
+
+
 def parse_run(values: dict[str, Any], source: str) -> RunSettings:
     """Validate a composed configuration; UserError lists every offending key, its value and what is allowed."""
     return _parse(RunSettings, values, source)

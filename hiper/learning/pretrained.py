@@ -47,7 +47,7 @@ def remedy(model: str) -> str:
     if looks_like_path(model):
         made = f"make it with `hiper model {folder.name}` (of a GGUF file: --from FILE.gguf), or "
         other = "set model.path to a folder that is there, or to a name on the Hugging Face hub"
-        return (made if folder.parent.name == OWN else "") + other
+        return (made if folder.parent.absolute() == Path(OWN).absolute() else "") + other
     return f"fetch it once with `hiper model {model} --download`, or set model.path to a local folder"
 
 

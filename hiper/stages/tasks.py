@@ -61,7 +61,7 @@ def split_train(settings: RunSettings, benchmark: Benchmark) -> TrainTasks:
         further = f" and training.validation.tasks={held_out}" if held_out else ""
         raise UserError(
             f"demonstrations.tasks={shown}{further} leave no task for RL: split {settings.benchmark.splits.train!r} of "
-            f"{settings.benchmark.dataset!r} has {len(tasks)}"
+            f"{settings.benchmark.dataset!r} has {len(tasks)}; lower the one, or give the split more tasks"
         )
     order = np.random.default_rng([settings.demonstrations.seed, STREAMS["tasks"]]).permutation(len(tasks))
     shuffled = [tasks[i] for i in order]

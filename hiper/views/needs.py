@@ -169,7 +169,7 @@ def _packages(runs: Sequence[Run]) -> Iterator[Lack]:
         ),
         "vllm": (
             any(settings.rollout.backend == "vllm" for _, settings in runs),
-            "an environment with it (envs/README.md), or rollout: local",
+            "an environment with it (envs/README.md), or `- override /rollout: local` under the experiment's defaults",
         ),
     }
     for name, (needed, remedy) in wanted.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pipeline import RUN, run_settings
 from pydantic import BaseModel
 
 from hiper import plugins
-from hiper.algorithms.interface import EVERY_TOKEN
+from hiper.algorithms.interface import EVERY_TOKEN, Algorithm, AlgorithmSettings
 from hiper.algorithms.registry import ALGORITHMS
 from hiper.compose import require_own_readers
 from hiper.config import RunSettings, parse_run
@@ -170,3 +171,17 @@ def test_an_entry_point_that_cannot_be_meant_is_an_error(
     offer(installed, "further", name, value, group)
     with pytest.raises(UserError, match=wanted):
         plugins.load(group, name)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"heads": {"value": "prompt"}}, "Algorithm: heads is {'value': 'prompt'}, and must be a function"),
+        ({"settings": print}, "must be a class of AlgorithmSettings"),
+        ({"credit": None}, "Algorithm: credit is None, and must be a function"),
+    ],
+)
+def test_a_part_of_another_kind_is_said_when_the_algorithm_is_made(parts: dict[str, Any], said: str) -> None:
+    """Not by a traceback when a run first asks for it."""
+    with pytest.raises(UserError, match=re.escape(said)):
+        Algorithm(**({"settings": AlgorithmSettings, "credit": print} | parts))
