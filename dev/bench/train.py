@@ -47,7 +47,7 @@ MICRO_BATCH = 16  # rows, the released script's; one with full logits has to fit
 LOGITS_ROOM = {"cpu": 1 << 28, "cuda": 1 << 31}
 # Of gradients, relative to the largest of the parameter's. In float32 the rotary angles of position 1,000 are rounded
 # by up to 1e-4, differently on the two sides; that alone makes 2e-4 (the same in float64 with these angles).
-TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
+TOLERANCE = {"float32": 1e-3, "bfloat16": 8e-2}  # in bfloat16 both sides round, each by 1 to 3 % of the largest
 
 
 @dataclass(frozen=True)
