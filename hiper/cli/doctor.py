@@ -13,8 +13,9 @@ def add(commands: Commands) -> None:
     summary = "what this machine can run, what is missing and how to get it"
     parser = declare(commands, "doctor", doctor, summary)
     parser.description = f"{summary}; exit status 1 when the demo (or the experiment named) cannot run here"
-    parser.add_argument("named", metavar="EXPERIMENT", nargs="?", help="check what this one needs (default: the demo)")
-    parser.add_argument("--experiment", metavar="NAME", help="the same")
+    experiment = parser.add_mutually_exclusive_group()
+    experiment.add_argument("named", metavar="EXPERIMENT", nargs="?", help="what it needs (default: the demo)")
+    experiment.add_argument("--experiment", metavar="NAME", help="the same")
     parser.add_argument(
         "--profile", metavar="NAME", help="its jobs go where this Snakemake profile sends them, as to Slurm's nodes"
     )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hiper.cli.command import Commands, data_option, declare, natural, path, settings_of
+from hiper.cli.command import Commands, data_option, declare, natural, results, settings_of
 from hiper.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("benchmark", metavar="BENCHMARK", nargs="?", help="a file of configs/benchmark, without .yaml")
     parser.add_argument("--expert", action="store_true", help="the scripted expert plays BENCHMARK")
-    parser.add_argument("--run", type=path, metavar="RUN_DIR", help="this run's model plays its own benchmark")
+    parser.add_argument("--run", type=results, metavar="RUN_DIR", help="this run's model plays its own benchmark")
     parser.add_argument("--filter", metavar="WORDS", help="of the run's name, where RUN_DIR is an experiment's folder")
     parser.add_argument("--split", metavar="NAME", help="train, or a split of evaluation (default: the last of these)")
     game = parser.add_mutually_exclusive_group()

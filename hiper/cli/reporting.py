@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 
 from hiper.cli.command import Commands, declare, existing, path, results
+from hiper.errors import UserError
 
 
 def add(commands: Commands) -> None:
@@ -40,7 +41,7 @@ def add(commands: Commands) -> None:
     parser = declare(commands, "diff", diff, "what two experiments differ in: settings, success, learning curves")
     for side in ("first", "second"):
         named = "a folder of results (unpacked evidence, too), or the name of an experiment that has run"
-        parser.add_argument(side, metavar="AB"[side == "second"], help=named)
+        parser.add_argument(side, type=results, metavar="AB"[side == "second"], help=named)
     parser.add_argument("--picture", type=path, metavar="FILE.png", help="default: results/diff-A-B.png")
     parser = declare(commands, "pack", pack, "what stands behind an experiment's tables, without weights, in one file")
     parser.add_argument(
@@ -93,7 +94,10 @@ def choose(arguments: argparse.Namespace) -> int:
 def diff(arguments: argparse.Namespace) -> int:
     from hiper.report import diff as differences
 
-    first, second = differences.folder_of(arguments.first), differences.folder_of(arguments.second)
+    first, second = existing(arguments.first), existing(arguments.second)
+    for folder in (first, second):
+        if not (folder / "runs").is_dir():
+            raise UserError(f"{folder}: holds no experiment's results (a folder runs)")
     for text in differences.diff(first, second, arguments.picture or differences.default_picture(first, second)):
         print(f"{text}\n")
     return 0

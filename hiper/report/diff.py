@@ -19,7 +19,6 @@ from hiper.config import RunSettings
 from hiper.config.declared import with_earlier
 from hiper.errors import UserError
 from hiper.manifest import read_manifest
-from hiper.paths import near
 from hiper.records import absolute, atomic_write
 from hiper.report.colours import colour
 from hiper.report.formats import to_text
@@ -53,16 +52,6 @@ class Pair:
         """False where both manifests tell of data, and of different ones."""
         one, other = (study.of(self.algorithm)[0].settings for study in (self.first, self.second))
         return not run_files.differ(one.get("data"), other.get("data"))
-
-
-def folder_of(text: str) -> Path:
-    """A folder of results, by its path or by the name of its experiment; UserError where there is neither."""
-    for path in (Path(text), Path("results") / text):
-        if (path / "runs").is_dir():
-            return path
-    path = Path(text) if "/" in text or Path(text).exists() else Path("results") / text
-    problem = "holds no experiment's results (a folder runs)" if path.exists() else f"no such folder{near(path)}"
-    raise UserError(f"{path}: {problem}; name a folder of results, or an experiment that has run")
 
 
 def diff(first: Path, second: Path, picture: Path) -> Iterator[str]:

@@ -114,11 +114,11 @@ def make(name: str, studies: Sequence[Study]) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
     for study, column in zip(studies, axes.T, strict=True):
         drawing.fill(study, *column)
-    _name_below(figure)
+    name_below(figure)
     return figure
 
 
-def _name_below(figure: Figure) -> None:
+def name_below(figure: Figure) -> None:
     """One legend under all axes where a panel has names that neither fit into it nor beside it."""
     found: dict[str, Any] = {}
     for axis in figure.axes:
@@ -316,7 +316,7 @@ def draw_legend(axis: Axes, **inside: Any) -> None:
     names = axis.get_legend_handles_labels()[1]
     row = sum(sorted(map(len, names))[-inside.get("ncols", 1) :])
     if len(names) > MOST_BESIDE:
-        return  # `_name_below`
+        return  # `name_below`
     beside = len(names) > MOST_NAMES or row > LONGEST_ROW
     axis.legend(fontsize=8, **({"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else inside))
 

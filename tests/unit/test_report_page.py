@@ -428,7 +428,7 @@ def test_what_makes_runs_hard_to_compare_is_said(experiment: Path) -> None:
     assert "1 of 6 runs is not finished." in text
     assert "The runs come from 2 different commits." in text
     assert "No commit is known of 1 of 6 runs." in text and "no commit known" in text
-    assert "1 of 6 runs was made with changes that are not committed." in text
+    assert "1 of 6 runs was made with changes that are not committed." in text and "b with changes" in text
     assert text.count("changed since the run was made") == 4  # of five with a manifest all but one
 
 

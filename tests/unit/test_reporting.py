@@ -17,7 +17,7 @@ from synthetic_runs import TYPES, add_run, add_validations, episode, make_experi
 from hiper.errors import UserError
 from hiper.records import read_jsonl, write_jsonl
 from hiper.report.colours import colour
-from hiper.report.figures import FIGURES, draw_band, draw_legend, make
+from hiper.report.figures import FIGURES, draw_band, draw_legend, make, name_below
 from hiper.report.improvement import improvement_table
 from hiper.report.measures import differences
 from hiper.report.outputs import summary, write_report
@@ -455,6 +455,23 @@ def test_critics_by_hand(experiment: Path) -> None:
     assert (row["targets_last"], row["lam_boundary_last"]) == ("0.9000", "0.8000")
     text = (experiment / "tables" / "critics.md").read_text()
     assert "| HiPER | high | 0.25 ± 0.12 | 0.30 ± 0.14 | 0.90 ± 0.00 | 0.80 ± 0.00 | 2 |" in text
+
+
+def test_many_names_stand_below_all_axes() -> None:
+    """Each once, in one legend with room of its own; a dozen stand beside their axes."""
+    for count in (12, 13):
+        figure = Figure(layout="constrained")
+        for axis in figure.subplots(2):
+            for number in range(count):
+                axis.plot([0, 1], [0, number], label=f"algorithm {number}")
+            draw_legend(axis)
+        height = figure.get_figheight()
+        name_below(figure)
+        below, beside = figure.legends, [axis.get_legend() for axis in figure.axes]
+        assert ([len(one.get_texts()) for one in below], figure.get_figheight() > height) == (
+            ([count], True) if count == 13 else ([], False)
+        )
+        assert [one is None for one in beside] == [count == 13] * 2
 
 
 def test_smoothing_is_a_centred_average() -> None:

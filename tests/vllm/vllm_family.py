@@ -16,8 +16,8 @@ from hiper.records import write_json
 
 
 def main(folder: Path, output: Path) -> None:
-    """How far vLLM's log probabilities are from the trainer's at most, with the folder's weights and with others; the
-    texts of both; whether what is guided is so."""
+    """How far vLLM's log probabilities are from the trainer's at most, with the folder's weights and with others, free
+    and guided; the texts of both."""
     engine = VllmEngine(folder, Wanted("cpu", "float32", 1024, True, 8))
     opened = Opened(engine, load_decoder(folder), load_tokenizer(folder))
     engine.wake(opened.weights().items())
