@@ -31,8 +31,9 @@ from hiper.config import DATA_PARTS, BenchmarkSettings, Grid, RunSettings, parse
 from hiper.config.algorithm import has, owner, settings_model, without_others
 from hiper.config.declared import stages_read, with_earlier
 from hiper.config.errors import fields_at, written
+from hiper.config.model import Model
 from hiper.declarations import Stage
-from hiper.errors import UserError, nearest
+from hiper.errors import UserError, nearest, shown
 from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
 from hiper.learning.read_outs import require_read_outs
 from hiper.records import leftover, write_text
@@ -115,6 +116,7 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     file = configuration_file("experiment", experiment, root)
     source = f"{file}, with benchmark {name.benchmark}, model {name.model} and algorithm {algorithm}"
     settings = parse_run({**values, "experiment": experiment, "seed": name.seed}, source)
+    require_own_name(settings.model, configuration_file("model", name.model, root))
     _require_loss(settings.training.loss)
     require_own_readers(settings)
     if name.algorithm != WARM_START:
@@ -124,6 +126,13 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     if name.algorithm != WARM_START:
         _require_own_keys(settings, name, experiment, root)
     return settings
+
+
+def require_own_name(model: Model, file: Path) -> None:
+    """UserError where a model's file, or one that it inherits, calls it otherwise than the file is called: results and
+    tables would have both names."""
+    if model.name != file.stem:
+        raise UserError(f"{file}, name = {shown(model.name)}: must be {file.stem}, as the file is called")
 
 
 Contents = tuple[tuple[Path, bytes], ...]

@@ -17,16 +17,21 @@ def add(commands: Commands) -> None:
     experiment.add_argument("named", metavar="EXPERIMENT", nargs="?", help="what it needs (default: the demo)")
     experiment.add_argument("--experiment", metavar="NAME", help="the same")
     parser.add_argument(
-        "--profile", metavar="NAME", help="its jobs go where this Snakemake profile sends them, as to Slurm's nodes"
+        "--profile",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="its jobs go where this Snakemake profile sends them, as to Slurm's nodes; several as for snakemake",
     )
 
 
 def doctor(arguments: argparse.Namespace) -> int:
     from hiper.views.doctor import able, look, show
+    from hiper.views.profiles import profile_of
 
-    executor, experiment = _executor(arguments.profile), arguments.named or arguments.experiment
+    profile, experiment = profile_of(arguments.profile, Path.cwd()), arguments.named or arguments.experiment
     print(f"looking at packages, this machine and {_looked_at(experiment)} …", file=sys.stderr, flush=True)
-    findings = look(Path.cwd(), experiment, executor)
+    findings = look(Path.cwd(), experiment, profile)
     subject = f"experiment {experiment}" if experiment else "the demo"
     try:
         from hiper.views.terminal import console
@@ -44,11 +49,3 @@ def _looked_at(experiment: str | None) -> str:
         return f"experiment {experiment}"
     count = len([*Path("configs/experiment").glob("*.yaml")])
     return f"{count} experiment{'' if count == 1 else 's'}"
-
-
-def _executor(profile: str | None) -> str:
-    if profile is None:
-        return "local"
-    from hiper.views.needs import executor_of
-
-    return executor_of(profile, Path.cwd())

@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
 
 
 def model(arguments: argparse.Namespace) -> int:
-    from hiper.compose import available, configuration_file
+    from hiper.compose import available, configuration_file, require_own_name
     from hiper.config.run import parse_model
     from hiper.errors import UserError, nearest
     from hiper.learning import pretrained
@@ -40,7 +40,9 @@ def model(arguments: argparse.Namespace) -> int:
     configured = available("model", root) if (root / "configs" / "model").is_dir() else []
     if asked in configured:
         file = configuration_file("model", asked, root)
-        name = parse_model(read_yaml(file), str(file)).path
+        settings = parse_model(read_yaml(file), str(file))
+        require_own_name(settings, file)
+        name = settings.path
         if name is None:
             raise UserError(f"configs/model/{asked}.yaml: made from scratch by a run; there is nothing to fetch")
     if arguments.source is not None:

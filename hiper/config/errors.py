@@ -46,8 +46,8 @@ def _described(problem: ErrorDetails, key: str, model: type[BaseModel], values: 
     message = problem["msg"].removeprefix("Value error, ")
     kind = problem["type"]
     if kind == "extra_forbidden":
-        names = fields_at(model, problem["loc"][:-1], values)
-        hint = nearest(str(problem["loc"][-1]), names) or "; remove it or correct its name"
+        name, names = str(problem["loc"][-1]), fields_at(model, problem["loc"][:-1], values)
+        hint = _elsewhere(name, model, values) or nearest(name, names) or "; remove it or correct its name"
         return f"{key}: unknown setting (value {shown(problem['input'])}){hint}"
     if kind == "missing":
         return f"{key}: missing; add it{_where(problem['loc'], values)}"
@@ -65,6 +65,20 @@ def _described(problem: ErrorDetails, key: str, model: type[BaseModel], values: 
         allowed = str(problem.get("ctx", {}).get("expected", ""))
         message += nearest(problem["input"], [part.strip(" '") for part in allowed.replace(" or ", ",").split(",")])
     return f"{key or '(whole)'} = {shown(problem['input'])}: {message}"
+
+
+def _elsewhere(name: str, model: type[BaseModel], values: Any) -> str:
+    """The sections that have a setting of this name, if any has."""
+    found = [".".join((*place, name)) for place in _sections(model, values) if name in fields_at(model, place, values)]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def _sections(model: type[BaseModel], values: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all sections within the one at `place`."""
+    for key in fields_at(model, place, values):
+        if fields_at(model, (*place, key), values):
+            yield (*place, key)
+            yield from _sections(model, values, (*place, key))
 
 
 def _where(place: tuple[int | str, ...], values: Any) -> str:

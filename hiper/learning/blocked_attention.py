@@ -22,9 +22,9 @@ def takes_blocked(values: Tensor) -> bool:
 
 
 def attend_blocked(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Each position attends to itself and those before it: query [s, heads, n, size], key and value [s, kv_heads, n,
-    size] → [s, heads, n, size]. Of the attention's weights nothing is kept for the backward pass, which computes them
-    again."""
+    """Each position attends to itself and those before it: query [s, heads, n, size] of the last n positions, key and
+    value [s, kv_heads, m, size] of all, m ≥ n → [s, heads, n, size]. Of the attention's weights nothing is kept for the
+    backward pass, which computes them again."""
     attended: Tensor = _Blocked.apply(query.to(value.dtype), key.to(value.dtype), value)  # type: ignore[no-untyped-call]
     return attended
 
@@ -35,11 +35,11 @@ class _Blocked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         rows, heads, length, size = query.shape
-        shared = heads // key.shape[1]
+        shared, before = heads // key.shape[1], key.shape[2] - length
         q = query.reshape(-1, shared, length, size) * size**-0.5
-        k, v = key.reshape(-1, length, size), value.reshape(-1, length, size)
+        k, v = key.reshape(-1, before + length, size), value.reshape(-1, before + length, size)
         out = torch.empty_like(q)
-        for some, seen in _blocks(length):
+        for some, seen in _blocks(length, before):
             weights = _weights(q[:, :, some], k[:, seen])
             out[:, :, some] = torch.bmm(weights, v[:, seen]).view(len(k), shared, -1, size)
         ctx.save_for_backward(q, k, v)
@@ -52,7 +52,7 @@ class _Blocked(torch.autograd.Function):
         after = gradients[0].reshape(q.shape)
         of_q = torch.empty_like(q)
         of_k, of_v = (torch.zeros(k.shape, dtype=torch.float32) for _ in range(2))  # sums over many queries
-        for some, seen in _blocks(length):
+        for some, seen in _blocks(length, k.shape[1] - length):
             weights, queries = _weights(q[:, :, some], k[:, seen]), q[:, :, some].flatten(1, 2)
             gradient = after[:, :, some].flatten(1, 2)
             of_v[:, seen] += torch.bmm(weights.transpose(1, 2), gradient)
@@ -60,7 +60,7 @@ class _Blocked(torch.autograd.Function):
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
             of_q[:, :, some] = torch.bmm(of_scores, k[:, seen]).view(of_q[:, :, some].shape)
             of_k[:, seen] += torch.bmm(of_scores.transpose(1, 2), queries)
-        like_keys = (rows, -1, length, size)
+        like_keys = (rows, -1, k.shape[1], size)
         return (
             (of_q * size**-0.5).view(rows, heads, length, size),
             of_k.to(k.dtype).view(like_keys),
@@ -68,11 +68,11 @@ class _Blocked(torch.autograd.Function):
         )
 
 
-def _blocks(length: int) -> Iterator[tuple[slice, slice]]:
-    """The queries of each block, and the keys that they see."""
+def _blocks(length: int, before: int) -> Iterator[tuple[slice, slice]]:
+    """The queries of each block, and the keys that they see: `before` of them come before the first query."""
     for first in range(0, length, BLOCK):
         end = min(first + BLOCK, length)
-        yield slice(first, end), slice(0, end)
+        yield slice(first, end), slice(0, before + end)
 
 
 def _weights(queries: Tensor, keys: Tensor) -> Tensor:

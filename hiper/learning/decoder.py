@@ -31,6 +31,8 @@ Each = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 """Of the float32 logits [n, vocabulary] at these rows of the hidden states: a number for each row [n] (or of none [0]),
 and one for all together []."""
 
+FEWEST_BLOCKED = 32  # tokens of a chunk: for the few of an answer, one product over all rows is faster
+
 
 @dataclass(frozen=True)
 class DecoderShape(ModelShape):
@@ -184,6 +186,18 @@ class Attention(nn.Module):
         weights = scores.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
         return (weights.view(rows, self.kv_heads, -1, k.shape[2]) @ v).view(rows, heads, count, size)
 
+    def attend_blocked_rows(
+        self, q: Tensor, counts: Sequence[int], keys: Tensor, values: Tensor, ends: Sequence[int]
+    ) -> Tensor:
+        """Many queries against a cache, row by row, so that nothing is padded: q [tokens, heads, size], of which the
+        first `counts[0]` are the last of the `ends[0]` positions of row 0 in keys and values [s, kv_heads, m, size],
+        and so on → [tokens, heads, size]."""
+        parts = [
+            attend_blocked(some.transpose(0, 1)[None], keys[row : row + 1, :, :end], values[row : row + 1, :, :end])[0]
+            for row, (some, end) in enumerate(zip(q.split(list(counts)), ends, strict=True))
+        ]
+        return torch.cat(parts, dim=1).transpose(0, 1)
+
 
 class MLP(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
@@ -326,15 +340,21 @@ class Backbone(nn.Module):
         places = torch.arange(width, device=rows.device)
         reach = int(position.max()) + 1  # the room behind the longest row is not read
         mask = torch.arange(reach, device=rows.device) <= (cache.length[:, None] + places)[:, :, None]
+        blocked = width >= FEWEST_BLOCKED and takes_blocked(cache.values[0])
+        ends = (cache.length + packing.length).tolist() if blocked else []
         x = self.embed_tokens(packing.tokens)
         for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
             normed = layer.input_layernorm(x)
             keys[rows, :, position], values[rows, :, position] = layer.self_attn.keys_values(normed, angles)
             flat = layer.self_attn.queries(normed, angles)
-            q = flat.new_zeros(len(chunks), flat.shape[1], width, flat.shape[2])
-            q[rows, :, slot] = flat
-            attended = layer.self_attn.attend_cached(q, keys[:, :, :reach], values[:, :, :reach], mask)
-            x = layer.finish(x, attended[rows, :, slot])
+            if ends:
+                attended = layer.self_attn.attend_blocked_rows(flat, lengths, keys, values, ends)
+            else:
+                q = flat.new_zeros(len(chunks), flat.shape[1], width, flat.shape[2])
+                q[rows, :, slot] = flat
+                every = layer.self_attn.attend_cached(q, keys[:, :, :reach], values[:, :, :reach], mask)
+                attended = every[rows, :, slot]
+            x = layer.finish(x, attended)
         cache.length = cache.length + packing.length
         return self.norm(x), lengths
 

@@ -21,7 +21,7 @@ from hiper.learning.decoder import DecoderShape
 from hiper.learning.model_config import shape_of
 from hiper.learning.model_files import CONFIG, OUTPUT
 from hiper.planning.shapes import ModelShape
-from hiper.policies.weight_sums import Handover
+from hiper.policies.weight_sums import Comparison, Handover
 from hiper.records import read_json
 
 GUIDE = "hiper.policies.vllm_guide:GuideProcessor"
@@ -107,7 +107,7 @@ class VllmEngine:
         if wanted.device == "cpu":
             require_heads(shape_of(read_json(folder / CONFIG), folder / CONFIG), folder / CONFIG)
         self.sleeps, self.seeds_requests = wanted.sleeps, wanted.device == "cpu"
-        self.unchecked = names_agree(folder, wanted)
+        self.unchecked: Comparison | None = compared_by(folder, wanted)
         self.dtype: torch.dtype = getattr(torch, wanted.dtype)
         self.llm = _opened(str(folder), wanted.options() | _shared_options())
         self.asleep = False
@@ -158,7 +158,7 @@ class VllmEngine:
         """Put new weights, by the names of the model folder, in the place of the old ones; what the cache holds of the
         old ones is forgotten. Must be called while nothing is being answered. UserError where the first update does not
         arrive."""
-        handover = Handover(self.dtype) if self.unchecked else None
+        handover = Handover(self.dtype, self.unchecked) if self.unchecked else None
         passed = _without_tied(weights, self._tied)
         noted = passed if handover is None else handover.noting(passed)
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": noted})
@@ -166,7 +166,7 @@ class VllmEngine:
             self.llm.apply_model(_prepare_output)
         if handover is not None:
             require_arrived(problem for found in self.llm.apply_model(handover.problems) for problem in found)
-            self.unchecked = False
+            self.unchecked = None
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("vLLM still answers requests while its weights change")
 
@@ -195,11 +195,12 @@ class VllmEngine:
         return rate
 
 
-def names_agree(folder: Path, wanted: Wanted) -> bool:
-    """Whether the first update is compared with what was sent: on GPUs, of models whose parameters vLLM calls as they
-    are called in files. On the CPU it puts weights into other forms."""
-    shape = shape_of(read_json(folder / CONFIG), folder / CONFIG)
-    return wanted.device == "cuda" and isinstance(shape, DecoderShape)
+def compared_by(folder: Path, wanted: Wanted) -> Comparison:
+    """How the first update is compared with what was sent: vLLM has other names for the parameters of models that
+    `transformers` computes here, and on the CPU it puts weights into other forms."""
+    if not isinstance(shape_of(read_json(folder / CONFIG), folder / CONFIG), DecoderShape):
+        return "vectors"
+    return "numbers" if wanted.device == "cuda" else "names"
 
 
 def require_arrived(problems: Iterable[str]) -> None:
@@ -249,7 +250,7 @@ def _opened(folder: str, options: dict[str, Any]) -> Any:
 
     set_threads, threads = torch.set_num_threads, torch.get_num_threads()
     try:
-        return LLM(folder, **options)
+        made = LLM(folder, **options)
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"{folder}: vLLM does not start on this model: {str(error).strip()[:600]}; if memory is short, give "
@@ -258,6 +259,22 @@ def _opened(folder: str, options: dict[str, Any]) -> Any:
     finally:
         torch.set_num_threads = set_threads
         torch.set_num_threads(threads)
+    _require_own_model(folder, made)
+    return made
+
+
+def _require_own_model(folder: str, llm: Any) -> None:
+    """UserError where vLLM plays a model through the class that `transformers` has for it: it alters that class, which
+    then computes nothing outside of vLLM, and the trainer needs it in the same process."""
+    (played,) = llm.apply_model(_class_name)
+    if played.startswith("Transformers"):
+        raise UserError(
+            f"{folder}: vLLM has no model of its own for it and would alter the one that trains; use rollout=local"
+        )
+
+
+def _class_name(model: Any) -> str:
+    return type(model).__name__
 
 
 def _without_tied(weights: Iterable[tuple[str, Tensor]], tied: bool) -> Iterable[tuple[str, Tensor]]:

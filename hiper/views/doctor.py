@@ -21,27 +21,28 @@ from urllib.request import Request, urlopen
 from hiper.errors import UserError
 from hiper.manifest import ask_git
 from hiper.views.machine import Finding, State, examine, gpu_sizes
+from hiper.views.profiles import LOCAL, SLURM, Profile
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 DEMO = "demo"
+HERE = Profile()
 MARKS: dict[State, tuple[str, str]] = {
     "ok": ("ok", "green"),
     "missing": ("MISSING", "bold red"),
     "optional": ("optional", "yellow"),
 }
-LOCAL = "local"  # Snakemake's name for running jobs on this machine
 SERVER_SECONDS, DATABASE_SECONDS = 2.0, 0.5
 
 
-def diagnose(root: Path, experiment: str | None = None, executor: str = LOCAL) -> list[Finding]:
+def diagnose(root: Path, experiment: str | None = None, profile: Profile = HERE) -> list[Finding]:
     """Everything looked at in the project at `root`; what `experiment` (default: the demo) cannot do without is
-    `missing`. `executor`: who runs its jobs, as Snakemake calls it. UserError for an experiment that does not exist."""
-    return list(look(root, experiment, executor))
+    `missing`. `profile`: where its jobs run. UserError for an experiment that does not exist."""
+    return list(look(root, experiment, profile))
 
 
-def look(root: Path, experiment: str | None = None, executor: str = LOCAL) -> Iterator[Finding]:
+def look(root: Path, experiment: str | None = None, profile: Profile = HERE) -> Iterator[Finding]:
     """The same one after the other: importing torch and composing every experiment take seconds."""
     if experiment is not None:
         with suppress(ImportError):  # said below
@@ -51,8 +52,9 @@ def look(root: Path, experiment: str | None = None, executor: str = LOCAL) -> It
     yield from examine(root)
     parts: list[Callable[[], Iterator[Finding]]] = [
         lambda: _commit(root),
-        lambda: _experiments(root, experiment or DEMO, experiment is not None, executor),
-        lambda: _tracking(root, executor),
+        lambda: _experiments(root, experiment or DEMO, experiment is not None, profile.executor),
+        lambda: _cluster(root, experiment or DEMO, profile),
+        lambda: _tracking(root, profile.executor),
         lambda: _folders(root),
         lambda: _leftovers(root),
     ]
@@ -119,6 +121,29 @@ def _folded(reasons: Sequence[str]) -> str:
 
 def _command(experiment: str, executor: str) -> str:
     return f"hiper run {experiment}{'' if executor == LOCAL else ' --cluster'}"
+
+
+def _cluster(root: Path, experiment: str, profile: Profile) -> Iterator[Finding]:
+    """Whether Slurm has the partitions that the profile names, and GPUs enough in them."""
+    from hiper.compose import WARM_START
+    from hiper.grids import compose_grid
+    from hiper.views import slurm
+
+    if profile.executor != SLURM or slurm.lacking():
+        return
+    try:
+        runs = compose_grid(experiment, root)
+    except UserError:  # said above
+        return
+    engines = [settings.engine for name, settings in runs if name.algorithm != WARM_START]
+    on_gpus = any(settings.engine.device == "cuda" for _, settings in runs)
+    if refused := slurm.refusals(profile.resource, on_gpus, engines):
+        for reason in refused:
+            yield Finding("Cluster", "Slurm", "missing", reason)
+    else:
+        yield Finding(
+            "Cluster", "Slurm", "ok", f"has the partitions that the profile names, and nodes for {experiment}"
+        )
 
 
 def _tracking(root: Path, executor: str) -> Iterator[Finding]:

@@ -19,12 +19,12 @@ from hiper.learning import pretrained
 from hiper.manifest import MANIFEST
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.hardware import CARDS
+from hiper.views import slurm
 from hiper.views.datasets import data_finding
 from hiper.views.estimates import Plan, plan_of, shape_of
 from hiper.views.machine import Finding, State, listed_gpus
-from hiper.yaml_files import read_yaml
+from hiper.views.profiles import LOCAL, SLURM
 
-LOCAL, SLURM = "local", "slurm"
 GB = 10**9
 Run = tuple[RunName, RunSettings]
 
@@ -40,14 +40,6 @@ def missing(experiment: str, runs: Sequence[Run], root: Path, executor: str, rem
 
 def _made(benchmark: BenchmarkSettings, root: Path) -> bool:
     return (root / "data" / benchmark.dataset / "dataset.json").exists()
-
-
-def executor_of(profile: str, root: Path) -> str:
-    """The executor that a Snakemake profile names; UserError where there is no such profile."""
-    for folder in (root / profile, root / "profiles" / profile):
-        for path in sorted(folder.glob("config*.yaml")):
-            return str(read_yaml(path).get("executor", LOCAL))
-    raise UserError(f"--profile {profile}: no config.yaml in {root / profile} or {root / 'profiles' / profile}")
 
 
 def data_needs(runs: Sequence[Run], root: Path, lacking: State) -> Iterator[Finding]:
@@ -91,7 +83,8 @@ def _models(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
     asked = f"hiper doctor --experiment {experiment}"
     starts = {name for name, _ in runs if name.algorithm == WARM_START}
     wanted: dict[str, Path | None] = {}
-    for model in sorted({run.model.path for name, run in runs if name in starts and run.model.path is not None}):
+    files = {run.model.path: f"configs/model/{name.model}.yaml" for name, run in runs if name in starts}
+    for model in sorted(path for path in files if path is not None):
         try:
             wanted[model] = pretrained.located(model)
         except UserError as error:
@@ -109,15 +102,16 @@ def _models(experiment: str, runs: Sequence[Run], root: Path) -> Iterator[Lack]:
             using.setdefault(folder, []).append(settings)
     for model, folder in wanted.items():
         if folder is None:
-            yield None, f"the model {model} is not on this machine", pretrained.remedy(model)
+            yield None, f"the model {model} ({files[model]}) is not on this machine", pretrained.remedy(model)
         elif absent := pretrained.gaps(folder):
-            yield None, f"the model {model} lacks {', '.join(absent)} in {folder}", pretrained.remedy(model)
+            missing = ", ".join(absent)
+            yield None, f"the model {model} ({files[model]}) lacks {missing} in {folder}", pretrained.remedy(model)
     for problem in dict.fromkeys(problem for settings in made for problem in _unsampled(settings)):
-        yield None, problem, f"{asked} asks again"
+        yield None, problem, f"change configs/model, or a setting that this names; {asked} asks again"
     for folder, users in using.items():
         problems = model_problems(folder, users)
         for problem in problems:
-            yield None, problem, f"{asked} asks again"
+            yield None, problem, f"choose another model, or change the setting that this names; {asked} asks again"
         if not problems and any(settings.engine.device == "cpu" for settings in users):
             yield from _slower(folder, users[0].model.name)
 
@@ -226,7 +220,7 @@ def _memory(plan: Plan, size: int) -> Iterator[Lack]:
 
 
 def _slurm(executor: str) -> Iterator[Lack]:
-    if executor == SLURM and (absent := [name for name in ("sbatch", "squeue") if not shutil.which(name)]):
+    if executor == SLURM and (absent := slurm.lacking()):
         yield None, f"no {', '.join(absent)} here", "log in to the cluster's head node"
 
 

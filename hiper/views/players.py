@@ -56,7 +56,9 @@ class Person:
             if typed == "help":
                 self.console.print(HELP)
             elif typed:
-                self.console.print(f"“{inline(typed)}” is none of these {len(actions)} actions; `help` explains.")
+                words = inline(typed)
+                meant = f"`{FREE_ACTION.replace(FREE_TEXT, words)}` asks for it, and " if self.free else ""
+                self.console.print(f"“{words}” is none of these {len(actions)} actions; {meant}`help` explains.")
 
     def _filled(self, action: str) -> str:
         """The action, its free text asked for where it still has none."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Literal
 
 from hiper.compose import RunName
-from hiper.config import Engine, RunSettings
+from hiper.config import RunSettings
 from hiper.paths import looks_like_path
 from hiper.planning.assumptions import Assumptions
 from hiper.planning.files import FLOAT, checkpoint_bytes, saved_bytes
@@ -73,35 +72,6 @@ def warned(options: str, name: RunName, settings: RunSettings) -> str:
     counted = math.ceil(SLACK * (plan.step.seconds + plan.validation_seconds + plan.checkpoint_seconds))
     seconds = min(counted, 60 * SHORTEST // 2)  # or a job would be warned as soon as it begins
     return re.sub(r"(--signal=\S+@)(\d+)", lambda found: f"{found[1]}{max(int(found[2]), seconds)}", options)
-
-
-def unplaceable(
-    listed: str, partitions: Collection[str], kind: str | None, engines: Collection[Engine]
-) -> Iterator[str]:
-    """Why Slurm would never start trainings by these engines, from what `sinfo --format="%R %D %G"` lists: partition,
-    number of nodes, GPUs of each. Only `partitions` count (none named: all), and GPUs of the `kind` (None: of any)."""
-    nodes: list[tuple[int, int]] = []  # GPUs of a node, how many nodes have them
-    for line in listed.splitlines():
-        partition, count, resources = line.split(maxsplit=2)
-        if not partitions or partition in partitions:
-            nodes.append((_gpus(resources, kind), int(count)))
-    most = max((gpus for gpus, _ in nodes), default=0)
-    for gpus, wanted in sorted({(engine.gpus, engine.nodes) for engine in engines}):
-        enough = sum(count for there, count in nodes if there >= gpus)
-        if enough < wanted:
-            what = f"{kind} GPUs" if kind else "GPUs"
-            yield (
-                f"engine.gpus = {gpus} on each of engine.nodes = {wanted}: {enough} nodes that jobs may run on "
-                f"({', '.join(sorted(partitions)) or 'any partition'}) have so many {what}, none has more than {most}; "
-                "share the processes out otherwise, or name another gpu_partition or gpu_type in "
-                "profiles/slurm/config.yaml"
-            )
-
-
-def _gpus(resources: str, kind: str | None) -> int:
-    """Of a node's generic resources as sinfo lists them: `gpu:a100:4(S:0-1),gpu:t4:2`, `gpu:4`, `(null)`."""
-    found = re.findall(r"(?:^|,)gpu:(?:([^:,()]+):)?(\d+)", resources)
-    return sum(int(count) for name, count in found if kind in (None, name))
 
 
 def unknown_sizes(name: RunName, settings: RunSettings) -> str | None:

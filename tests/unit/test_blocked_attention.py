@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hiper.learning.blocked_attention import BLOCK, attend_blocked, takes_blocked
+from hiper.learning.decoder import Decoder, DecoderShape, Packing
 
 
 def _parts(length: int, kv_heads: int, dtype: torch.dtype) -> list[Tensor]:
@@ -37,6 +38,38 @@ def test_blocks_give_the_attention_and_its_gradients_of_the_whole(
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == dtype
         assert (one.double() - other).abs().max() <= close * max(1.0, float(other.abs().max()))
+
+
+@pytest.mark.parametrize("before", [1, BLOCK, 3 * BLOCK - 1])
+def test_queries_of_the_last_positions_get_what_they_get_among_all(before: int) -> None:
+    """As the sampler reads what comes after a kept prefix."""
+    parts = _parts(before + BLOCK + 3, 2, torch.float32)
+    last = [parts[0][:, :, before:].detach().requires_grad_(), *parts[1:]]
+    among = attend_blocked(*parts)[:, :, before:]
+    found, wanted = _values_and_gradients(attend_blocked(*last), last), _values_and_gradients(among, parts)
+    wanted[1] = wanted[1][:, :, before:]
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_cache_is_extended_by_the_same_hidden_states_with_blocks_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of different lengths behind different beginnings, to what bfloat16 rounds."""
+    decoder = Decoder(DecoderShape(50, 32, 48, 3, 4, 2, True, 512, 10000.0, 1e-6))
+    decoder.initialize(torch.Generator().manual_seed(1))
+    decoder.to(torch.bfloat16)
+    known, fresh = [list(range(n)) for n in (5, 40, 11)], [[t % 50 for t in range(n)] for n in (150, 3, 64)]
+    found = []
+    for fewest in (1, 10**6):
+        monkeypatch.setattr("hiper.learning.decoder.FEWEST_BLOCKED", fewest)
+        with torch.inference_mode():
+            _, cache = decoder.model.hidden(Packing.of(known, [[0]] * 3, "cpu"), cache_room=200)
+            assert cache is not None
+            hidden, lengths = decoder.model.extend(fresh, cache)
+        assert lengths == [150, 3, 64]
+        found.append((hidden.float(), cache.length.tolist()))
+    (blocked, reached), (whole, wanted) = found
+    assert reached == wanted
+    assert (blocked - whole).norm() < 0.02 * whole.norm()
 
 
 def test_only_bfloat16_on_a_cpu_is_computed_in_blocks() -> None:

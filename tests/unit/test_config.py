@@ -72,6 +72,8 @@ def test_an_experiment_file_wins_over_every_group() -> None:
     ("key", "value", "wanted"),
     [
         ("training.episodess", 8, ["training.episodess", "unknown setting", "8"]),
+        ("gamma", 0.9, ["gamma: unknown setting", "did you mean algorithm.gamma?"]),
+        ("training.backbone", "own", ["training.backbone: unknown setting", "did you mean training.critic.backbone?"]),
         ("training.episodes", "many", ["training.episodes", "'many'", "integer"]),
         ("training.episodes", 2.5, ["training.episodes", "2.5", "integer"]),
         ("training.clip_low", -0.2, ["training.clip_low", "-0.2", "greater than 0"]),

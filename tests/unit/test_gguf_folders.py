@@ -60,6 +60,9 @@ def test_a_models_file_is_read_as_experiments_read_it(uninstalled: Path, capsys:
     (folder / "bad.yaml").write_text("name: bad\npathh: ./models/bad\nscratch: null\nlora: null\n")
     assert main(["model", "bad"]) == 2
     assert "pathh: unknown setting (value './models/bad'); did you mean 'path'?" in capsys.readouterr().err
+    (folder / "bad.yaml").write_text("name: good\npath: ./models/bad\nscratch: null\nlora: null\n")
+    assert main(["model", "bad"]) == 2
+    assert "bad.yaml, name = 'good': must be bad, as the file is called" in capsys.readouterr().err
 
 
 def test_what_is_no_gguf_file_leaves_nothing_behind(uninstalled: Path, capsys: pytest.CaptureFixture[str]) -> None:

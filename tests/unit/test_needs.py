@@ -25,6 +25,7 @@ from hiper.records import read_json, write_json
 from hiper.stages import warmstart
 from hiper.views import doctor, needs
 from hiper.views.machine import Finding
+from hiper.views.profiles import profile_of
 
 ROOT = Path(__file__).resolve().parents[2]
 START = RunName("alfworld", "qwen2.5_1.5b_instruct", "warmstart", 0)
@@ -173,14 +174,25 @@ def test_the_workflows_check_names_what_is_missing(
 
 
 def test_a_profile_says_where_jobs_go(tmp_path: Path) -> None:
-    """By name in the root or under profiles/; one that is not there is a mistake."""
-    assert needs.executor_of("default", ROOT) == "local"
-    folder = tmp_path / "profiles" / "big"
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("executor: slurm\n")
-    assert needs.executor_of("big", tmp_path) == "slurm"
+    """By name in the root or under profiles/; of several, the later ones go over the earlier ones as Snakemake has it,
+    block by block; one that is not there is a mistake."""
+    assert profile_of([], tmp_path).executor == profile_of(["default"], ROOT).executor == "local"
+    for name, text in {
+        "big": "executor: slurm\ndefault-resources: {gpu_partition: a100, mem_mb: 10}\n",
+        "mine": "default-resources:\n  slurm_partition: null\n  gpu_type: t4\n",
+    }.items():
+        (folder := tmp_path / "profiles" / name).mkdir(parents=True)
+        (folder / "config.yaml").write_text(text)
+    alone, both = profile_of(["big"], tmp_path), profile_of(["big", "mine"], tmp_path)
+    assert (alone.executor, alone.resource("gpu_partition"), alone.resource("mem_mb")) == ("slurm", "a100", "10")
+    assert [both.executor, *map(both.resource, ("gpu_partition", "slurm_partition", "gpu_type"))] == [
+        "slurm",
+        None,
+        None,
+        "t4",
+    ]
     with pytest.raises(UserError, match="--profile small"):
-        needs.executor_of("small", tmp_path)
+        profile_of(["big", "small"], tmp_path)
 
 
 def test_doctor_looks_where_the_profile_sends_jobs(

@@ -245,11 +245,12 @@ def test_a_search_is_typed_whole_or_asked_for(tmp_path: Path) -> None:
     benchmark = open_benchmark(settings, data)
     game = Game(benchmark, benchmark.tasks("test")[0], 0)
     for turns, typed in (
-        (1, ["1", "", "soap", "quit"]),
+        (1, ["soap", "1", "", "soap", "quit"]),
         (1, ["search[", "searching[soap]", "search[soap]", "quit"]),
         (2, ["search[soap]", "search[soap]", "quit"]),
     ):
         lines, stream = iter(typed), io.StringIO()
         play_oneself(console(stream), game, settings.max_turns, lambda lines=lines: next(lines))
         assert "Page 1 (Total results: " in stream.getvalue()
+        assert ("“soap” is none of these 1 actions; `search[soap]` asks for it" in stream.getvalue()) == ("1" in typed)
         assert f"Stopped after {turns} of 6 turns." in stream.getvalue()

@@ -22,9 +22,9 @@ from hiper.views.resources import (
     memory_mb,
     minutes,
     unknown_sizes,
-    unplaceable,
     warned,
 )
+from hiper.views.slurm import refused
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL, LARGE = (RunName("alfworld", f"qwen2.5_{size}_instruct", "hiper", 0) for size in ("1.5b", "7b"))
@@ -145,5 +145,14 @@ def test_a_training_that_no_nodes_could_take_is_named_beforehand(
     """More GPUs than a node of the partition has, of the kind that the profile names, or more such nodes than there
     are; Slurm would refuse the job hours later."""
     engine = paper[SMALL].engine.model_copy(update={"gpus": gpus, "nodes": nodes})
-    found = list(unplaceable(NODES, partitions, kind, [engine, engine]))
+    profile = {"gpu_partition": ",".join(partitions), "gpu_type": kind}
+    found = refused(NODES, profile.get, True, [engine, engine])
     assert (found == []) if said is None else (len(found) == 1 and said in found[0])
+
+
+def test_a_partition_that_the_cluster_lacks_is_named_with_those_it_has(paper: dict[RunName, RunSettings]) -> None:
+    """That of jobs with GPUs only where there are such jobs."""
+    profile = {"gpu_partition": "big,huge", "slurm_partition": "cpu"}
+    assert refused(NODES, profile.get, False, []) == []
+    (told,) = refused(NODES, profile.get, True, [paper[SMALL].engine])
+    assert told.startswith("gpu_partition: 'huge' is no partition of this cluster, which has big, other, cpu;")

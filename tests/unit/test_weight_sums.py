@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from library_models import OTHERS, make
 from torch import Tensor, nn
 
 from hiper.errors import UserError
 from hiper.learning.decoder import Decoder, DecoderShape
 from hiper.learning.folders import save_decoder
-from hiper.policies.vllm_engine import VllmEngine, Wanted, names_agree
-from hiper.policies.weight_sums import Handover, Sums
+from hiper.policies.vllm_engine import VllmEngine, Wanted, compared_by
+from hiper.policies.weight_sums import Comparison, Handover, Sums
 
 SHAPE = DecoderShape(30, 16, 24, 2, 4, 2, True, 64, 1e4, 1e-6)
 MERGED = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
@@ -67,17 +68,28 @@ def sent() -> dict[str, Tensor]:
     }
 
 
-def problems(load: Load, weights: dict[str, Tensor] | None = None) -> list[str]:
+def problems(load: Load, weights: dict[str, Tensor] | None = None, by: Comparison = "numbers") -> list[str]:
     """Of a sampler that takes what `load` makes of the merged weights."""
-    handover, sampler = Handover(torch.bfloat16), Sampler(merged(sent()))
+    handover, sampler = Handover(torch.bfloat16, by), Sampler(merged(sent()))
     dict(handover.noting((sent() if weights is None else weights).items()))
     sampler.load(load(merged(sent())))
     return handover.problems(sampler)
 
 
-def test_weights_that_arrived_are_right() -> None:
+@pytest.mark.parametrize("by", ["numbers", "names", "vectors"])
+def test_weights_that_arrived_are_right(by: Comparison) -> None:
     """Merged, rounded to bfloat16, and with a padded vocabulary."""
-    assert problems(lambda weights: weights) == []
+    assert problems(lambda weights: weights, by=by) == []
+
+
+def test_a_weight_without_a_place_is_found_without_its_numbers() -> None:
+    """A sampler lacks a bias that the trainer has; of vectors alone it is found, too."""
+    more = sent() | {"model.layers.0.self_attn.o_proj.bias": torch.ones(16)}
+    assert problems(lambda loaded: loaded, more, "names") == [
+        "model.layers.0.self_attn.o_proj.bias: was sent and has no place"
+    ]
+    (lost,) = problems(lambda loaded: loaded, more, "vectors")
+    assert "numbers of biases and norms were sent, and its model has" in lost
 
 
 def test_a_weight_that_was_not_loaded_is_named() -> None:
@@ -144,7 +156,7 @@ class FakeLlm:
 
 def engine(load: Load) -> tuple[VllmEngine, FakeLlm]:
     made, llm = VllmEngine.__new__(VllmEngine), FakeLlm(load)
-    made.llm, made.unchecked, made.dtype = llm, True, torch.bfloat16
+    made.llm, made.unchecked, made.dtype = llm, "numbers", torch.bfloat16
     return made, llm
 
 
@@ -163,10 +175,14 @@ def test_a_first_update_that_does_not_arrive_ends_the_run() -> None:
         made.update(sent().items())
 
 
-def test_models_are_compared_where_both_programs_name_them_alike(tmp_path: Path) -> None:
-    """A decoder of our own on a GPU; the CPU's weights have other forms."""
+def test_models_are_compared_as_far_as_both_programs_agree(tmp_path: Path) -> None:
+    """By names and numbers a decoder of our own on a GPU; the CPU's weights have other forms, and a model that the
+    library computes other names."""
     decoder = Decoder(SHAPE)
     decoder.initialize(torch.Generator().manual_seed(0))
-    save_decoder(decoder, tmp_path, tmp_path, 0, 0)
-    assert names_agree(tmp_path, Wanted("cuda", "bfloat16", 10, False, 1, 0.2))
-    assert not names_agree(tmp_path, Wanted("cpu", "float32", 10, False, 1))
+    save_decoder(decoder, tmp_path / "own", tmp_path, 0, 0)
+    make("gemma2", tmp_path / "other", *OTHERS["gemma2"])
+    on_gpu, on_cpu = Wanted("cuda", "bfloat16", 10, False, 1, 0.2), Wanted("cpu", "float32", 10, False, 1)
+    assert compared_by(tmp_path / "own", on_gpu) == "numbers"
+    assert compared_by(tmp_path / "own", on_cpu) == "names"
+    assert compared_by(tmp_path / "other", on_gpu) == compared_by(tmp_path / "other", on_cpu) == "vectors"

@@ -4,16 +4,15 @@
 # Signals: a warning (SIGUSR1) or a preemption (SIGTERM) reaches every process of a job: Snakemake, the shell, `tee`, the
 # stage. Only the stage is to answer (hiper/stages/interruption.py); the others wait for it.
 import ast
-import shutil
 import signal
-import subprocess
 from contextlib import suppress
 
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
 from hiper.locks import owner
-from hiper.views.resources import memory_mb, minutes, unknown_sizes, unplaceable, warned
+from hiper.views.resources import memory_mb, minutes, unknown_sizes, warned
+from hiper.views.slurm import refusals
 
 # this takes the place of Snakemake's own prefix, bash's strict mode: with it the status of `hiper … | tee` is hiper's
 shell.prefix("set -euo pipefail; trap '' TERM USR1; ")
@@ -164,31 +163,9 @@ def refused_by_cluster(runs):
     """What keeps this cluster from taking jobs, with the line of the profile to change."""
     if workflow.executor_plugin.name != "slurm":
         return []
-    if shutil.which("sbatch") is None:
-        return ["there is no sbatch here: start `snakemake --profile slurm` on a login node of the cluster"]
-    try:
-        text = {"encoding": "utf-8", "errors": "replace"}
-        listed = subprocess.run(["sinfo", "--noheader", "--format=%R %D %G"], capture_output=True, **text)
-    except OSError as error:
-        return [f"sinfo cannot be started ({error.strerror}): it says which partitions this cluster has"]
-    if listed.returncode:
-        return [f"sinfo ended with status {listed.returncode}: {listed.stderr.strip()}; ask who runs this cluster"]
-    known = list(dict.fromkeys(line.split()[0] for line in listed.stdout.splitlines()))
-    keys = [
-        "slurm_partition",
-        *(["gpu_partition"] if any(chosen.engine.device == "cuda" for _, chosen in runs) else []),
-    ]
-    wanted = [(key, name) for key in keys for name in filter(None, (of_profile(key) or "").split(","))]
-    unknown = [
-        f"{key}: {name!r} is no partition of this cluster, which has {', '.join(known) or 'none that sinfo knows'}; "
-        "the partitions stand at the head of profiles/slurm/config.yaml"
-        for key, name in wanted
-        if name not in known
-    ]
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("preflight", "train")]
-    engines = [found for job in jobs if (found := engine(job.wildcards)).device == "cuda"]
-    gpu_partitions = [name for key, name in wanted if key == "gpu_partition"]
-    return unknown or [*unplaceable(listed.stdout, gpu_partitions, of_profile("gpu_type"), engines)]
+    on_gpus = any(chosen.engine.device == "cuda" for _, chosen in runs)
+    return refusals(of_profile, on_gpus, [engine(job.wildcards) for job in jobs])
 
 
 def still_running(runs):
