@@ -69,7 +69,7 @@ def compose_grid(experiment: str, root: Path) -> list[Run]:
         if cell not in composed:
             composed[cell] = compose_run(experiment, str(name), root)
         runs.append((name, composed[cell].model_copy(update={"seed": name.seed})))
-    require_distinct(experiment, runs)
+    require_distinct(experiment, runs, root)
     require_known(experiment, runs, root)
     require_chosen(experiment, runs, root)
     for problem in (*idle_settings(experiment, runs, root), *covered_settings(experiment, runs, root)):
@@ -77,7 +77,7 @@ def compose_grid(experiment: str, root: Path) -> list[Run]:
     return runs
 
 
-def require_distinct(experiment: str, runs: Iterable[Run]) -> None:
+def require_distinct(experiment: str, runs: Iterable[Run], root: Path) -> None:
     """UserError where two algorithms or two models of an experiment are one under two names: a comparison of them would
     look like a result."""
     seen: dict[tuple[str, ...], RunName] = {}
@@ -92,9 +92,28 @@ def require_distinct(experiment: str, runs: Iterable[Run]) -> None:
             if first != second:
                 raise UserError(
                     f"configs/experiment/{experiment}.yaml: {first} and {second} have the same settings (runs {other} "
-                    f"and {name}), whatever configs/{group}/{first}.yaml and configs/{group}/{second}.yaml say; list "
-                    f"one of the two under grid, {group}s, or set under by_{group} what is different"
+                    f"and {name}){_levelled(experiment, group, first, second, root)}; list one of the two under grid, "
+                    f"{group}s, or set under by_{group} what is different"
                 )
+
+
+def _levelled(experiment: str, group: str, first: str, second: str, root: Path) -> str:
+    """What an experiment's files set for both of two algorithms, or models, whose own files differ in it."""
+    own = [
+        {key: value for layer in layers(group, one, root) for key, value in leaves(layer.values).items()}
+        for one in (first, second)
+    ]
+    differing = sorted(key for key in own[0].keys() | own[1].keys() if own[0].get(key) != own[1].get(key))
+    setters = {
+        f"{group}.{key}": layer.path
+        for layer in layers("experiment", experiment, root)
+        for key in differing
+        if layer.group == "experiment" and key in leaves(layer.values.get(group) or {})
+    }
+    told = ", ".join(f"{key} of {path}" for key, path in setters.items())
+    if told:
+        return f": their files differ, but {told} goes over both"
+    return f", whatever configs/{group}/{first}.yaml and configs/{group}/{second}.yaml say"
 
 
 def require_known(experiment: str, runs: Iterable[Run], root: Path) -> None:

@@ -25,7 +25,7 @@ from hiper.report.formats import to_text
 from hiper.report.measures import interval_of
 from hiper.report.study import Study, load_studies
 from hiper.report.table import INTERVAL, Column, Table, percent, reach, signed, signed_headline
-from hiper.report.training import averaged, courses, smooth
+from hiper.report.training import Course, averaged, course, courses, smooth
 from hiper.runs import run_files
 from hiper.runs.conditions import in_order
 from hiper.statistics import grid, mean_difference, mean_rate, paired
@@ -173,8 +173,8 @@ def success(pairs: Sequence[Pair]) -> Table:
 
 
 def draw(pairs: Sequence[Pair], path: Path) -> bool:
-    """Success in training over episodes, an axis for each benchmark and model, the mean over seeds: A solid, B dashed;
-    False, and no file, where neither side recorded any."""
+    """Success in training over episodes, an axis for each benchmark and model, the mean over the seeds that both sides
+    have, or over each side's own: A solid, B dashed; False, and no file, where neither side recorded any."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -189,11 +189,14 @@ def draw(pairs: Sequence[Pair], path: Path) -> bool:
     for axis, (place, own) in zip(figure.subplots(1, len(by_place), squeeze=False).flat, by_place.items(), strict=True):
         for pair in own:
             drawn = colour(pair.algorithm)
-            for letter, study, line in (("A", pair.first, "-"), ("B", pair.second, "--")):
-                if found := courses(study, pair.algorithm):
+            sides = [_by_seed(study, pair.algorithm) for study in (pair.first, pair.second)]
+            both = sides[0].keys() & sides[1].keys()
+            for letter, study, side, line in zip("AB", (pair.first, pair.second), sides, ("-", "--"), strict=True):
+                if found := [one for seed, one in side.items() if seed in both or not both]:
                     common = min(len(one.success) for one in found)
                     mean = sum(smooth(one.success[:common], averaged(common)) for one in found) / len(found)
-                    label = f"{study.label(pair.algorithm)}, {letter}"
+                    seeds = "1 seed" if len(found) == 1 else f"{len(found)} seeds"
+                    label = f"{study.label(pair.algorithm)}, {letter} ({seeds})"
                     axis.plot(found[0].spent["episodes"][:common], 100 * mean, line, color=drawn, label=label)
         axis.set(title=", ".join(place), xlabel="training episodes (moving average)", ylabel="success in training (%)")
         axis.set_ylim(0, 100)
@@ -202,6 +205,12 @@ def draw(pairs: Sequence[Pair], path: Path) -> bool:
     with atomic_write(path, "wb") as stream:
         figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
     return True
+
+
+def _by_seed(study: Study, algorithm: str) -> dict[int, Course]:
+    """Of each seed that has the metrics for it."""
+    found = ((run.seed, course(study, run.name)) for run in study.of(algorithm))
+    return {seed: one for seed, one in found if one is not None}
 
 
 def default_picture(first: Path, second: Path) -> Path:

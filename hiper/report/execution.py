@@ -107,7 +107,7 @@ def _durations(manifests: Sequence[Mapping[str, Any]], ends: Sequence[datetime],
     if starts:
         yield f"{spoken((ends[-1] - min(starts)).total_seconds())} from the first start of a run to the last end"
     if jobs.count:
-        yield f"{jobs.count} jobs took {spoken(jobs.seconds)} together"
+        yield f"{jobs.count} jobs took {spoken(jobs.seconds)} together, the last attempt of each"
     elif wall := sum(map(_wall, manifests)):
         yield f"trainings and evaluations took {spoken(wall)} together"
     taken = [value_at(one, TAKEN_FROM) for one in manifests]

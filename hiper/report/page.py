@@ -46,6 +46,7 @@ FITS = range(240, 2001, 80)  # pixels: the widths below which a table's rows bec
 BREAK = re.compile(r"\s+|<wbr>")  # where the text of a cell may
 TRACED = "hiper_traced"  # the form of HiPER that carries credit on through the ends of subgoals
 MARGIN = 1.05  # of an axis beyond the furthest end of an interval
+ONE_COLUMN, LEAST = 470, 1.2  # points: the width of a picture with one panel; pixels for each of a wider one
 LETTER, PADDING = 7.6, 16  # pixels of a table: a letter, and around a cell
 
 
@@ -92,8 +93,15 @@ def write_page(studies: Sequence[Study], experiment: Path, figures: Sequence[Dra
 
 
 def _figure(drawn: Drawn) -> dict[str, Any]:
-    panels = [(about, b64encode(svg.encode()).decode("ascii")) for about, svg in drawn.panels]
+    panels = [(about, b64encode(svg.encode()).decode("ascii"), _least(svg)) for about, svg in drawn.panels]
     return {"name": drawn.name, "caption": FIGURES[drawn.name].caption, "panels": panels}
+
+
+def _least(svg: str) -> int | None:
+    """Pixels that a picture of several columns needs for its words to be read; it scrolls where there are fewer."""
+    found = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)
+    width = float(found[1]) if found else 0.0
+    return round(width * LEAST) if width > ONE_COLUMN else None
 
 
 def _printable(value: Any) -> Any:

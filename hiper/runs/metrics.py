@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 
 METRICS, TIMINGS = "metrics.jsonl", "timings.jsonl"
+ELAPSED = "elapsed"  # seconds since the stage began, those of earlier attempts included
 
 
 def resume_rows(path: Path, counter: str, keep: int) -> None:
@@ -30,15 +31,17 @@ def resume_rows(path: Path, counter: str, keep: int) -> None:
 class MetricsLog:
     """`<run>/metrics.jsonl`, one row per step, those after `keep` dropped.
 
-    Times go to `timings.jsonl`, so that equal runs have equal metrics.
+    Times go to `timings.jsonl`, so that equal runs have equal metrics. `before`: seconds that earlier attempts took up
+    to their last row, also one that is dropped.
     """
 
     def __init__(self, folder: Path, counter: str, keep: int) -> None:
         self.path, self.timings = folder / METRICS, folder / TIMINGS
+        self.before = _elapsed(self.timings) if keep else 0.0
         for path in (self.path, self.timings):
             resume_rows(path, counter, keep)
         self.counter = counter
-        self.started = time.monotonic()
+        self.started = time.monotonic() - self.before
 
     def require(self, wanted: Iterable[int]) -> None:
         """UserError unless the file has exactly the rows with these numbers: a stage that ended short has failed."""
@@ -61,8 +64,14 @@ class MetricsLog:
         seconds = {name: round(value, 3) for name, value in (timings or {}).items()}
         append_jsonl(
             self.timings,
-            {self.counter: row[self.counter], "elapsed": round(time.monotonic() - self.started, 3), **seconds},
+            {self.counter: row[self.counter], ELAPSED: round(time.monotonic() - self.started, 3), **seconds},
         )
+
+
+def _elapsed(timings: Path) -> float:
+    rows = read_jsonl(timings, partial_ok=True) if timings.exists() else []
+    last = rows[-1].get(ELAPSED) if rows else None
+    return float(last) if isinstance(last, int | float) else 0.0
 
 
 class Progress:

@@ -66,9 +66,7 @@ def take_over(
             if made is None or not _alike(made, settings, stage):
                 continue
             if differing := _differing(now, made):
-                log.info(
-                    "%s of the experiment %s are not taken over: other %s", stage, other.parents[1].name, differing
-                )
+                log.info("%s of the experiment %s: not taken over, other %s", stage, other.parents[1].name, differing)
                 continue
             withdraw_manifest(folder)
             copied = _copied(made, other, folder, further or {})
@@ -101,11 +99,14 @@ def _elsewhere(folder: Path, experiment: str) -> list[Path]:
 
 
 def _alike(made: Mapping[str, Any], settings: RunSettings, stage: Stage) -> bool:
-    """Whether it was made with the same settings."""
+    """Whether it was made with the same settings; another version's, which this one cannot read, are not the same."""
     values = made.get("settings")
-    return isinstance(values, dict) and stage_digest(settings, stage) == stage_digest(
-        parse_run(values, MANIFEST), stage
-    )
+    try:
+        return isinstance(values, dict) and stage_digest(settings, stage) == stage_digest(
+            parse_run(values, MANIFEST), stage
+        )
+    except UserError:
+        return False
 
 
 def _differing(now: Mapping[str, Any], made: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ def run(settings: RunSettings, start: Path, folder: Path, data_root: Path) -> No
             checkpoint.begin(folder / "checkpoints", identity)
         processes.wait()
         follower = start_follower(folder) if settings.tracking.live and processes.first else None
-        trainer.train(notice)
+        started -= trainer.train(notice)
         trainer.save(folder / "model")
         if not processes.first:
             return
@@ -189,12 +189,13 @@ class Trainer:
         decoder.model.checkpointing = again
         return decoder
 
-    def train(self, notice: Notice) -> None:
-        """From where it was left to the last iteration; the checkpoints that were begun are then whole."""
+    def train(self, notice: Notice) -> float:
+        """From where it was left to the last iteration; the checkpoints that were begun are then whole. Seconds that
+        earlier attempts took."""
         with self.checkpoints:
-            self._train(notice)
+            return self._train(notice)
 
-    def _train(self, notice: Notice) -> None:
+    def _train(self, notice: Notice) -> float:
         total = self.settings.training.iterations
         done = self._resume()
         self.pretrain(notice)
@@ -216,6 +217,7 @@ class Trainer:
         for rollout in (self.rollout, self.greedy, self.selection):
             if rollout is not None:
                 rollout.close()
+        return 0.0 if records is None else records.metrics.before
 
     def pretrain(self, notice: Notice) -> None:
         """Let the values learn before RL, if the settings want it; from where it was left."""

@@ -102,7 +102,7 @@ def _make(
             "tokenizer": {name: sha256_file(source / name) for name in TOKENIZER_FILES if (source / name).exists()},
         }
         checkpoint.begin(folder / "checkpoints", identity)
-        _train(settings, decoder, *examples, folder, device, notice)
+        started -= _train(settings, decoder, *examples, folder, device, notice)
     end = int(tokenizer.eos_token_id)
     pad = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end)
     save_decoder(decoder, folder / "model", source, end, pad, dict(merged_weights(decoder)))
@@ -195,7 +195,8 @@ def _train(
     folder: Path,
     device: str,
     notice: Notice,
-) -> None:
+) -> float:
+    """Learn from where a checkpoint left off; seconds that earlier attempts took."""
     sft = settings.warm_start
     trained = dict(trainable(decoder))  # what is frozen is in the folder that the model came from
     parameters = [*trained.values()]
@@ -234,6 +235,7 @@ def _train(
         if done < sft.steps and stopping:
             raise Interrupted(f"{notice}: stopped after step {done} of {sft.steps}")
     metrics.require(logged)
+    return metrics.before
 
 
 def _logged(steps: int) -> list[int]:

@@ -16,6 +16,7 @@ import yaml
 from pipeline import ROOT, RUN_FOLDER, STAGES, WARM_FOLDER, changed
 
 from hiper.cli.main import main
+from hiper.records import read_json, read_jsonl
 from hiper.runs.comparison import compare
 
 NEVER = 1000  # no checkpoint but the one that the signal asks for
@@ -85,7 +86,7 @@ def test_a_stage_asked_to_stop_saves_its_work_and_goes_on_to_the_same_bytes(
     prepared: Path, tmp_path: Path, stage: str, number: signal.Signals
 ) -> None:
     """One signal in the middle: status 75, one checkpoint at the place it names; the same command ends as if nothing
-    had happened."""
+    had happened. Its time is that of both."""
     folder = without(prepared, tmp_path / "project", stage)
     status, messages = interrupt(folder, stage, number)
     assert status == os.EX_TEMPFAIL, messages
@@ -96,6 +97,11 @@ def test_a_stage_asked_to_stop_saves_its_work_and_goes_on_to_the_same_bytes(
     status, messages = finish(hiper(folder, *STAGES[stage]))
     assert status == 0 and "resuming" in messages, messages
     assert compare(prepared / RESULT[stage], folder / RESULT[stage])[1] == []
+    elapsed = [row["elapsed"] for row in read_jsonl(folder / RESULT[stage] / "timings.jsonl")]
+    assert (
+        sorted(elapsed) == elapsed
+        and read_json(folder / RESULT[stage] / "manifest.json")["wall_time_seconds"] >= elapsed[-1]
+    )
 
 
 def test_a_second_signal_stops_at_once_and_costs_only_the_iteration(prepared: Path, tmp_path: Path) -> None:

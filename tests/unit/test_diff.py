@@ -30,9 +30,13 @@ def sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def test_two_experiments_are_compared_by_name(sides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     """50 and 75 % on the same eight tasks: 25 points, with the interval of tasks that one seed has; one figure. A seed
-    of one side alone is in neither rate."""
+    of one side alone is in neither rate nor curve."""
+    picture = sides[0].parent / "diff-first-second.png"
+    assert main(["diff", "first", "second"]) == 0
+    paired = picture.read_bytes()
     made = read_json(next(sides[0].glob("runs/*/manifest.json")))
-    write_json(add_run(sides[0], "hiper", 1, [False] * 8) / "manifest.json", made)
+    write_json(add_run(sides[0], "hiper", 1, [False] * 8, iterations=2) / "manifest.json", made)
+    capsys.readouterr()
     assert main(["diff", "first", "second"]) == 0
     shown = capsys.readouterr().out
     assert "algorithm.gamma: 0.9 → 0.95" in shown and "commit first-c" in shown and "commit second-" in shown
@@ -40,7 +44,7 @@ def test_two_experiments_are_compared_by_name(sides: list[Path], capsys: pytest.
     (line,) = (line for line in shown.splitlines() if line.startswith("alfworld_small tiny_1.5b hiper"))
     # Agresti and Min: centre 8/10 · 0.25 = 0.2; t(9) = 2.262, half = 2.262 · √((2 + 1)/10 − 0.2²)/√10 = 0.365
     assert "50.0  75.0  +25.0  [−16.5, +56.5] tasks only" in line
-    assert (sides[0].parent / "diff-first-second.png").stat().st_size > 1000
+    assert picture.read_bytes() == paired and len(paired) > 1000
 
 
 def test_a_setting_that_differs_for_some_names_them(sides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

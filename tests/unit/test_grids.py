@@ -231,3 +231,12 @@ def test_the_projects_experiments_compose_and_set_nothing_in_vain(
     for name, settings in runs:
         found = settings.experiment, settings.benchmark.dataset, settings.model.name
         assert found == (experiment, name.benchmark, name.model)
+
+
+def test_what_makes_two_algorithms_one_is_named(project: Path) -> None:
+    """A setting of the experiment, or of one that it inherits, goes over the very one in which their files differ."""
+    (project / "configs" / "algorithm" / "hiper_90.yaml").write_text("defaults: [hiper, _self_]\ngamma: 0.9\n")
+    experiment = mine(project, "hiper, hiper_90", "algorithm: {gamma: 0.9}")
+    told = r"have the same settings .*: their files differ, but algorithm\.gamma of .*mine\.yaml goes over both"
+    with pytest.raises(UserError, match=told):
+        compose_grid(experiment, project)

@@ -310,8 +310,8 @@ def test_the_top_says_when_where_and_at_what_cost(experiment: Path, tmp_path: Pa
     text = page_of(other).text
     for fact in (
         "2026-11-30 22:31 UTC", "c0ffee0123", "2 × H200, Abacus 3, 2 cores, 24 GiB, cuda",
-        "1 h 30 min from the first start of a run to the last end; 2 jobs took 2 h 00 min together; "
-        "1 warm start taken from demo, made there in 1 min 10 s",
+        "1 h 30 min from the first start of a run to the last end; 2 jobs took 2 h 00 min together, the last attempt "
+        "of each; 1 warm start taken from demo, made there in 1 min 10 s",
         "3.5 GPU-hours of trainings and evaluations, 0.5 CPU-hours, up to 2.0 GiB of memory in a job",
     ):  # fmt: skip
         assert fact in text
