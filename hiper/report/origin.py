@@ -96,13 +96,18 @@ def cells(study: Study, algorithm: str, found: Sequence[Made]) -> dict[str, Any]
         "title": f"{study.label(algorithm)} on {study.benchmark}, {study.model}",
         "anchor": study.runs_anchor(algorithm),
         "runs": [one.run for one in own],
-        "commits": [
-            _short(_part(one.training, "git", "commit")) + " with changes" * bool(_part(one.training, "git", "dirty"))
-            for one in own
-        ],
+        "commits": [_commit(one.training) for one in own],
+        # nothing where all were evaluated by what made them
+        "evaluated": [_commit(one.evaluation) for one in own]
+        if any(one.evaluation and _commit(one.evaluation) != _commit(one.training) for one in own)
+        else [],
         "configurations": [_short(_part(one.training, "configuration")) for one in own],
         "rows": rows,
     }
+
+
+def _commit(manifest: Mapping[str, Any] | None) -> str:
+    return _short(_part(manifest, "git", "commit")) + " with changes" * bool(_part(manifest, "git", "dirty"))
 
 
 def _short(digest: Any) -> str:

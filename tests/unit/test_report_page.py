@@ -271,7 +271,7 @@ def test_a_run_says_what_evaluated_it_and_how_to_do_it_again(experiment: Path) -
     for fact in (
         "hiper evaluate x", "5eed with changes that are not committed", "last 1a57", "after iteration 2",
         f"snakemake --cores 2 --force results/paper/runs/{run.name}/evaluation.jsonl --config experiment=paper",
-        "1 was evaluated with changes that are not committed.",
+        "1 was evaluated with changes that are not committed.", "evaluated by commit", "5eed with changes",
     ):  # fmt: skip
         assert fact in text
     assert "987.654" not in text

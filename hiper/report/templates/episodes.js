@@ -211,7 +211,8 @@
       );
       if (document.getElementById("part-0") !== null) made.append(make("p", "quiet", make("code", "", `hiper inspect ${folder} ${all.number[one]}`)));
       if (all.part[one] === null) {
-        made.append(make("p", "", "Its turns were not recorded in full, or this page has no room for them."));
+        const packed = document.getElementById("part-0") === null;
+        made.append(make("p", "", packed ? "Its turns are not in this unpacked evidence." : "Its turns were not recorded in full, or this page has no room for them."));
         return made;
       }
       const { texts, episodes } = await part(all.part[one]);
