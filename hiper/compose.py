@@ -32,6 +32,7 @@ from hiper.config.algorithm import has, owner, settings_model, without_others
 from hiper.config.declared import stages_read, with_earlier
 from hiper.config.errors import fields_at, written
 from hiper.config.model import Model
+from hiper.config.run import parse_model
 from hiper.declarations import Stage
 from hiper.errors import UserError, nearest, shown
 from hiper.layers import CHOSEN, GRID, available, configuration_file, layers, parts, require_defaults
@@ -115,7 +116,11 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     algorithm = first.algorithm if name.algorithm == WARM_START else name.algorithm
     file = configuration_file("experiment", experiment, root)
     source = f"{file}, with benchmark {name.benchmark}, model {name.model} and algorithm {algorithm}"
-    settings = parse_run({**values, "experiment": experiment, "seed": name.seed}, source)
+    try:
+        settings = parse_run({**values, "experiment": experiment, "seed": name.seed}, source)
+    except UserError:
+        _require_whole(name, root)
+        raise
     require_own_name(settings.model, configuration_file("model", name.model, root))
     _require_loss(settings.training.loss)
     require_own_readers(settings)
@@ -126,6 +131,15 @@ def compose_run(experiment: str, run: str, root: Path) -> RunSettings:
     if name.algorithm != WARM_START:
         _require_own_keys(settings, name, experiment, root)
     return settings
+
+
+def _require_whole(run: RunName, root: Path) -> None:
+    """UserError where the mistake is in the file of the run's model or benchmark, and not in the experiment's."""
+    for group, parse, name in (("model", parse_model, run.model), ("benchmark", parse_benchmark, run.benchmark)):
+        values: dict[str, Any] = {}
+        for layer in layers(group, name, root):
+            values = _merged(values, layer.values)
+        parse(values, str(configuration_file(group, name, root)))
 
 
 def require_own_name(model: Model, file: Path) -> None:

@@ -140,7 +140,9 @@ def _go_on(
         _what_to_look_at(experiment)
     else:
         for job in progress.unfinished() if progress else ():
-            print(f"hiper: {job.key.rule} {job.key.name} began and did not end: {job.log}", file=sys.stderr)
+            said = job.log is not None and job.log.exists() and job.log.stat().st_size > 0
+            how = "began and did not end" if said else "was not taken, or ended before its first line (see above)"
+            print(f"hiper: {job.key.rule} {job.key.name} {how}: {job.log}", file=sys.stderr)
         print("hiper: not finished; the same command goes on with what is missing", file=sys.stderr)
     return status
 

@@ -96,8 +96,8 @@ def _experiments(root: Path, target: str, alone: bool, executor: str) -> Iterato
             continue
         found = list(needs(name, runs, root, "missing", executor, gpu_sizes))
         sets = {finding.name: finding for finding in data_needs(runs, root, "missing")}
-        if unusable := [finding.name for finding in sets.values() if finding.state == "missing"]:
-            detail = f"its data cannot be used: {', '.join(unusable)}"
+        if unusable := [f"{one.name}, {one.detail}" for one in sets.values() if one.state == "missing"]:
+            detail = f"its data cannot be used: {'; '.join(unusable)}"
             found.append(Finding("Experiments", name, "missing", detail, "see below"))
         reasons = [finding.detail for finding in found if finding.state == "missing"]
         if lacking == "missing":
@@ -137,7 +137,7 @@ def _cluster(root: Path, experiment: str, profile: Profile) -> Iterator[Finding]
         return
     engines = [settings.engine for name, settings in runs if name.algorithm != WARM_START]
     on_gpus = any(settings.engine.device == "cuda" for _, settings in runs)
-    if refused := slurm.refusals(profile.resource, on_gpus, engines):
+    if refused := slurm.refusals(profile.resource, profile.resources, on_gpus, engines):
         for reason in refused:
             yield Finding("Cluster", "Slurm", "missing", reason)
     else:

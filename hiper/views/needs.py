@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from hiper.benchmarks.record import make_benchmark
 from hiper.compose import WARM_START, RunName
 from hiper.config import BenchmarkSettings, RunSettings
 from hiper.errors import UserError
@@ -49,7 +50,26 @@ def data_needs(runs: Sequence[Run], root: Path, lacking: State) -> Iterator[Find
         benchmark = settings.benchmark
         used = sets.setdefault(benchmark.dataset, (benchmark, {}))[1]
         used |= dict.fromkeys(benchmark.splits.named(name) for name in ("train", *settings.evaluated_splits))
-    return (data_finding(benchmark, root, lacking, list(used)) for benchmark, used in sets.values())
+    for benchmark, used in sets.values():
+        found = data_finding(benchmark, root, lacking, list(used))
+        yield found
+        if found.state == "ok":
+            own = [settings for _, settings in runs if settings.benchmark.dataset == benchmark.dataset]
+            for problem in _too_few(own, root):
+                yield Finding("Data", benchmark.dataset, lacking, problem, "for this experiment alone")
+
+
+def _too_few(runs: Sequence[RunSettings], root: Path) -> Iterator[str]:
+    """Why a data set has too few tasks for these runs, in the words of their stages."""
+    from hiper.stages.tasks import split_train
+
+    opened = make_benchmark(runs[0].benchmark, root / "data")
+    different = {(run.demonstrations.tasks, run.training.validation.tasks): run for run in runs}
+    for settings in different.values():
+        try:
+            split_train(settings, opened)
+        except UserError as error:
+            yield str(error)
 
 
 def needs(

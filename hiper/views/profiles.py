@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,21 +23,32 @@ class Profile:
     def resource(self, name: str) -> str | None:
         """As text; None: the cluster's own choice."""
         value = self.resources.get(name)
-        return None if value is None else str(value)
+        return None if value in (None, "None", "null") else str(value)
 
 
 def profile_of(names: Sequence[str], root: Path) -> Profile:
-    """What Snakemake makes of these profiles: a key of a later one takes the place of an earlier one's. UserError where
-    there is no such profile."""
+    """What Snakemake, started in `root`, makes of these profiles: a key of a later one takes the place of an earlier
+    one's. UserError where it finds none of that name."""
+    if not names:
+        return Profile()
+    from snakemake.cli import get_profile_dir
+
     from hiper.yaml_files import read_yaml
 
     values: dict[str, Any] = {}
     for name in names:
-        paths = [
-            path for place in (root / name, root / "profiles" / name) for path in sorted(place.glob("config*.yaml"))
-        ]
-        if not paths:
-            raise UserError(f"--profile {name}: no config.yaml in {root / name} or {root / 'profiles' / name}")
-        values |= read_yaml(paths[0])
-    resources = values.get("default-resources")
-    return Profile(str(values.get("executor", LOCAL)), resources if isinstance(resources, dict) else {})
+        with contextlib.chdir(root):
+            found = get_profile_dir(name)
+        if found is None:
+            near = f"profiles/{name}"
+            hint = f"; did you mean {near}?" if (root / near).is_dir() else ""
+            raise UserError(f"--profile {name}: Snakemake finds no folder of that name with a config.yaml{hint}")
+        values |= read_yaml(root / found[1])
+    return Profile(str(values.get("executor", LOCAL)), _resources(values.get("default-resources")))
+
+
+def _resources(said: Any) -> Mapping[str, Any]:
+    """A mapping, or a list of `NAME=VALUE`."""
+    if isinstance(said, list):
+        return {name: value for name, _, value in (str(entry).partition("=") for entry in said)}
+    return said if isinstance(said, dict) else {}

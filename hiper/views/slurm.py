@@ -9,8 +9,12 @@ import subprocess
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from hiper.config import Engine
+from hiper.errors import nearest
 
 COMMANDS, LISTS = ("sbatch", "squeue"), "sinfo"
+# default resources of profiles/slurm/config.yaml that say where jobs may run
+PLACING = ("slurm_account", "slurm_partition", "gpu_partition", "gpu_type", "gpu_constraint", "slurm_extra",
+           "network_interface")  # fmt: skip
 Resource = Callable[[str], str | None]
 """A default resource of the profile as text; None: the cluster's own choice."""
 
@@ -20,11 +24,14 @@ def lacking() -> list[str]:
     return [name for name in COMMANDS if not shutil.which(name)]
 
 
-def refusals(of_profile: Resource, on_gpus: bool, trained: Sequence[Engine]) -> list[str]:
-    """One line for each reason, with the line of the profile to change. `on_gpus`: some of the jobs to come want GPUs;
-    `trained`: the engines of trainings among them. Nothing where there is no Slurm, which `hiper.views.needs` says."""
+def refusals(of_profile: Resource, names: Collection[str], on_gpus: bool, trained: Sequence[Engine]) -> list[str]:
+    """One line for each reason, with the line of the profile to change. `names`: of all default resources of the
+    profile; `on_gpus`: some of the jobs to come want GPUs; `trained`: the engines of trainings among them. Nothing
+    where there is no Slurm, which `hiper.views.needs` says."""
     if lacking():
         return []
+    if wrong := misspelt(names):
+        return wrong
     try:
         asked = [LISTS, "--noheader", "--format=%R %D %G"]
         listed = subprocess.run(asked, capture_output=True, encoding="utf-8", errors="replace")
@@ -32,7 +39,33 @@ def refusals(of_profile: Resource, on_gpus: bool, trained: Sequence[Engine]) -> 
         return [f"{LISTS} cannot be started ({error.strerror}): it says which partitions this cluster has"]
     if listed.returncode:
         return [f"{LISTS} ended with status {listed.returncode}: {listed.stderr.strip()}; ask who runs this cluster"]
-    return refused(listed.stdout, of_profile, on_gpus, trained)
+    return refused(listed.stdout, of_profile, on_gpus, trained) or tried(of_profile, on_gpus)
+
+
+def misspelt(names: Collection[str]) -> list[str]:
+    """Unknown default resources that resemble one that says where jobs may run: Snakemake passes over them."""
+    hints = {name: nearest(name, PLACING) for name in names if name not in PLACING}
+    return [f"{name}: unknown default resource in the profile{hint}" for name, hint in hints.items() if hint]
+
+
+def tried(of_profile: Resource, on_gpus: bool) -> list[str]:
+    """What sbatch says against jobs like those to come, which it is asked about and not given. Of a refusal of grouped
+    jobs Snakemake says nothing."""
+    account = [f"--account={found}"] if (found := of_profile("slurm_account")) else []
+    kinds = {"slurm_partition": account}
+    if on_gpus:
+        kind, features = of_profile("gpu_type"), of_profile("gpu_constraint")
+        gpus = [f"--gres={':'.join(filter(None, ('gpu', kind, '1')))}"]
+        kinds["gpu_partition"] = account + gpus + ([f"--constraint={features}"] if features else [])
+    problems = []
+    for key, options in kinds.items():
+        partition = [f"--partition={found}"] if (found := of_profile(key)) else []
+        asked = ["sbatch", "--test-only", "--time=1", *options, *partition, "--wrap=true"]
+        done = subprocess.run(asked, capture_output=True, encoding="utf-8", errors="replace")
+        if done.returncode:
+            said = " ".join(done.stderr.split()) or f"status {done.returncode}"
+            problems.append(f"{' '.join(asked)}: {said}; correct the profile's default-resources")
+    return problems
 
 
 def refused(listed: str, of_profile: Resource, on_gpus: bool, trained: Sequence[Engine]) -> list[str]:
@@ -42,7 +75,7 @@ def refused(listed: str, of_profile: Resource, on_gpus: bool, trained: Sequence[
     wanted = {key: [name for name in (of_profile(key) or "").split(",") if name] for key in keys}
     unknown = [
         f"{key}: {name!r} is no partition of this cluster, which has {', '.join(known) or f'none that {LISTS} knows'}; "
-        "the partitions stand at the head of profiles/slurm/config.yaml"
+        "correct it in the default-resources of your profile"
         for key, names in wanted.items()
         for name in names
         if name not in known
@@ -69,8 +102,7 @@ def _unplaceable(
             yield (
                 f"engine.gpus = {gpus} on each of engine.nodes = {wanted}: {enough} nodes that jobs may run on "
                 f"({', '.join(sorted(partitions)) or 'any partition'}) have so many {what}, none has more than {most}; "
-                "share the processes out otherwise, or name another gpu_partition or gpu_type in "
-                "profiles/slurm/config.yaml"
+                "share the processes out otherwise, or name another gpu_partition or gpu_type in your profile"
             )
 
 

@@ -103,6 +103,15 @@ def test_an_unknown_key_in_a_file_names_key_value_and_run(project: Path) -> None
         compose_run("test", RUN, project)
 
 
+@pytest.mark.parametrize("file", ["model/test.yaml", "benchmark/alfworld_test.yaml"])
+def test_a_mistake_in_the_file_of_a_model_or_benchmark_names_that_file(project: Path, file: str) -> None:
+    """And not the experiment's, where nobody would find it."""
+    path = project / "configs" / file
+    path.write_text(f"{path.read_text()}nmae: x\n")
+    with pytest.raises(UserError, match=rf"^{path}: invalid configuration\s+nmae: unknown setting .*'name'"):
+        compose_run("test", RUN, project)
+
+
 def test_an_unknown_token_loss_is_answered_with_the_known_ones(project: Path) -> None:
     """When a run is composed: before the first job, not when training comes to it."""
     edit(project / "configs/experiment/test.yaml", "  iterations: 2", "  loss: cispoo\n  iterations: 2")

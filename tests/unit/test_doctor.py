@@ -121,7 +121,8 @@ def test_data_sets_are_looked_at(project: Path, monkeypatch: pytest.MonkeyPatch)
         return data_finding(load_benchmark(path), project, "missing")
 
     write_index(folder, "alfworld_small", {"kind": "generate"}, games)
-    assert found(doctor.diagnose(project, "demo"), "Data", "alfworld_small") == [seen()]
+    (few,) = found(doctor.diagnose(project, "demo"), "Data", "alfworld_small")
+    assert few.state == "missing" and few.detail.startswith("demonstrations.tasks=2400 leave no task for RL")
     assert (seen().state, seen().detail) == ("ok", "3 games, source: generate")
     (games[0].folder / "game.tw-pddl").unlink()
     assert seen().state == "missing" and "1 of 3 games are gone" in seen().detail

@@ -30,7 +30,8 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path 
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", flags=re.MULTILINE | re.DOTALL)
 # What the tutorials make, by name or by a file of this name.
 MADE = re.compile(
-    r"configs/(experiment/(mine|my_model|small_(slow|common|fast|tuned))|model/mine|algorithm/(hiper_90|reinforce)|benchmark/corridor)\.yaml"
+    r"(configs/(experiment/(mine|my_model|small_(slow|common|fast|tuned))|model/mine|algorithm/(hiper_90|reinforce)"
+    r"|benchmark/corridor)|profiles/mine/config)\.yaml"
 )
 
 

@@ -148,7 +148,8 @@ def test_the_workflows_check_names_what_is_missing(
     settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line each, with the way out; optional findings do not stop it; a data set that is made is
-    asked for tasks in the splits that these runs play, unless it is about to be made again."""
+    asked for tasks in the splits that these runs play, and for enough of them, unless it is about to be made
+    again."""
     monkeypatch.setattr(needs, "listed_gpus", lambda: [])
     lines = needs.missing("paper", [(START, settings), (TRAIN, settings)], tmp_path, "local")
     assert [line.split()[1] for line in lines] == ["the", "needs"]
@@ -170,29 +171,34 @@ def test_the_workflows_check_names_what_is_missing(
     assert "none in the split valid_unseen" in needs.missing("paper", nowhere, tmp_path, "local")[-1]
     assert len(needs.missing("paper", nowhere, tmp_path, "local", ["alfworld"])) == 1
     seen = [(TRAIN, parse_run(changed(values, evaluation__splits=["seen"]), "test"))]
-    assert len(needs.missing("paper", seen, tmp_path, "local")) == 1
+    _, few = needs.missing("paper", seen * 2, tmp_path, "local")
+    assert few.startswith(
+        f"alfworld: demonstrations.tasks={settings.demonstrations.tasks} leave no task for RL: split 'train'"
+    )
 
 
 def test_a_profile_says_where_jobs_go(tmp_path: Path) -> None:
-    """By name in the root or under profiles/; of several, the later ones go over the earlier ones as Snakemake has it,
-    block by block; one that is not there is a mistake."""
-    assert profile_of([], tmp_path).executor == profile_of(["default"], ROOT).executor == "local"
+    """Of several, the later ones go over the earlier ones as Snakemake has it, block by block, as a mapping or as a
+    list; one that Snakemake does not find is a mistake."""
+    assert profile_of([], tmp_path).executor == profile_of(["profiles/default"], ROOT).executor == "local"
+    assert profile_of(["slurm"], ROOT).executor == "slurm"
     for name, text in {
         "big": "executor: slurm\ndefault-resources: {gpu_partition: a100, mem_mb: 10}\n",
         "mine": "default-resources:\n  slurm_partition: null\n  gpu_type: t4\n",
+        "list": "default-resources:\n  - gpu_partition=h100\n  - gpu_type=None\n",
     }.items():
         (folder := tmp_path / "profiles" / name).mkdir(parents=True)
         (folder / "config.yaml").write_text(text)
-    alone, both = profile_of(["big"], tmp_path), profile_of(["big", "mine"], tmp_path)
-    assert (alone.executor, alone.resource("gpu_partition"), alone.resource("mem_mb")) == ("slurm", "a100", "10")
-    assert [both.executor, *map(both.resource, ("gpu_partition", "slurm_partition", "gpu_type"))] == [
-        "slurm",
-        None,
-        None,
-        "t4",
-    ]
-    with pytest.raises(UserError, match="--profile small"):
-        profile_of(["big", "small"], tmp_path)
+    keys = ("gpu_partition", "slurm_partition", "gpu_type", "mem_mb")
+    for names, wanted in {
+        ("big",): ["a100", None, None, "10"],
+        ("big", "mine"): [None, None, "t4", None],
+        ("big", "list"): ["h100", None, None, None],
+    }.items():
+        found = profile_of([f"profiles/{name}" for name in names], tmp_path)
+        assert [found.executor, *map(found.resource, keys)] == ["slurm", *wanted]
+    with pytest.raises(UserError, match=r"--profile mine: .*did you mean profiles/mine\?"):
+        profile_of(["profiles/big", "mine"], tmp_path)
 
 
 def test_doctor_looks_where_the_profile_sends_jobs(

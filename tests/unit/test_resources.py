@@ -24,7 +24,7 @@ from hiper.views.resources import (
     unknown_sizes,
     warned,
 )
-from hiper.views.slurm import refused
+from hiper.views.slurm import misspelt, refused
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL, LARGE = (RunName("alfworld", f"qwen2.5_{size}_instruct", "hiper", 0) for size in ("1.5b", "7b"))
@@ -156,3 +156,9 @@ def test_a_partition_that_the_cluster_lacks_is_named_with_those_it_has(paper: di
     assert refused(NODES, profile.get, False, []) == []
     (told,) = refused(NODES, profile.get, True, [paper[SMALL].engine])
     assert told.startswith("gpu_partition: 'huge' is no partition of this cluster, which has big, other, cpu;")
+
+
+def test_a_mistyped_default_resource_is_named() -> None:
+    """Those of other purposes are left alone."""
+    (told,) = misspelt(["gpu_partion", "slurm_account", "mem_mb", "runtime", "disk_mb"])
+    assert told == "gpu_partion: unknown default resource in the profile; did you mean 'gpu_partition'?"

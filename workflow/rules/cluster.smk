@@ -165,7 +165,7 @@ def refused_by_cluster(runs):
         return []
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("preflight", "train")]
     on_gpus = any(chosen.engine.device == "cuda" for _, chosen in runs)
-    return refusals(of_profile, on_gpus, [engine(job.wildcards) for job in jobs])
+    return refusals(of_profile, PROFILE, on_gpus, [engine(job.wildcards) for job in jobs])
 
 
 def still_running(runs):
