@@ -24,12 +24,16 @@ class Parser(argparse.ArgumentParser):
     passes_on: str | None = None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self.passes_on is None or args is None:
-            return super().parse_known_args(args, namespace)
-        own = list(args)
-        cut = own.index("--") if "--" in own else len(own)
-        found, unknown = super().parse_known_args(own[:cut], namespace)
-        setattr(found, self.passes_on, own[cut + 1 :])
+        own = list(args) if args is not None else None
+        passed: list[str] = []
+        if self.passes_on is not None and own is not None and "--" in own:
+            cut = own.index("--")
+            own, passed = own[:cut], own[cut + 1 :]
+        found, unknown = super().parse_known_args(own, namespace)
+        if self.passes_on is not None and own is not None:
+            setattr(found, self.passes_on, passed)
+        if unknown and self._subparsers is None:  # the command's own usage, and not that of all commands
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{nearest(unknown[0], self._option_string_actions)}")
         return found, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

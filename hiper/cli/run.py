@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,9 +135,12 @@ def _go_on(
         return 0
     quiet = [] if {"-q", "--quiet"} & {*passed} or cores is None else ["--quiet", "rules", "host", "reason", "progress"]
     progress = grid.Progress(jobs, known, root) if jobs else None
+    locked = any(_locks(root))
     status = _watched(_start([*command[:1], *quiet, *command[1:]], capture=False), progress)
     if status == 0:
         _what_to_look_at(experiment)
+    elif locked and any(_locks(root)):
+        print(f"hiper: another call is at work in this folder, or was killed: {_at_work(experiment)}", file=sys.stderr)
     else:
         for job in progress.unfinished() if progress else ():
             said = job.log is not None and job.log.exists() and job.log.stat().st_size > 0
@@ -145,6 +148,19 @@ def _go_on(
             print(f"hiper: {job.key.rule} {job.key.name} {how}: {job.log}", file=sys.stderr)
         print("hiper: not finished; the same command goes on with what is missing", file=sys.stderr)
     return status
+
+
+def _locks(root: Path) -> Iterator[Path]:
+    """Snakemake's, of the calls that work in this folder, or were killed."""
+    return (root / ".snakemake" / "locks").glob("*.lock")
+
+
+def _at_work(experiment: str) -> str:
+    from hiper.locks import owner
+
+    folders = sorted(Path("results", experiment, "runs").glob("*"))
+    found = [f"{folder.name} by {holder}" for folder in folders if folder.is_dir() and (holder := owner(folder))]
+    return ", ".join(found) or "no run of this experiment is being written (hiper doctor)"
 
 
 def _watched(process: subprocess.Popen[str], progress: Progress | None) -> int:

@@ -18,6 +18,7 @@ from hiper.errors import nearest, shown
 
 SHOWN = 15  # problems; more would not fit on one screen
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+FOR_SOME = ("by_benchmark", "by_model", "by_algorithm")  # of an experiment's file, beside its sections
 NOTHING = ("null", "none", "~")
 
 
@@ -47,6 +48,7 @@ def _described(problem: ErrorDetails, key: str, model: type[BaseModel], values: 
     kind = problem["type"]
     if kind == "extra_forbidden":
         name, names = str(problem["loc"][-1]), fields_at(model, problem["loc"][:-1], values)
+        names += FOR_SOME if len(problem["loc"]) == 1 else ()
         hint = _elsewhere(name, model, values) or nearest(name, names) or "; remove it or correct its name"
         return f"{key}: unknown setting (value {shown(problem['input'])}){hint}"
     if kind == "missing":

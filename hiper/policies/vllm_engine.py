@@ -240,7 +240,7 @@ def require_heads(shape: ModelShape, source: object) -> None:
     if shape.head_size % CPU_HEADS:
         raise UserError(
             f"{source}: attention heads of size {shape.head_size}; on the CPU vLLM takes multiples of "
-            f"{CPU_HEADS} only: choose model.scratch.hidden and heads accordingly, or rollout=local"
+            f"{CPU_HEADS} only: choose another model, or sizes (model.scratch) that give such heads, or rollout=local"
         )
 
 

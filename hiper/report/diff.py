@@ -28,6 +28,7 @@ from hiper.report.table import INTERVAL, Column, Table, percent, reach, signed, 
 from hiper.report.training import Course, averaged, course, courses, smooth
 from hiper.runs import run_files
 from hiper.runs.conditions import in_order
+from hiper.runs.labels import WARM_START
 from hiper.statistics import grid, mean_difference, mean_rate, paired
 
 UNCOMPARED = ("seed", "experiment", "data", "data_source")  # said elsewhere, or no choice of anybody
@@ -102,6 +103,8 @@ def differing(pairs: Sequence[Pair]) -> dict[tuple[str, str, str], list[str]]:
     for pair in pairs:
         one, other = (_flat(study.of(pair.algorithm)[0].settings) for study in (pair.first, pair.second))
         for key in dict.fromkeys((*one, *other)):
+            if pair.algorithm == WARM_START and key.startswith("algorithm."):
+                continue  # those of an algorithm, which a warm start does not read
             if (values := (one.get(key, "–"), other.get(key, "–")))[0] != values[1]:
                 found.setdefault((key, *values), []).append(pair.name)
     return found

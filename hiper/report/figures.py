@@ -37,6 +37,7 @@ MOST_BARS = 8  # in a group that a legend can name: the bars of more algorithms 
 BAR_GROUP = 0.8  # the width of a group, of 1 from one to the next
 BARS, NAMES = 1.5, 1.2  # inches: the height of such bars, and of the names
 VALIDATION = "validation/success"
+UNTRAINED = "no training recorded"
 SVG_COLOURS = {"#ffffff": "paper", "#000000": "ink", "black": "ink", "#cccccc": "line"}  # of matplotlib's defaults
 SVG_STYLE = (
     ":root { --paper: #ffffff; --ink: #1d2530; --line: #cccccc; fill: #1d2530 } "
@@ -185,6 +186,8 @@ def efficiency(study: Study, axis: Axes) -> None:
     axis.set_ylim(0, 100)
     if axis.get_legend_handles_labels()[0]:
         draw_legend(axis)
+    else:
+        axis.text(0.5, 0.5, UNTRAINED, ha="center", va="center", transform=axis.transAxes)
 
 
 def switching(study: Study, upper: Axes, lower: Axes) -> None:
@@ -348,7 +351,7 @@ def draw_curves(
                 style |= {"marker": "o", "markersize": 3.5}
             axis.plot(curves[0][0][:common], scale * mean, **style, label=name)
     if empty:
-        nothing = "no training recorded" if smoothed else "no held-out tasks were played"
+        nothing = UNTRAINED if smoothed else "no held-out tasks were played"
         axis.text(0.5, 0.5, nothing, transform=axis.transAxes, ha="center", va="center")
     elif not {*axis.get_legend_handles_labels()[1]} <= {*named}:
         draw_legend(axis)

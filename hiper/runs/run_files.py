@@ -58,8 +58,11 @@ def read(folder: Path) -> tuple[Mapping[str, Any], _Rows, _Rows]:
     settings = read_settings(folder) or {}
     if (manifest := read_manifest(folder)) is not None:
         require_own(manifest, folder)
-        # official and generated games must not be mixed up: the report says which were played
-        settings = {**settings, "data_source": manifest.get("data_source"), "data": manifest.get("data")}
+        # official and generated games must not be mixed up: the report says which were played; a model that was only
+        # copied may have been there before the data
+        played = read_manifest(folder, EVALUATION_MANIFEST) or {}
+        known = {key: manifest.get(key) or played.get(key) for key in ("data_source", "data")}
+        settings = {**settings, **known}
     require_evaluated(folder, manifest or {})
     _require_metrics(folder / METRICS, manifest or {})
     remedy = "remove it and evaluate this run again"

@@ -114,6 +114,10 @@ def _differing(now: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     hardware = made.get("hardware")
     machine = hardware if isinstance(hardware, dict) else {}
     keys = [key.replace("_", " ") for key in SAME if now.get(key) != made.get(key)]
+    if "packages" in keys:
+        one, other = (found if isinstance(found := each.get("packages"), dict) else {} for each in (now, made))
+        names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+        keys[keys.index("packages")] = f"packages ({', '.join(names)})"
     return ", ".join(keys + [key for key in SAME_HARDWARE if now["hardware"][key] != machine.get(key)])
 
 

@@ -144,6 +144,9 @@ def _cluster(root: Path, experiment: str, profile: Profile) -> Iterator[Finding]
         yield Finding(
             "Cluster", "Slurm", "ok", f"has the partitions that the profile names, and nodes for {experiment}"
         )
+        for doubt in slurm.doubts(profile.resource, on_gpus):
+            remedy = "correct the profile, unless an option that is not among its default-resources makes up for it"
+            yield Finding("Cluster", "sbatch", "optional", doubt, remedy)
 
 
 def _tracking(root: Path, executor: str) -> Iterator[Finding]:

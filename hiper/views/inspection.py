@@ -32,8 +32,10 @@ def show_runs(console: Console, folder: Path, runs: Sequence[Path]) -> None:
     for run in runs:
         table.add_row(run.name, state(run), _success(run))
     console.print(table)
-    words = " ".join(runs[-1].name.split("-")[-2:])
-    console.print(f'Choose by words of a name: hiper inspect {folder} --filter "{words}"', soft_wrap=True)
+    console.print(f"One of them: hiper inspect {folder}/runs/{runs[-1].name}", soft_wrap=True)
+    if len({run.name.split("-")[0] for run in runs}) == 1:
+        words = " ".join(runs[-1].name.split("-")[-2:])
+        console.print(f'Or by words of its name: hiper inspect {folder} --filter "{words}"', soft_wrap=True)
 
 
 def _success(run: Path) -> str:

@@ -3,13 +3,17 @@ submits, `hiper doctor` whenever it is called."""
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 
 from hiper.config import Engine
 from hiper.errors import nearest
+from hiper.views.resources import SHORTEST
 
 COMMANDS, LISTS = ("sbatch", "squeue"), "sinfo"
 # default resources of profiles/slurm/config.yaml that say where jobs may run
@@ -39,7 +43,7 @@ def refusals(of_profile: Resource, names: Collection[str], on_gpus: bool, traine
         return [f"{LISTS} cannot be started ({error.strerror}): it says which partitions this cluster has"]
     if listed.returncode:
         return [f"{LISTS} ended with status {listed.returncode}: {listed.stderr.strip()}; ask who runs this cluster"]
-    return refused(listed.stdout, of_profile, on_gpus, trained) or tried(of_profile, on_gpus)
+    return refused(listed.stdout, of_profile, on_gpus, trained)
 
 
 def misspelt(names: Collection[str]) -> list[str]:
@@ -48,24 +52,36 @@ def misspelt(names: Collection[str]) -> list[str]:
     return [f"{name}: unknown default resource in the profile{hint}" for name, hint in hints.items() if hint]
 
 
-def tried(of_profile: Resource, on_gpus: bool) -> list[str]:
-    """What sbatch says against jobs like those to come, which it is asked about and not given. Of a refusal of grouped
-    jobs Snakemake says nothing."""
-    account = [f"--account={found}"] if (found := of_profile("slurm_account")) else []
-    kinds = {"slurm_partition": account}
+def doubts(of_profile: Resource, on_gpus: bool) -> list[str]:
+    """What sbatch says against a job with the profile's options, which it is asked about and not given: of a refusal of
+    grouped jobs Snakemake says nothing. Options that are not among the default resources are not known here, so this
+    is no reason to stop."""
+    if lacking():
+        return []
+    names = {"account": "slurm_account", "qos": "qos"}
+    common = [f"--{option}={found}" for option, name in names.items() if (found := of_profile(name))]
+    common += shlex.split(of_text(of_profile("slurm_extra") or ""))
+    kinds = {"slurm_partition": common}
     if on_gpus:
         kind, features = of_profile("gpu_type"), of_profile("gpu_constraint")
         gpus = [f"--gres={':'.join(filter(None, ('gpu', kind, '1')))}"]
-        kinds["gpu_partition"] = account + gpus + ([f"--constraint={features}"] if features else [])
+        kinds["gpu_partition"] = common + gpus + ([f"--constraint={features}"] if features else [])
     problems = []
     for key, options in kinds.items():
         partition = [f"--partition={found}"] if (found := of_profile(key)) else []
-        asked = ["sbatch", "--test-only", "--time=1", *options, *partition, "--wrap=true"]
+        asked = ["sbatch", "--test-only", f"--time={SHORTEST}", *options, *partition, "--wrap=true"]
         done = subprocess.run(asked, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             said = " ".join(done.stderr.split()) or f"status {done.returncode}"
-            problems.append(f"{' '.join(asked)}: {said}; correct the profile's default-resources")
+            problems.append(f"{shlex.join(asked)}: {said}")
     return problems
+
+
+def of_text(said: str) -> str:
+    """A default resource as Snakemake takes it: its text is Python's, as a rule in quotes."""
+    with suppress(ValueError, SyntaxError):
+        return str(ast.literal_eval(said))
+    return said
 
 
 def refused(listed: str, of_profile: Resource, on_gpus: bool, trained: Sequence[Engine]) -> list[str]:

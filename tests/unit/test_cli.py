@@ -141,6 +141,7 @@ def test_a_mistake_is_one_message_without_traceback(arguments: list[str], wanted
     [
         (["trian"], "did you mean 'train'?; there are run, "),
         (["run", "dmo"], "did you mean 'demo'?"),
+        (["run", "demo", "--dryrun"], "hiper run: error: unrecognized arguments: --dryrun; did you mean '--dry-run'?"),
         (["run", "demo", "trein"], "did you mean 'train'?"),
         (["summary", "hipr"], "did you mean 'hiper'?"),
         (["evaluate", "configz/model"], "did you mean 'configs/model'?"),

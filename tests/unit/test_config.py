@@ -73,6 +73,7 @@ def test_an_experiment_file_wins_over_every_group() -> None:
     [
         ("training.episodess", 8, ["training.episodess", "unknown setting", "8"]),
         ("gamma", 0.9, ["gamma: unknown setting", "did you mean algorithm.gamma?"]),
+        ("by_algoritm", {"ppo": {}}, ["by_algoritm: unknown setting", "did you mean 'by_algorithm'?"]),
         ("training.backbone", "own", ["training.backbone: unknown setting", "did you mean training.critic.backbone?"]),
         ("training.episodes", "many", ["training.episodes", "'many'", "integer"]),
         ("training.episodes", 2.5, ["training.episodes", "2.5", "integer"]),

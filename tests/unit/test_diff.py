@@ -54,6 +54,17 @@ def test_a_setting_that_differs_for_some_names_them(sides: list[Path], capsys: p
     assert "algorithm.gamma: 0.9 → 0.95   (alfworld_small tiny_1.5b hiper)" in capsys.readouterr().out
 
 
+def test_what_a_warm_start_does_not_read_is_no_difference(
+    sides: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The settings of the algorithm that it was composed with."""
+    for folder, gamma in zip(sides, (0.9, 0.95), strict=True):
+        run = add_run(folder, "warmstart", 0, [True] * 8)
+        write_json(run / "manifest.json", {"settings": settings(gamma=gamma), "data": {"dvc": "1e"}})
+    assert main(["diff", "first", "second"]) == 0
+    assert "algorithm.gamma: 0.9 → 0.95   (alfworld_small tiny_1.5b hiper)" in capsys.readouterr().out
+
+
 def test_what_was_played_on_other_data_is_not_paired(sides: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     """The same names may stand for other games; the rates are shown, no difference."""
     run = sides[1] / "runs" / "alfworld_small-tiny_1.5b-hiper-seed0"

@@ -24,7 +24,7 @@ from hiper.views.resources import (
     unknown_sizes,
     warned,
 )
-from hiper.views.slurm import misspelt, refused
+from hiper.views.slurm import doubts, misspelt, refused
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL, LARGE = (RunName("alfworld", f"qwen2.5_{size}_instruct", "hiper", 0) for size in ("1.5b", "7b"))
@@ -162,3 +162,21 @@ def test_a_mistyped_default_resource_is_named() -> None:
     """Those of other purposes are left alone."""
     (told,) = misspelt(["gpu_partion", "slurm_account", "mem_mb", "runtime", "disk_mb"])
     assert told == "gpu_partion: unknown default resource in the profile; did you mean 'gpu_partition'?"
+
+
+def test_what_sbatch_says_against_the_profiles_options_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked with all that the profile says of where jobs may run, and given nothing; what it accepts is not
+    mentioned."""
+    for name, text in {
+        "squeue": "",
+        "sbatch": 'case "$*" in *--qos=lab*) exit 0;; esac; echo no such qos >&2; exit 1',
+    }.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n{text}\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    profile = {"slurm_account": "a", "gpu_partition": "g", "gpu_type": "t4", "slurm_extra": "'--signal=USR1@1800'"}
+    on_cpu, on_gpu = doubts(profile.get, True)
+    assert on_cpu.endswith("--account=a --signal=USR1@1800 --wrap=true: no such qos")
+    assert "--gres=gpu:t4:1 --partition=g" in on_gpu
+    assert doubts({**profile, "qos": "lab"}.get, True) == []
+    assert all(line.startswith("--test-only ") for line in (tmp_path / "asked").read_text().splitlines())

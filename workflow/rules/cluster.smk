@@ -3,16 +3,14 @@
 #
 # Signals: a warning (SIGUSR1) or a preemption (SIGTERM) reaches every process of a job: Snakemake, the shell, `tee`, the
 # stage. Only the stage is to answer (hiper/stages/interruption.py); the others wait for it.
-import ast
 import signal
-from contextlib import suppress
 
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
 from hiper.locks import owner
 from hiper.views.resources import memory_mb, minutes, unknown_sizes, warned
-from hiper.views.slurm import refusals
+from hiper.views.slurm import doubts, of_text, refusals
 
 # this takes the place of Snakemake's own prefix, bash's strict mode: with it the status of `hiper … | tee` is hiper's
 shell.prefix("set -euo pipefail; trap '' TERM USR1; ")
@@ -78,9 +76,7 @@ def warning(wildcards):
     given = of_profile("slurm_extra")
     if given is None:
         return None
-    with suppress(ValueError, SyntaxError):  # the profile's text is Python's, as a rule in quotes
-        given = str(ast.literal_eval(given))
-    return warned(given, RunName.parse(run_of(wildcards)), own(wildcards))
+    return warned(of_text(given), RunName.parse(run_of(wildcards)), own(wildcards))
 
 
 def on_gpu(value):
@@ -165,7 +161,10 @@ def refused_by_cluster(runs):
         return []
     jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name in ("preflight", "train")]
     on_gpus = any(chosen.engine.device == "cuda" for _, chosen in runs)
-    return refusals(of_profile, PROFILE, on_gpus, [engine(job.wildcards) for job in jobs])
+    refused = refusals(of_profile, PROFILE, on_gpus, [engine(job.wildcards) for job in jobs])
+    for doubt in [] if refused else doubts(of_profile, on_gpus):
+        logger.warning(f"sbatch may refuse jobs: {doubt}")
+    return refused
 
 
 def still_running(runs):
