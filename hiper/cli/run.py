@@ -140,7 +140,7 @@ def _go_on(
     if status == 0:
         _what_to_look_at(experiment)
     elif locked and any(_locks(root)):
-        print(f"hiper: another call is at work in this folder, or was killed: {_at_work(experiment)}", file=sys.stderr)
+        print(f"hiper: another call is at work in this folder: {_at_work(experiment)}", file=sys.stderr)
     else:
         for job in progress.unfinished() if progress else ():
             said = job.log is not None and job.log.exists() and job.log.stat().st_size > 0
@@ -151,7 +151,7 @@ def _go_on(
 
 
 def _locks(root: Path) -> Iterator[Path]:
-    """Snakemake's, of the calls that work in this folder, or were killed."""
+    """Snakemake's, of the calls that work in this folder (`hiper.locks` removes those of killed ones)."""
     return (root / ".snakemake" / "locks").glob("*.lock")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hiper.locks import join_workflow
+
 pytestmark = [pytest.mark.xdist_group("workflow"), pytest.mark.timeout(3600)]
 
 
@@ -34,13 +36,13 @@ def test_what_is_missing_is_shown_run_and_pointed_to(reference: Path, tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
     assert table.read_bytes() == before
     assert "grid: 1 of 1 jobs (100 %)" in done.stderr and "results/test/report.html" in done.stdout
-    lock = finished / ".snakemake" / "locks" / "0.output.lock"
-    lock.parent.mkdir(exist_ok=True)
-    lock.write_text(f"{table}\n")
     table.unlink()
-    locked = run(finished, "report", "--cores", "2")
-    assert locked.returncode == 1 and "hiper: another call is at work in this folder, or was killed" in locked.stderr
+    with join_workflow(finished / ".snakemake"):
+        lock = finished / ".snakemake" / "locks" / "0.output.lock"
+        lock.parent.mkdir(exist_ok=True)
+        lock.write_text(f"{table.relative_to(finished)}\n")
+        locked = run(finished, "report", "--cores", "2")
+    assert locked.returncode == 1 and "hiper: another call is at work in this folder: " in locked.stderr
     assert "did not end" not in locked.stderr
-    lock.unlink()
     refused = run(finished, "--", "no_such_target")
     assert refused.returncode == 1 and "no_such_target" in refused.stdout + refused.stderr
