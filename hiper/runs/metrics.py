@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,11 @@ class MetricsLog:
 
 
 def _elapsed(timings: Path) -> float:
-    rows = read_jsonl(timings, partial_ok=True) if timings.exists() else []
-    last = rows[-1].get(ELAPSED) if rows else None
-    return float(last) if isinstance(last, int | float) else 0.0
+    with suppress(UserError):  # a damaged file is refused by `resume_rows`, with what to do
+        rows = read_jsonl(timings, partial_ok=True) if timings.exists() else []
+        last = rows[-1].get(ELAPSED) if rows else None
+        return float(last) if isinstance(last, int | float) else 0.0
+    return 0.0
 
 
 class Progress:
