@@ -2,8 +2,9 @@
 
 - playing: turns of the same episodes, one after the other, with the experiment's prompts (`compact`) or those of
   `smollm_zero`, which explain the rules (`full`). `LocalPolicy` guided, with kept prefixes and weights in the given
-  precision, against `generate` on left-padded batches of the same prompts, weights in the same precision, as many new
-  tokens in each row. `generate` does not look at the format, which favours it.
+  precision, against `generate` on left-padded batches of the same prompts, as many new tokens in each row, with weights
+  in the same precision and in float32, as the library loads the model's folder. `generate` does not look at the format,
+  which favours it.
 - training: see `dev.bench.train`, with the experiment's limits for the layout that is padded to limits.
 
 Random weights write texts to their limit, so free text is cut at the length of the expert's subgoals. With one thread
@@ -12,6 +13,7 @@ times are the processor's: waiting for other processes is left out.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -37,7 +39,7 @@ from hiper.policies.local import LocalPolicy
 from hiper.policies.prefixes import Prefixes
 
 RUN = "alfworld_small-smollm2_135m-hiper-seed0"
-OURS, GENERATE = "LocalPolicy", "generate"
+OURS, GENERATE, PLAIN = "LocalPolicy", "generate", "generate in float32"
 PLAYED, TRAINED = 4.0, 3.0  # times the other side
 SUBGOAL = 8  # tokens
 VOCABULARY = 700  # with so many a tag is three or four tokens and a prompt about as long as in SmolLM2's own
@@ -81,11 +83,12 @@ def measure(
         exact = replace(machine, dtype="float32")
         library = Library(model, tokenizer, exact)
         check = _require_equal(_policy(decoder, tokenizer, settings.decoding, exact, greedy=True), library, requests)
+        plain = Library(copy.deepcopy(model), tokenizer, exact) if machine.dtype != "float32" else None
         for one in (decoder, model):
             one.to(getattr(torch, machine.dtype))
         policy = _policy(decoder, tokenizer, settings.decoding, machine)
-        playing, target, facts = _playing(policy, library, requests, seed, half, machine)
-        del decoder, model, library, policy
+        playing, wanted, facts = _playing(policy, library, plain, requests, seed, half, machine)
+        del decoder, model, library, policy, plain
     training = train.measure(
         half,
         machine=machine,
@@ -96,6 +99,7 @@ def measure(
         root=root,
         limits=(settings.prompt.max_tokens, settings.decoding.max_response_tokens),
         wanted=TRAINED,
+        plain=machine.dtype != "float32",
         clock=_clock(machine),
     )
     tags = sum(len(tokenizer.encode(tag, add_special_tokens=False)) for tag in TAGS[:6])
@@ -104,7 +108,7 @@ def measure(
         {"style": style, "played": facts, "tags": f"{tags} tokens", **training.settings},
         [check, *training.checks],
         [playing, *training.comparisons],
-        [target, *training.targets],
+        [*wanted, *training.targets],
         training.notes,
     )
 
@@ -161,11 +165,12 @@ def _clock(machine: Machine) -> train.Clock:
 def _playing(
     policy: LocalPolicy,
     library: Library,
+    plain: Library | None,
     requests: Turns,
     seed: int,
     budget: Budget,
     machine: Machine,
-) -> tuple[Comparison, Target, str]:
+) -> tuple[Comparison, list[Target], str]:
     """The comparison per answered token, what is wanted of it, and what was played."""
     lengths = [np.ones(len(turn), np.int64) for turn in requests]
     tokens = [len(policy.encode_prompt(request.prompt)) for turn in requests for request in turn]
@@ -178,19 +183,27 @@ def _playing(
             lengths[place] = np.array([len(a.generation.response_tokens) for a in answers if a.generation is not None])
         return float(sum(length.sum() for length in lengths))
 
-    def theirs(number: int) -> float:
-        for turn, length in zip(requests, lengths, strict=True):
-            library.sample([request.prompt for request in turn], length)
-        return float(sum(length.sum() for length in lengths))
+    def theirs(way: Library) -> Callable[[int], float]:
+        def run(number: int) -> float:
+            for turn, length in zip(requests, lengths, strict=True):
+                way.sample([request.prompt for request in turn], length)
+            return float(sum(length.sum() for length in lengths))
 
-    sides = [Side(OURS, ours), Side(GENERATE, theirs)]
+        return run
+
+    others = {GENERATE: library} | ({PLAIN: plain} if plain is not None else {})
+    sides = [Side(OURS, ours), *(Side(name, theirs(way)) for name, way in others.items())]
     title = f"{len(requests[0])} episodes, {len(requests)} turns, guided"
-    comparison = interleave(title, "token", sides, {GENERATE: OURS}, budget, _clock(machine), machine.gauge())
+    ratios = dict.fromkeys(others, OURS)
+    comparison = interleave(title, "token", sides, ratios, budget, _clock(machine), machine.gauge())
     answered = np.mean(np.concatenate(lengths))
     said = (
         f"prompts {np.mean(tokens):.0f} tokens ({100 * policy.prefixes.hit_rate():.0f} % of them kept), "
         f"answers {answered:.0f}"
     )
-    ratio = comparison.ratio(GENERATE).median
-    bound = "" if ratio >= PLAYED else f"what ours spends, by function: {python_shares(lambda: ours(0))}"
-    return comparison, Target(f"{title}, times {GENERATE}", f"at least {PLAYED:g}", ratio, ratio >= PLAYED, bound), said
+    targets = []
+    for name in others:
+        ratio = comparison.ratio(name).median
+        bound = "" if ratio >= PLAYED else f"what ours spends, by function: {python_shares(lambda: ours(0))}"
+        targets.append(Target(f"{title}, times {name}", f"at least {PLAYED:g}", ratio, ratio >= PLAYED, bound))
+    return comparison, targets, said

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +41,7 @@ Clock = Callable[[], float]
 
 RATIO = 4.0
 OURS, COMPILED, LONGEST, LIMITS = "packed", "packed, compiled", "padded to the longest", "padded to the limits"
+PLAIN = "padded to the longest, float32"  # what the library computes of a folder in float32 unless it is told otherwise
 PROMPT_LIMIT, RESPONSE_LIMIT = 2048, 512
 MICRO_BATCH = 16  # rows, the released script's; one with full logits has to fit the memory
 # Numbers in the largest logits tensor tried, 1 GB and 8 GB; backward holds about four of the kind.
@@ -159,12 +160,14 @@ def measure(
     peak: float | None = None,
     wanted: float = RATIO,
     compiles: bool = False,
+    plain: bool = False,
     clock: Clock = time.perf_counter,
     alter: Callable[[Padded], Padded] = lambda padded: padded,
 ) -> Result:
     """One comparison per shape; `limits`: (prompt, response) to pad to; `peak`: operations per second of a device that
-    is no listed GPU; `wanted`: times the padded way; `compiles`: time ours with `engine.compile`, too; `clock` as in
-    `interleave`; `alter` may spoil the padded side (for tests of the refusal)."""
+    is no listed GPU; `wanted`: times the padded way; `compiles`: time ours with `engine.compile`, too; `plain`: time
+    the padded way in float32, too; `clock` as in `interleave`; `alter` may spoil the padded side (for tests of the
+    refusal)."""
     machine.prepare()
     known = card_called(machine.card)
     peak = peak if known is None or peak is not None else known.flops
@@ -174,7 +177,7 @@ def measure(
     notes = [logits_note({name: SHAPES[name] for name in shapes})]
     for name in shapes:
         comparison, rows, said, facts, bound = _compare(
-            name, settings, machine, share, turns, prompt, seed, limits, wanted, compiles, clock, alter
+            name, settings, machine, share, turns, prompt, seed, limits, wanted, compiles, plain, clock, alter
         )
         notes.append(throughput(name, comparison, rows, SHAPES[name], peak))
         checks.append(f"{name}: {said}")
@@ -182,6 +185,9 @@ def measure(
         sizes[name] = facts
         ratio = comparison.ratio(LONGEST).median
         targets.append(Target(f"{name}, times {LONGEST}", f"at least {wanted:g}", ratio, ratio >= wanted, bound))
+        if plain:
+            ratio = comparison.ratio(PLAIN).median
+            targets.append(Target(f"{name}, times {PLAIN}", f"at least {wanted:g}", ratio, ratio >= wanted, bound))
     common = {"prompts": f"normal, mean {prompt:g}, deviation {prompt / 5:g}", "responses": "log-normal, mean 40"}
     machine_facts = {"device": machine.device, "dtype": machine.dtype, "threads": machine.threads, "seed": seed}
     return Result("train", {**sizes, **common, **machine_facts}, checks, comparisons, targets, notes)
@@ -198,6 +204,7 @@ def _compare(
     limits: tuple[int, int],
     wanted: float,
     compiles: bool,
+    plain: bool,
     clock: Clock,
     alter: Callable[[Padded], Padded],
 ) -> tuple[Comparison, list[TurnRow], str, str, str]:
@@ -231,9 +238,9 @@ def _compare(
         machine.wait()
         return 1.0
 
-    def theirs(where: tuple[int, int] | None) -> Callable[[int], float]:
+    def theirs(where: tuple[int, int] | None, way: Padded = padded) -> Callable[[int], float]:
         def run(number: int) -> float:
-            padded.backward(where)
+            way.backward(where)
             return 1.0
 
         return run
@@ -251,6 +258,10 @@ def _compare(
     if min(micro_batch, turns) * sum(limits) * shape.vocab_size <= LOGITS_ROOM[machine.device]:
         sides.append(Side(LIMITS, theirs(limits), clear))
         ratios[LIMITS] = OURS
+    if plain:
+        exact = replace(padded, machine=replace(machine, dtype="float32"))
+        sides.append(Side(PLAIN, theirs(None, exact), clear))
+        ratios[PLAIN] = OURS
     comparison = interleave(f"{name}: {turns} turns", "mini-batch", sides, ratios, budget, clock, machine.gauge())
     bound = (
         ""

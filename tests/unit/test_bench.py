@@ -281,14 +281,15 @@ def tiny_llama(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_smollm_is_measured(tiny_llama: None) -> None:
-    """Playing in bfloat16 and training have figures; greedy answers, losses and gradients were compared first."""
+    """Playing in bfloat16 and training have figures, also against float32; greedy answers, losses and gradients were
+    compared first."""
     from dev.bench import smollm
 
     result = smollm.measure(BRIEF, machine=Machine("cpu", 1, "bfloat16"), **LLAMA)
     playing, training = result.comparisons
-    require_figures(replace(result, comparisons=[playing]), sides=2)
-    require_figures(replace(result, comparisons=[training]), sides=3)
-    assert "greedy" in result.checks[0] and "gradients" in result.checks[1] and len(result.targets) == 2
+    require_figures(replace(result, comparisons=[playing]), sides=3)
+    require_figures(replace(result, comparisons=[training]), sides=4)
+    assert "greedy" in result.checks[0] and "gradients" in result.checks[1] and len(result.targets) == 4
     assert "of them kept" in result.settings["played"]
 
 
