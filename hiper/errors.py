@@ -27,7 +27,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= VALUE else f"{text[:VALUE]}…"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` for a name that is nearly a known one, else nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+def nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str:
+    """`; did you mean …?` for a name that is nearly a known one (by difflib's ratio, 1 for equal ones), else
+    nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=alike)
     return f"; did you mean {found[0]!r}?" if found else ""

@@ -19,6 +19,7 @@ COMMANDS, LISTS = ("sbatch", "squeue"), "sinfo"
 # default resources of profiles/slurm/config.yaml that say where jobs may run
 PLACING = ("slurm_account", "slurm_partition", "gpu_partition", "gpu_type", "gpu_constraint", "slurm_extra",
            "network_interface")  # fmt: skip
+SLIP = 0.9  # gpu_partion and gpu_partition are alike to 0.92, constraint and gpu_constraint to 0.83
 Resource = Callable[[str], str | None]
 """A default resource of the profile as text; None: the cluster's own choice."""
 
@@ -47,8 +48,9 @@ def refusals(of_profile: Resource, names: Collection[str], on_gpus: bool, traine
 
 
 def misspelt(names: Collection[str]) -> list[str]:
-    """Unknown default resources that resemble one that says where jobs may run: Snakemake passes over them."""
-    hints = {name: nearest(name, PLACING) for name in names if name not in PLACING}
+    """Default resources that are but for a letter called as one that says where jobs may run: Snakemake passes over
+    them. Others are the executor's own (`constraint`, `slurm_cluster`) or anybody's."""
+    hints = {name: nearest(name, PLACING, SLIP) for name in names if name not in PLACING}
     return [f"{name}: unknown default resource in the profile{hint}" for name, hint in hints.items() if hint]
 
 

@@ -95,6 +95,20 @@ def test_the_installed_packages_are_the_pinned_ones() -> None:
         assert version(name).split("+")[0] == pins[name]
 
 
+def test_the_pinned_packages_take_every_python_that_the_project_does() -> None:
+    """The first release of a version, too: Debian 12 has an early one. Read of those that are installed."""
+    from importlib.metadata import distributions
+
+    from packaging.specifiers import SpecifierSet
+
+    lines = (ROOT / "envs" / "constraints.txt").read_text().splitlines()
+    pins = {line.partition("==")[0] for line in lines if line and not line.startswith("#")}
+    found = {one.name.lower().replace("_", "-"): one.metadata.get("Requires-Python") or "" for one in distributions()}
+    wanted = {name: SpecifierSet(found[name]) for name in pins & found.keys()}
+    assert len(wanted) > 200
+    assert [name for name, allowed in wanted.items() if not ("3.11.0" in allowed and "3.12.0" in allowed)] == []
+
+
 def test_what_others_cite_is_this_version() -> None:
     """CITATION.cff has the version and the licence of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

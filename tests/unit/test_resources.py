@@ -159,8 +159,9 @@ def test_a_partition_that_the_cluster_lacks_is_named_with_those_it_has(paper: di
 
 
 def test_a_mistyped_default_resource_is_named() -> None:
-    """Those of other purposes are left alone."""
-    (told,) = misspelt(["gpu_partion", "slurm_account", "mem_mb", "runtime", "disk_mb"])
+    """Those of other purposes are left alone, the executor's own among them."""
+    known = ["constraint", "slurm_cluster", "qos", "reservation", "gpu_model", "gres", "partition", "account"]
+    (told,) = misspelt(["gpu_partion", "slurm_account", "mem_mb", "runtime", "disk_mb", *known])
     assert told == "gpu_partion: unknown default resource in the profile; did you mean 'gpu_partition'?"
 
 
