@@ -48,7 +48,7 @@ def refusals(of_profile: Resource, names: Collection[str], on_gpus: bool, traine
 
 
 def misspelt(names: Collection[str]) -> list[str]:
-    """Default resources that are but for a letter called as one that says where jobs may run: Snakemake passes over
+    """Default resources whose names are a letter away from one that says where jobs may run: Snakemake passes over
     them. Others are the executor's own (`constraint`, `slurm_cluster`) or anybody's."""
     hints = {name: nearest(name, PLACING, SLIP) for name in names if name not in PLACING}
     return [f"{name}: unknown default resource in the profile{hint}" for name, hint in hints.items() if hint]
@@ -62,7 +62,10 @@ def doubts(of_profile: Resource, on_gpus: bool) -> list[str]:
         return []
     names = {"account": "slurm_account", "qos": "qos"}
     common = [f"--{option}={found}" for option, name in names.items() if (found := of_profile(name))]
-    common += shlex.split(of_text(of_profile("slurm_extra") or ""))
+    try:
+        common += shlex.split(of_text(of_profile("slurm_extra") or ""))
+    except ValueError as error:
+        return [f"slurm_extra of the profile cannot be read as options: {error}"]
     kinds = {"slurm_partition": common}
     if on_gpus:
         kind, features = of_profile("gpu_type"), of_profile("gpu_constraint")

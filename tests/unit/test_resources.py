@@ -180,4 +180,6 @@ def test_what_sbatch_says_against_the_profiles_options_is_told(tmp_path: Path, m
     assert on_cpu.endswith("--account=a --signal=USR1@1800 --wrap=true: no such qos")
     assert "--gres=gpu:t4:1 --partition=g" in on_gpu
     assert doubts({**profile, "qos": "lab"}.get, True) == []
+    (unread,) = doubts({"slurm_extra": "--comment='x"}.get, True)
+    assert unread.startswith("slurm_extra of the profile cannot be read as options: No closing quotation")
     assert all(line.startswith("--test-only ") for line in (tmp_path / "asked").read_text().splitlines())
